@@ -1,0 +1,173 @@
+"""What outsiders post: alerts, not yet facts. They come on INGRESS and the incident service turns them into facts.
+
+Two bodies are understood: our own (`alert.event`, also as the data of a structured CloudEvent) and Alertmanager's
+webhook, version 4 (`alert.alertmanager`). An alert's identity is (tenant, fingerprint, startsAt, status), never the
+bytes or the id of the message that carried it.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from libs.common.contracts.fact import MalformedPayload, describe
+
+SUBJECT_EVENT: Final = "alert.event"
+SUBJECT_ALERTMANAGER: Final = "alert.alertmanager"
+MAX_BODY_BYTES: Final = 256 * 1024
+MAX_ALERTS: Final = 200
+_Model = TypeVar("_Model", bound=BaseModel)
+_NEVER: Final = datetime(1, 1, 1, tzinfo=UTC)
+
+LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$")]
+LabelValue = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00]*$")]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=64)]
+Annotations = Annotated[
+    dict[LabelName, Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]], Field(max_length=32)
+]
+_SEVERITIES: Final[Mapping[str, str]] = {
+    "critical": "critical",
+    "page": "critical",
+    "p0": "critical",
+    "high": "high",
+    "error": "high",
+    "p1": "high",
+    "medium": "medium",
+    "warning": "medium",
+    "p2": "medium",
+    "low": "low",
+    "info": "low",
+    "none": "low",
+    "p3": "low",
+}
+
+
+class Alert(BaseModel):
+    """One alert, whoever sent it. `fingerprint` names the problem: by default Prometheus's hash of the labels."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+    status: Literal["firing", "resolved"] = "firing"
+    severity: Literal["low", "medium", "high", "critical"] = "medium"
+    title: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
+    labels: Labels = {}
+    annotations: Annotations = {}
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime | None = None
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_labels(cls, data: Any) -> Any:
+        """A body may name the alert and its severity by labels alone, as Prometheus does."""
+        if not isinstance(data, dict):
+            return data
+        labels = data.get("labels")
+        labels = labels if isinstance(labels, dict) else {}
+        named = {"name": labels.get("alertname"), "severity": labels.get("severity"), **data}
+        severity = named.get("severity")
+        if isinstance(severity, str):
+            named["severity"] = _SEVERITIES.get(severity.lower(), severity)
+        return {key: value for key, value in named.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _identify(self) -> "Alert":
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", label_fingerprint({"alertname": self.name, **self.labels}))
+        if self.ends_at is not None and self.ends_at <= _NEVER:
+            object.__setattr__(self, "ends_at", None)
+        return self
+
+
+class AlertmanagerAlert(BaseModel):
+    """One element of an Alertmanager webhook's `alerts`."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    status: Literal["firing", "resolved"]
+    labels: Labels
+    annotations: Annotations = {}
+    starts_at: AwareDatetime = Field(alias="startsAt")
+    ends_at: AwareDatetime | None = Field(default=None, alias="endsAt")
+    fingerprint: str = ""
+
+
+class AlertmanagerWebhook(BaseModel):
+    """Alertmanager's webhook body, version 4."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    version: Literal["4"]
+    alerts: Annotated[list[AlertmanagerAlert], Field(min_length=1, max_length=MAX_ALERTS)]
+
+
+def parse_event(body: bytes) -> list[Alert]:
+    """The alert in our own body, or in the `data` of a structured CloudEvent.
+
+    Raises:
+        MalformedPayload: not JSON, over a limit, or a field is missing or of another type.
+    """
+    data = _json_object(body)
+    if "specversion" in data and isinstance(data.get("data"), dict):
+        data = data["data"]
+    return [_validated(Alert, data)]
+
+
+def parse_alertmanager(body: bytes) -> list[Alert]:
+    """The alerts of an Alertmanager webhook.
+
+    Raises:
+        MalformedPayload: as `parse_event`.
+    """
+    webhook = _validated(AlertmanagerWebhook, _json_object(body))
+    return [
+        _validated(
+            Alert,
+            {
+                "name": item.labels.get("alertname", ""),
+                "status": item.status,
+                "severity": item.labels.get("severity", "medium"),
+                "title": item.annotations.get("summary", ""),
+                "labels": item.labels,
+                "annotations": item.annotations,
+                "starts_at": item.starts_at,
+                "ends_at": item.ends_at,
+                "fingerprint": item.fingerprint,
+            },
+        )
+        for item in webhook.alerts
+    ]
+
+
+PARSERS: Final = {SUBJECT_EVENT: parse_event, SUBJECT_ALERTMANAGER: parse_alertmanager}
+
+
+def label_fingerprint(labels: Mapping[str, str]) -> str:
+    """Prometheus's label-set fingerprint: FNV-1a, 64 bits, over sorted `name 0xff value 0xff`; 16 hex digits."""
+    value = 0xCBF29CE484222325
+    for name in sorted(labels):
+        for byte in name.encode() + b"\xff" + labels[name].encode() + b"\xff":
+            value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return f"{value:016x}"
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_BODY_BYTES:
+        raise MalformedPayload(f"body is {len(body)} bytes; the limit is {MAX_BODY_BYTES}")
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedPayload(f"not JSON: {error.msg} at byte {error.pos}") from None
+    if not isinstance(data, dict):
+        raise MalformedPayload("body must be a JSON object")
+    return data
+
+
+def _validated(model: type[_Model], data: Any) -> _Model:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise MalformedPayload(describe(error)) from None

@@ -1,0 +1,123 @@
+"""Who publishes which fact, who listens, and why. The row comes first: publishing a fact not listed here raises.
+
+Wiring reads this table, provisioning makes JetStream's consumers from it, `docs/choreography.md` is rendered from it,
+and tests compare it with the server's own consumers and with the traffic of a scenario.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from libs.common.contracts import alert, approval, execution, incident, runbook
+from libs.common.contracts.fact import Fact
+
+SERVICES: Final = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
+
+INGRESS: Final = "INGRESS"
+EVENTS: Final = "EVENTS"
+DLQ: Final = "DLQ"
+ADVISORY: Final = "ADVISORY"
+
+STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    INGRESS: ("alert.*",),
+    EVENTS: ("incident.*", "runbook.*", "approval.*", "access.*"),
+    DLQ: ("dlq.>",),
+    ADVISORY: ("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>",),
+}
+
+
+class UnlistedFact(RuntimeError):
+    """A service tried to publish what the choreography does not give to it: add the row first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fact: its payload class, its sole publisher, the services that act on it, and the reason it exists.
+
+    The timeline hears everything on EVENTS and is therefore not repeated in `consumers`.
+    """
+
+    fact: type[Fact]
+    publisher: str
+    consumers: tuple[str, ...]
+    why: str
+
+    @property
+    def subject(self) -> str:
+        """The subject on EVENTS."""
+        return self.fact.subject
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What outsiders post on INGRESS: not yet a fact."""
+
+    subject: str
+    consumers: tuple[str, ...]
+    why: str
+
+
+INTAKES: Final = (
+    Intake(alert.SUBJECT_EVENT, ("incident",), "alerts in our own body or as a structured CloudEvent"),
+    Intake(alert.SUBJECT_ALERTMANAGER, ("incident",), "Alertmanager's webhook, version 4"),
+)
+
+ROWS: Final = (
+    Row(incident.IncidentCreated, "incident", ("catalog", "executor"), "find a runbook; know that the alert fires"),
+    Row(incident.AlertLinked, "incident", ("executor",), "the alert fires again: what requires it may run"),
+    Row(incident.AlertResolved, "incident", ("executor",), "verifies executions; holds back what requires the alert"),
+    Row(incident.IncidentStatusChanged, "incident", (), "the audit trail of the lifecycle"),
+    Row(incident.RemediationFailed, "incident", (), "people look for it; not a status"),
+    Row(runbook.RunbookPublished, "catalog", (), "provenance: who made which content public"),
+    Row(runbook.RunbookMatched, "catalog", ("executor",), "the executor plans it"),
+    Row(execution.ExecutionPlanned, "executor", (), "what exactly would run, by hash"),
+    Row(execution.ExecutionBlocked, "executor", ("approvals",), "someone has to act"),
+    Row(execution.ExecutionUnblocked, "executor", (), "someone did"),
+    Row(execution.ExecutionStarted, "executor", ("incident",), "the incident is mitigating"),
+    Row(execution.StepCompleted, "executor", (), "an effect took place"),
+    Row(execution.StepFailed, "executor", (), "an effect did not take place, or is tried again"),
+    Row(execution.StepUnknown, "executor", (), "nobody knows whether an effect took place"),
+    Row(execution.StepDecided, "executor", (), "a person said what became of it"),
+    Row(execution.ExecutionCompleted, "executor", ("incident",), "the incident is monitored"),
+    Row(execution.ExecutionFailed, "executor", ("incident",), "the incident is flagged: it did not help"),
+    Row(execution.ExecutionAborted, "executor", ("incident",), "the incident is flagged: a person ended it"),
+    Row(execution.KillSwitchChanged, "executor", (), "who held back mutations, when and why"),
+)
+
+BY_SUBJECT: Final[Mapping[str, Row]] = {row.subject: row for row in ROWS}
+
+PLANNED: Final[tuple[type[Fact], ...]] = (
+    approval.ApprovalRequested,
+    approval.ApprovalGranted,
+    approval.ApprovalRejected,
+    approval.ApprovalExpired,
+    approval.ApprovalRevoked,
+)
+"""Contracts that stand before their flow does: nobody may publish them yet."""
+
+
+def consumers() -> dict[tuple[str, str], tuple[str, ...]]:
+    """Filter subjects by (stream, durable): one durable a service and stream, named after the service."""
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for intake in INTAKES:
+        for service in intake.consumers:
+            wanted.setdefault((INGRESS, service), []).append(intake.subject)
+    for row in ROWS:
+        for service in row.consumers:
+            wanted.setdefault((EVENTS, service), []).append(row.subject)
+    wanted[EVENTS, "timeline"] = list(STREAMS[EVENTS])
+    return {key: tuple(sorted(subjects)) for key, subjects in wanted.items()}
+
+
+def check_publisher(service: str, subjects: Iterable[str]) -> None:
+    """Refuse facts that the table does not give to `service`.
+
+    Raises:
+        UnlistedFact: naming the fact and its owner.
+    """
+    for subject in subjects:
+        row = BY_SUBJECT.get(subject)
+        if row is None:
+            raise UnlistedFact(f"{subject} has no row in choreography.py")
+        if row.publisher != service:
+            raise UnlistedFact(f"{subject} is published by {row.publisher}, not by {service}")

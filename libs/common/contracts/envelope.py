@@ -1,0 +1,157 @@
+"""The envelope of a fact: CloudEvents 1.0 in binary mode (attributes in headers, the body is the raw payload)."""
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+SPEC_VERSION: Final = "1.0"
+SALT_BYTES: Final = 32
+MAX_REFS: Final = 16
+CONTENT_TYPE: Final = "application/json"
+
+
+class MalformedEnvelope(ValueError):
+    """A message's headers are not a fact's; the text names the header."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """An object in the object store: `kind` is spec, evidence, output, approval or bundle; `sha256` is 64 hex digits."""
+
+    kind: str
+    sha256: str
+    length: int
+
+    def to_wire(self) -> dict[str, str]:
+        """As it stands in the header `Rr-Refs` and in the leaf: strings only."""
+        return {"k": self.kind, "len": str(self.length), "sha256": self.sha256}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """Who said what about which aggregate, for whom, and because of what.
+
+    `time` is RFC 3339 in UTC with six digits. `tenants` is sorted and contains `tenant`, the owner.
+    `aggregate_version` counts the facts of one aggregate from 1 without gaps. `salt` is 32 random bytes, made once by
+    the producer and kept with its outbox row, so that a published commitment reveals nothing of the payload.
+    """
+
+    id: str
+    type: str
+    source: str
+    time: str
+    aggregate_type: str
+    aggregate_id: str
+    aggregate_version: int
+    tenant: str
+    actor: str
+    correlation: str
+    tenants: tuple[str, ...] = ()
+    causation: str = ""
+    incident_id: str = ""
+    execution_id: str = ""
+    runbook_id: str = ""
+    schema: str = ""
+    refs: tuple[Ref, ...] = ()
+    traceparent: str = ""
+    salt: bytes = field(default_factory=lambda: os.urandom(SALT_BYTES))
+
+    def __post_init__(self) -> None:
+        """Keep the promises of the leaf profile here, where the producer can still mend them."""
+        if len(self.salt) != SALT_BYTES:
+            raise MalformedEnvelope(f"salt must be {SALT_BYTES} bytes, not {len(self.salt)}")
+        if len(self.refs) > MAX_REFS:
+            raise MalformedEnvelope(f"at most {MAX_REFS} refs, not {len(self.refs)}")
+        object.__setattr__(self, "tenants", tuple(sorted({self.tenant, *self.tenants})))
+        object.__setattr__(self, "refs", tuple(sorted(self.refs)))
+
+    def to_headers(self) -> dict[str, str]:
+        """NATS headers; `Nats-Msg-Id` is the event's id, so that a publish repeated in the window is dropped."""
+        headers = {
+            "Nats-Msg-Id": self.id,
+            "Content-Type": CONTENT_TYPE,
+            "ce-specversion": SPEC_VERSION,
+            "Rr-Salt": base64.b64encode(self.salt).decode(),
+            "ce-tenants": ",".join(self.tenants),
+            "ce-aggregateversion": str(self.aggregate_version),
+        }
+        for header, attribute in _TEXT_HEADERS.items():
+            value = getattr(self, attribute)
+            if value:
+                headers[header] = value
+        if self.refs:
+            headers["Rr-Refs"] = orjson.dumps([ref.to_wire() for ref in self.refs]).decode()
+        return headers
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str] | None) -> "Envelope":
+        """The envelope that `to_headers` wrote.
+
+        Raises:
+            MalformedEnvelope: a header is missing or not in its form.
+        """
+        if not headers:
+            raise MalformedEnvelope("no headers: not a CloudEvent in binary mode")
+        if headers.get("ce-specversion") != SPEC_VERSION:
+            raise MalformedEnvelope(f"ce-specversion must be {SPEC_VERSION}")
+        texts = {attribute: headers.get(header, "") for header, attribute in _TEXT_HEADERS.items()}
+        for header, attribute in _TEXT_HEADERS.items():
+            if attribute in _REQUIRED and not texts[attribute]:
+                raise MalformedEnvelope(f"header {header} is missing")
+        return cls(
+            **texts,
+            aggregate_version=_positive(headers.get("ce-aggregateversion", "")),
+            tenants=tuple(t for t in headers.get("ce-tenants", "").split(",") if t),
+            refs=_refs(headers.get("Rr-Refs", "")),
+            salt=_salt(headers.get("Rr-Salt", "")),
+        )
+
+
+_TEXT_HEADERS: Final[Mapping[str, str]] = {
+    "ce-id": "id",
+    "ce-type": "type",
+    "ce-source": "source",
+    "ce-time": "time",
+    "ce-aggregatetype": "aggregate_type",
+    "ce-aggregateid": "aggregate_id",
+    "ce-tenant": "tenant",
+    "ce-actor": "actor",
+    "ce-correlationid": "correlation",
+    "ce-causationid": "causation",
+    "ce-incidentid": "incident_id",
+    "ce-executionid": "execution_id",
+    "ce-runbookid": "runbook_id",
+    "ce-dataschema": "schema",
+    "traceparent": "traceparent",
+}
+_REQUIRED: Final = frozenset(
+    {"id", "type", "source", "time", "aggregate_type", "aggregate_id", "tenant", "actor", "correlation"}
+)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or text.startswith("0"):
+        raise MalformedEnvelope("header ce-aggregateversion must be a positive integer")
+    return int(text)
+
+
+def _salt(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise MalformedEnvelope("header Rr-Salt is not base64") from None
+
+
+def _refs(text: str) -> tuple[Ref, ...]:
+    if not text:
+        return ()
+    try:
+        items: Sequence[Any] = orjson.loads(text)
+        return tuple(Ref(kind=str(i["k"]), sha256=str(i["sha256"]), length=int(i["len"])) for i in items)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise MalformedEnvelope("header Rr-Refs is not a JSON list of {k, len, sha256}") from None

@@ -1,0 +1,133 @@
+"""Facts of executions, published by the executor (its workers write through the same outbox)."""
+
+from typing import ClassVar, Literal
+
+from libs.common.contracts.fact import Fact
+
+BlockedReason = Literal["approval", "person", "lock", "paused", "unknown", "kill_switch"]
+
+
+class ExecutionFact(Fact):
+    """About one execution of a runbook version for an incident (`incident_id` is empty when there is none)."""
+
+    aggregate: ClassVar[str] = "execution"
+    execution_id: str
+    incident_id: str
+    runbook_id: str
+
+
+class ExecutionPlanned(ExecutionFact):
+    """Inputs are resolved and the graph is fixed: `plan_hash` is over spec, inputs and graph."""
+
+    subject: ClassVar[str] = "runbook.planned"
+    runbook_version: int
+    spec_hash: str
+    plan_hash: str
+    steps: list[str]
+
+
+class ExecutionStarted(ExecutionFact):
+    """The first step may run."""
+
+    subject: ClassVar[str] = "runbook.started"
+    plan_hash: str
+
+
+class ExecutionBlocked(ExecutionFact):
+    """Nothing goes on until what `reason` names has happened."""
+
+    subject: ClassVar[str] = "runbook.blocked"
+    reason: BlockedReason
+    step: str
+    detail: str = ""
+
+
+class ExecutionUnblocked(ExecutionFact):
+    """What it was blocked on has happened."""
+
+    subject: ClassVar[str] = "runbook.unblocked"
+    reason: BlockedReason
+    step: str
+
+
+class StepFact(ExecutionFact):
+    """About one visit of one step; `step_run_id` is (execution, path, visit)."""
+
+    step_run_id: str
+    step: str
+    visit: int
+    attempt: int
+
+
+class StepCompleted(StepFact):
+    """The step took effect; outputs stand in the executor, named here by their hash."""
+
+    subject: ClassVar[str] = "runbook.step_completed"
+    action: str
+    effect: str
+    action_hash: str
+    fence: int
+    worker: str
+    started_at: str
+    finished_at: str
+    outputs_sha256: str
+    decided_by_person: bool = False
+
+
+class StepFailed(StepFact):
+    """The step did not succeed; `will_retry` says whether another attempt follows."""
+
+    subject: ClassVar[str] = "runbook.step_failed"
+    error_code: str
+    message: str
+    will_retry: bool
+
+
+class StepUnknown(StepFact):
+    """Nobody knows whether the effect took place; it is never tried again by itself: a person decides."""
+
+    subject: ClassVar[str] = "runbook.step_unknown"
+    reason: str
+    idem_key: str
+    resource_id: str
+
+
+class StepDecided(StepFact):
+    """A person said what became of an unknown step, and why."""
+
+    subject: ClassVar[str] = "runbook.step_decided"
+    decision: Literal["succeeded", "failed", "abort"]
+    rationale: str
+
+
+class ExecutionCompleted(ExecutionFact):
+    """Every step is done and the effect is verified (`verified` says by what)."""
+
+    subject: ClassVar[str] = "runbook.completed"
+    verified: str
+
+
+class ExecutionFailed(ExecutionFact):
+    """It ended without success."""
+
+    subject: ClassVar[str] = "runbook.failed"
+    reason: str
+    step: str = ""
+
+
+class ExecutionAborted(ExecutionFact):
+    """A person ended it."""
+
+    subject: ClassVar[str] = "runbook.aborted"
+    rationale: str
+
+
+class KillSwitchChanged(Fact):
+    """Mutations of `scope` are held back from now on (or let go again)."""
+
+    subject: ClassVar[str] = "runbook.kill_switch_changed"
+    aggregate: ClassVar[str] = "kill_switch"
+    scope: str
+    engaged: bool
+    epoch: int
+    reason: str
