@@ -1,0 +1,10 @@
+"""The tamper-evident log: leaves, chains, tree and verifier. Pure: no I/O, no clock, no randomness.
+
+An auditor needs this package, the exported leaves and payloads, and nothing of ours that runs.
+
+- `profile`: the canonical JSON that leaves are written in
+- `leaf`, `shape`: the exact bytes of each kind of leaf, and the rules that builder and verifier share
+- `chain`: stream messages in order -> leaves, hashes and new chain heads
+- `tree`: the RFC 6962 frontier and root
+- `verify`: reads a stored log and names the first thing that does not hold
+"""

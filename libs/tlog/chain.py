@@ -1,0 +1,175 @@
+"""Chaining of one batch: what the stream gave, in order -> leaves, hashes and new chain heads.
+
+Pure and total: whatever a message holds, it gets an outcome (event, duplicate, conflict or reject), so that a
+hostile message cannot stop the log.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import orjson
+
+from libs.tlog.errors import LeafError
+from libs.tlog.leaf import (
+    Event,
+    Link,
+    Source,
+    conflict_leaf,
+    control_leaf,
+    duplicate_leaf,
+    event_hash,
+    event_leaf,
+    gap_leaf,
+    genesis,
+    reject_leaf,
+    same_content,
+)
+from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, REJECT
+
+ChainKey: TypeAlias = tuple[str, str]  # (kind, id)
+EventKey: TypeAlias = tuple[str, str]  # (source, event id)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a chain ends: its n-th leaf and that leaf's hash."""
+
+    n: int
+    event_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stream message whose envelope could be read."""
+
+    src: Source
+    event: Event
+    payload: bytes
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stream message without a valid envelope. `reason` must depend on the message alone."""
+
+    src: Source
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Sequences first..last, confirmed absent from the stream."""
+
+    stream: str
+    epoch: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Something the log says about itself."""
+
+    body: Mapping[str, str]
+
+
+Item: TypeAlias = Message | Unreadable | Missing | Control
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The event leaf that holds an id: its index and its bytes."""
+
+    index: int
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One leaf to be appended, and the item it tells of."""
+
+    index: int
+    kind: str
+    leaf: bytes
+    event_hash: bytes
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Entries in order, and the heads of the chains that they moved."""
+
+    entries: list[Entry]
+    heads: dict[ChainKey, Head]
+
+
+def chain(
+    items: Iterable[Item],
+    *,
+    origin: str,
+    size: int,
+    heads: Mapping[ChainKey, Head],
+    seen: Mapping[EventKey, First],
+) -> Batch:
+    """Leaves of the items, the first at index `size`.
+
+    `heads` must hold the head of every chain that the items name and that exists; `seen` the event leaf of every
+    (source, id) among them that the log already has. Items must come in stream order.
+    """
+    chainer = _Chainer(origin, heads, seen)
+    entries = [chainer.entry(index, item) for index, item in enumerate(items, size)]
+    return Batch(entries, chainer.moved)
+
+
+class _Chainer:
+    def __init__(self, origin: str, heads: Mapping[ChainKey, Head], seen: Mapping[EventKey, First]) -> None:
+        self.origin = origin
+        self.moved: dict[ChainKey, Head] = {}
+        self._heads = heads
+        self._seen = seen
+        self._new: dict[EventKey, First] = {}
+
+    def entry(self, index: int, item: Item) -> Entry:
+        kind, leaf = self._outcome(item)
+        digest = event_hash(leaf)
+        if kind == EVENT and isinstance(item, Message):
+            self._remember(index, item, leaf, digest)
+        return Entry(index, kind, leaf, digest, item)
+
+    def _outcome(self, item: Item) -> tuple[str, bytes]:
+        match item:
+            case Message():
+                return self._message(item)
+            case Unreadable():
+                return REJECT, reject_leaf(self.origin, item.src, item.reason)
+            case Missing():
+                return GAP, gap_leaf(self.origin, item.stream, item.epoch, item.first, item.last)
+            case Control():
+                return CONTROL, control_leaf(self.origin, item.body)
+
+    def _message(self, item: Message) -> tuple[str, bytes]:
+        try:
+            links = [self._link(kind, chain_id) for kind, chain_id in item.event.chains()]
+            leaf = event_leaf(self.origin, item.src, item.event, item.payload, item.salt, links)
+        except LeafError as error:
+            return REJECT, reject_leaf(self.origin, item.src, error.reason)
+        key = (item.event.source, item.event.id)
+        first = self._new.get(key) or self._seen.get(key)
+        if first is None:
+            return EVENT, leaf
+        if same_content(orjson.loads(first.leaf), orjson.loads(leaf)):
+            return DUPLICATE, duplicate_leaf(self.origin, item.src, item.event.id, first.index)
+        return CONFLICT, conflict_leaf(self.origin, item.src, item.event.id, first.index)
+
+    def _link(self, kind: str, chain_id: str) -> Link:
+        head = self.moved.get((kind, chain_id)) or self._heads.get((kind, chain_id))
+        if head is None:
+            return Link(kind, chain_id, 1, genesis(self.origin, kind, chain_id))
+        return Link(kind, chain_id, head.n + 1, head.event_hash)
+
+    def _remember(self, index: int, item: Message, leaf: bytes, digest: bytes) -> None:
+        self._new[item.event.source, item.event.id] = First(index, leaf)
+        for key in item.event.chains():
+            head = self.moved.get(key) or self._heads.get(key)
+            self.moved[key] = Head(head.n + 1 if head else 1, digest)

@@ -1,0 +1,195 @@
+r"""The exact bytes of each kind of leaf, and the hashes over them.
+
+    commit  = SHA256("rr/payload/v1\0" ‖ salt[32] ‖ raw payload)
+    genesis = SHA256("rr/chain-genesis/v1\0" ‖ origin ‖ "\0" ‖ kind ‖ "\0" ‖ id)
+    leaf    = canonical JSON, at most 4,096 bytes
+    hash    = SHA256(0x00 ‖ leaf), which is the RFC 6962 leaf hash
+
+Leaf bytes are a pure function of the stream message and its place in the log: a replay writes the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from libs.tlog.errors import LeafError, ProfileError
+from libs.tlog.profile import encode_checked
+from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, MAX_LEAF, REJECT, VERSION, Leaf, check
+
+SALT_BYTES = 32
+_SUBJECT_SHOWN = 200  # characters of a rejected message's subject: its leaf must fit whatever was sent
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a message stands: stream, how often that stream was made anew, sequence, subject, stored time.
+
+    `ts` is JetStream's stored timestamp, UTC with nine digits: `2026-03-01T10:00:00.000000000Z`.
+    """
+
+    stream: str
+    epoch: int
+    seq: int
+    subject: str
+    ts: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """An object that an event names: kind (spec, evidence, output, approval, bundle), SHA-256 in hex, bytes."""
+
+    k: str
+    sha256: str
+    len: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What an event's envelope says. `tenants` and `refs` may come in any order; `causation` may be empty."""
+
+    id: str
+    source: str
+    type: str
+    time: str
+    tenant: str
+    tenants: tuple[str, ...]
+    actor: str
+    correlation: str
+    causation: str
+    aggregate_type: str
+    aggregate_id: str
+    aggregate_version: int
+    content_type: str = "application/json"
+    incident_id: str | None = None
+    execution_id: str | None = None
+    runbook_id: str | None = None
+    refs: tuple[Ref, ...] = ()
+
+    def chains(self) -> list[tuple[str, str]]:
+        """The chains that the event belongs to, as (kind, id), sorted by kind."""
+        named = (("execution", self.execution_id), ("incident", self.incident_id), ("runbook", self.runbook_id))
+        return [(kind, chain_id) for kind, chain_id in named if chain_id]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A leaf's place in one chain: the n-th of (kind, id), after the leaf whose hash is `prev`."""
+
+    kind: str
+    id: str
+    n: int
+    prev: bytes
+
+
+def commit(payload: bytes, salt: bytes) -> bytes:
+    """Commitment to a payload's raw bytes; hides the payload from whoever lacks the salt. Raises LeafError."""
+    if len(salt) != SALT_BYTES:
+        raise LeafError(f"salt is not {SALT_BYTES} bytes")
+    return sha256(b"rr/payload/v1\0" + salt + payload).digest()
+
+
+def genesis(origin: str, kind: str, chain_id: str) -> bytes:
+    """What the first leaf of a chain gives as `prev`. Raises LeafError on NUL, which separates the parts."""
+    if "\0" in origin or "\0" in kind or "\0" in chain_id:
+        raise LeafError("a chain's origin, kind or id contains NUL")
+    try:
+        return sha256(f"rr/chain-genesis/v1\0{origin}\0{kind}\0{chain_id}".encode()).digest()
+    except UnicodeEncodeError:
+        raise LeafError("a field is not valid Unicode") from None
+
+
+def event_hash(leaf: bytes) -> bytes:
+    """RFC 6962 leaf hash of a leaf's bytes."""
+    return sha256(b"\0" + leaf).digest()
+
+
+def event_leaf(origin: str, src: Source, event: Event, payload: bytes, salt: bytes, links: Sequence[Link]) -> bytes:
+    """Leaf of a message that is a valid event and the first with its source and id. Raises LeafError."""
+    return _bytes(
+        {
+            "agg": {
+                "id": event.aggregate_id,
+                "type": event.aggregate_type,
+                "version": str(event.aggregate_version),
+            },
+            "chains": [{"id": link.id, "k": link.kind, "n": str(link.n), "prev": link.prev.hex()} for link in links],
+            "ev": {
+                "actor": event.actor,
+                "causation": event.causation,
+                "correlation": event.correlation,
+                "id": event.id,
+                "source": event.source,
+                "tenant": event.tenant,
+                "tenants": sorted(set(event.tenants)),
+                "time": event.time,
+                "type": event.type,
+            },
+            "kind": EVENT,
+            "log": origin,
+            "payload": {"commit": commit(payload, salt).hex(), "ct": event.content_type, "len": str(len(payload))},
+            "refs": [{"k": ref.k, "len": str(ref.len), "sha256": ref.sha256} for ref in sorted(set(event.refs))],
+            "src": _src(src),
+            "v": VERSION,
+        }
+    )
+
+
+def duplicate_leaf(origin: str, src: Source, event_id: str, of: int) -> bytes:
+    """Leaf of a message that repeats the event at index `of`, byte for byte, under a new sequence."""
+    return _outcome(DUPLICATE, origin, _src(src), {"id": event_id, "of": str(of)})
+
+
+def conflict_leaf(origin: str, src: Source, event_id: str, of: int) -> bytes:
+    """Leaf of a message that carries the id of the event at index `of` with other content; the first one stands."""
+    return _outcome(CONFLICT, origin, _src(src), {"id": event_id, "of": str(of)})
+
+
+def reject_leaf(origin: str, src: Source, reason: str) -> bytes:
+    """Leaf of a message that is no valid event, or whose leaf would be too long. Fits whatever the subject is."""
+    shown = src.subject[:_SUBJECT_SHOWN].replace("\0", "\ufffd").encode(errors="replace").decode()
+    return _outcome(REJECT, origin, {**_src(src), "subject": shown}, {"reason": reason})
+
+
+def gap_leaf(origin: str, stream: str, epoch: int, first: int, last: int) -> bytes:
+    """Leaf of the sequences first..last (both included), confirmed absent from the stream."""
+    return _outcome(GAP, origin, {"epoch": str(epoch), "stream": stream}, {"from": str(first), "to": str(last)})
+
+
+def control_leaf(origin: str, body: Mapping[str, str]) -> bytes:
+    """Leaf of something the log says about itself; `body` has a `type` and strings only."""
+    return _bytes({"body": dict(body), "kind": CONTROL, "log": origin, "v": VERSION})
+
+
+def stream_reset(stream: str, epoch: int, *, was: int, last: int) -> dict[str, str]:
+    """Body of the control leaf between two epochs of a stream: `last` is the last sequence chained in epoch `was`."""
+    return {"type": "stream_reset", "stream": stream, "epoch": str(epoch), "was": str(was), "last": str(last)}
+
+
+def same_content(first: Leaf, second: Leaf) -> bool:
+    """Whether two event leaves tell the same event: all but their places in the stream and the chains is equal."""
+    return all(first[part] == second[part] for part in ("agg", "ev", "payload", "refs"))
+
+
+def _outcome(kind: str, origin: str, src: dict[str, str], body: dict[str, str]) -> bytes:
+    return _bytes({"body": body, "kind": kind, "log": origin, "src": src, "v": VERSION})
+
+
+def _src(src: Source) -> dict[str, str]:
+    return {
+        "epoch": str(src.epoch),
+        "seq": str(src.seq),
+        "stream": src.stream,
+        "subject": src.subject,
+        "ts": src.ts,
+    }
+
+
+def _bytes(leaf: Leaf) -> bytes:
+    check(leaf)
+    try:
+        raw = encode_checked(leaf)
+    except ProfileError:
+        raise LeafError("a field is not valid Unicode") from None
+    if len(raw) > MAX_LEAF:
+        raise LeafError(f"leaf is longer than {MAX_LEAF} bytes")
+    return raw
