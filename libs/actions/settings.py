@@ -1,0 +1,30 @@
+"""What a worker's environment says about actions."""
+
+from __future__ import annotations
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from libs.actions.addresses import EgressPolicy
+from libs.actions.shell_policy import ShellPolicy
+
+
+class ActionSettings(BaseSettings):
+    """RR_EGRESS_ALLOW, RR_EGRESS_PUBLIC, RR_SHELL_ALLOW, RR_SHELL_ENV. Empty lists allow nothing beyond public hosts.
+
+    `egress_public=False` closes the public internet too: then only what RR_EGRESS_ALLOW lists is reachable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RR_", frozen=True, extra="ignore")
+
+    egress_allow: str = ""
+    egress_public: bool = True
+    shell_allow: str = ""
+    shell_env: str = ""
+
+    def egress(self) -> EgressPolicy:
+        """The outbound policy; ValueError names a bad entry, so that a process refuses to start with it."""
+        return EgressPolicy.of(self.egress_allow, public=self.egress_public)
+
+    def shell(self) -> ShellPolicy:
+        """The command policy."""
+        return ShellPolicy.of(self.shell_allow, self.shell_env)
