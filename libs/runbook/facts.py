@@ -1,0 +1,126 @@
+"""What can happen to an execution: the only input of `advance`.
+
+Facts about a step name it by path and visit. A fact that comes again, or too late, changes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from libs.runbook.frame import HoldReason, TimerKind
+
+Decision: TypeAlias = Literal["succeeded", "failed", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The plan may be carried out. `alert_firing` is what is known of the alert, None if there is none."""
+
+    alert_firing: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepFact:
+    """Base of facts about one visit of one step."""
+
+    path: str
+    visit: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted(StepFact):
+    """A worker has claimed the action; to be folded in the claim's transaction. Lets go what was held."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSucceeded(StepFact):
+    """The action took effect."""
+
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed(StepFact):
+    """The action certainly did not succeed. `retryable`: the reason may pass."""
+
+    error_code: str
+    message: str = ""
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepLost(StepFact):
+    """The worker's lease ran out. A step that may repeat is asked for again; an unsafe one becomes unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepUnknown(StepFact):
+    """Nobody can say whether the action took effect."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepNotNeeded(StepFact):
+    """The claim saw, under its lock, that the alert has ended before a step that needs it firing: nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepHeld(StepFact):
+    """The claim was turned away; the action stays asked for."""
+
+    reason: HoldReason
+
+
+@dataclass(frozen=True, slots=True)
+class StepReleased(StepFact):
+    """What held the step is gone: the same attempt is asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepDecided(StepFact):
+    """A person said what became of an unknown step."""
+
+    decision: Decision
+    actor: str
+    rationale: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertObserved:
+    """Whether the alert fires now."""
+
+    firing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer that `SetTimer` asked for is due."""
+
+    kind: TimerKind
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRequested:
+    """A person ends the execution, whatever state it is in."""
+
+    actor: str
+    rationale: str
+
+
+Fact: TypeAlias = (
+    Started
+    | StepStarted
+    | StepSucceeded
+    | StepFailed
+    | StepLost
+    | StepUnknown
+    | StepNotNeeded
+    | StepHeld
+    | StepReleased
+    | StepDecided
+    | AlertObserved
+    | TimerFired
+    | AbortRequested
+)

@@ -1,0 +1,101 @@
+"""Runbook text → spec, or every problem with its line, its path and what to do.
+
+Three gates, each of which needs the one before: the text is in the YAML subset (`text.py`), the data has the shape
+of the language (`spec.py`), the runbook obeys the rules of this version (`lint.py`).
+"""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from libs.runbook import spec as language
+from libs.runbook.hashing import spec_hash
+from libs.runbook.lint import lint
+from libs.runbook.problems import Problem, RunbookInvalid, dotted
+from libs.runbook.spec import Runbook
+from libs.runbook.text import Document, Path, read
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A runbook that can be published: the spec, its JSON as written, its hash and the text that it came from."""
+
+    spec: Runbook
+    spec_json: dict[str, Any]
+    spec_hash: str
+    source: str
+
+
+def load(source: str | bytes) -> Loaded:
+    """The runbook in `source` (YAML, UTF-8).
+
+    Raises:
+        RunbookInvalid: lists every problem of the first gate that refuses.
+    """
+    document = read(source)
+    spec = _shaped(document)
+    problems = [_problem(document, path, message) for path, message in lint(spec)]
+    if problems:
+        raise RunbookInvalid(problems)
+    data = spec.to_json()
+    return Loaded(spec, data, spec_hash(data), source.decode() if isinstance(source, bytes) else source)
+
+
+def _shaped(document: Document) -> Runbook:
+    try:
+        return Runbook.model_validate(document.data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+    problems = [_problem(document, *_explained(document.data, item)) for item in found]
+    raise RunbookInvalid(sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem.path)))
+
+
+def _problem(document: Document, path: Path, message: str) -> Problem:
+    return Problem(dotted(path), message, *document.position(path))
+
+
+def _explained(data: Any, item: Any) -> tuple[Path, str]:
+    """A validation error as (path, what to do). Names of union members, which pydantic adds, are left out."""
+    path = _existing(data, item["loc"])
+    kind, context = item["type"], item.get("ctx", {})
+    if kind == "missing":
+        return (*path, item["loc"][-1]), "is missing; add it"
+    if kind == "extra_forbidden":
+        return path, _unknown_key(str(item["loc"][-1]))
+    if kind == "literal_error":
+        return path, f"must be {context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return path, _PATTERNS.get(context["pattern"], f"must match {context['pattern']}")
+    if kind == "value_error":
+        return path, str(context["error"])
+    return path, str(item["msg"]).replace("Input should", "must")
+
+
+def _existing(data: Any, location: tuple[str | int, ...]) -> Path:
+    """The longest part of a location that is a path into the data."""
+    path: list[str | int] = []
+    for part in location:
+        inside_object = isinstance(data, dict) and isinstance(part, str) and part in data
+        if inside_object or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
+            data = data[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _unknown_key(key: str) -> str:
+    near = difflib.get_close_matches(key, _KEYS, n=1)
+    return f"unknown key; did you mean {near[0]}?" if near else "unknown key; remove it"
+
+
+def _language_keys() -> tuple[str, ...]:
+    models = [item for item in vars(language).values() if isinstance(item, type) and issubclass(item, BaseModel)]
+    return tuple(sorted({field.alias or name for model in models for name, field in model.model_fields.items()}))
+
+
+_KEYS: Final = _language_keys()
+_PATTERNS: Final = {
+    language.SLUG: "must be lower-case letters, digits and hyphens, at most 63, such as restart-api",
+    r"^[a-z][a-z0-9_]{0,62}$": "must be lower-case letters, digits and underscores, such as shard_name",
+}

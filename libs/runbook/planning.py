@@ -1,0 +1,220 @@
+"""Spec + inputs + facts → plan: resolved inputs, the step graph, the locks known so far, one hash over it.
+
+An input is the caller's value, else what `from` names, else the default. The caller's values have the declared type
+exactly. Alerts carry text only, so a value `from` an alert is read as the declared type: an integer is decimal digits
+with an optional minus, a boolean is `true` or `false`. A label that is missing falls back to the default; a value
+that is there and wrong never does.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from libs.runbook import hashing
+from libs.runbook.canonical import OutsideProfile, canonical
+from libs.runbook.expressions import Evaluate, ExpressionError, MissingValue, render
+from libs.runbook.problems import PlanRefused, Problem
+from libs.runbook.spec import Input, Runbook
+from libs.runbook.triggers import AlertFacts
+
+MAX_INPUTS_BYTES: Final = 64 * 1024
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,15})", re.ASCII)
+_TYPES: Final[Mapping[str, type]] = {"string": str, "integer": int, "boolean": bool}
+_ARTICLES: Final = {"string": "a string", "integer": "an integer", "boolean": "true or false"}
+
+InputValue = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """What is known of the occasion: nothing, if a person starts the runbook without an incident."""
+
+    alert: AlertFacts | None = None
+    incident_id: str = ""
+
+    def to_scope(self) -> dict[str, Any]:
+        """The facts as templates see them; what is not known is absent."""
+        scope: dict[str, Any] = {}
+        if self.alert is not None:
+            scope["alert"] = self.alert.to_json()
+        if self.incident_id:
+            scope["incident"] = {"id": self.incident_id}
+        return scope
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step of the graph, in the order in which steps run."""
+
+    path: str
+    action: str
+    effect: str
+    next: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The node as JSON-ready data; part of what the plan's hash is over."""
+        return {"path": self.path, "action": self.action, "effect": self.effect, "next": self.next}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an execution will do. `resources` are the lock keys that do not depend on outputs of steps."""
+
+    spec_hash: str
+    plan_hash: str
+    inputs: Mapping[str, InputValue]
+    graph: tuple[Node, ...]
+    resources: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON-ready data."""
+        return {
+            "spec_hash": self.spec_hash,
+            "plan_hash": self.plan_hash,
+            "inputs": dict(self.inputs),
+            "graph": [node.to_json() for node in self.graph],
+            "resources": list(self.resources),
+        }
+
+
+def make_plan(spec: Runbook, given: Mapping[str, Any], facts: PlanFacts, *, evaluate: Evaluate | None = None) -> Plan:
+    """The plan of one execution; equal arguments give an equal plan and hash.
+
+    Raises:
+        PlanRefused: lists every input that is unknown, missing or of another type, and whatever needs an alert that
+            is not there.
+    """
+    problems = _occasion_faults(spec, facts)
+    inputs, faults = resolve_inputs(spec, given, facts, evaluate=evaluate)
+    problems += faults
+    if problems:
+        raise PlanRefused(problems)
+    digest = hashing.spec_hash(spec.to_json())
+    graph = step_graph(spec)
+    plan_digest = hashing.plan_hash(digest, inputs, [node.to_json() for node in graph])
+    return Plan(digest, plan_digest, inputs, graph, _resources(spec, inputs, facts, evaluate))
+
+
+def resolve_inputs(
+    spec: Runbook, given: Mapping[str, Any], facts: PlanFacts, *, evaluate: Evaluate | None = None
+) -> tuple[dict[str, InputValue], list[Problem]]:
+    """The value of each declared input that has one, and what is wrong with the others."""
+    undeclared = sorted(set(given) - set(spec.inputs))
+    problems = [Problem(f"inputs.{name}", "the runbook declares no such input") for name in undeclared]
+    inputs: dict[str, InputValue] = {}
+    for name, declared in spec.inputs.items():
+        try:
+            inputs[name] = _resolved(name, declared, given, facts, evaluate)
+        except (_Refused, ExpressionError) as error:
+            problems.append(Problem(f"inputs.{name}", str(error)))
+    if not problems:
+        problems += _size_faults(inputs)
+    return inputs, problems
+
+
+def step_graph(spec: Runbook) -> tuple[Node, ...]:
+    """The steps in the order in which they run; each names the one that follows its success."""
+    nodes: list[Node] = []
+    here: str | None = spec.steps[0].id
+    while here is not None:
+        step, following = spec.step(here), spec.successor(here)
+        nodes.append(Node(here, step.action, step.effect, following))
+        here = following
+    return tuple(nodes)
+
+
+class _Refused(Exception):
+    """One input has no usable value; the text says what to do."""
+
+
+def _resolved(
+    name: str, declared: Input, given: Mapping[str, Any], facts: PlanFacts, evaluate: Evaluate | None
+) -> InputValue:
+    if name in given:
+        return _allowed(declared, _typed(declared, given[name]))
+    missing = "is missing; give it"
+    if declared.source is not None:
+        try:
+            found = render(declared.source, facts.to_scope(), evaluate)
+        except MissingValue as error:
+            missing = f"is missing: {error}"
+        else:
+            return _allowed(declared, _read(declared, found))
+    if declared.default is None:
+        raise _Refused(missing)
+    return declared.default
+
+
+def _typed(declared: Input, value: Any) -> InputValue:
+    if type(value) is not _TYPES[declared.type]:
+        raise _Refused(f"must be {_ARTICLES[declared.type]}, not {_described(value)}")
+    return _within_profile(value)
+
+
+def _read(declared: Input, value: Any) -> InputValue:
+    """A value from an alert as the declared type."""
+    if not isinstance(value, str) or declared.type == "string":
+        return _typed(declared, value)
+    if declared.type == "integer" and _INTEGER.fullmatch(value):
+        return _within_profile(int(value))
+    if declared.type == "boolean" and value in {"true", "false"}:
+        return value == "true"
+    raise _Refused(f"must be {_ARTICLES[declared.type]}; the alert says '{value[:40]}'")
+
+
+def _within_profile(value: Any) -> InputValue:
+    try:
+        canonical(value)
+    except OutsideProfile as error:
+        raise _Refused(error.why) from None
+    if isinstance(value, str) and "\x00" in value:
+        raise _Refused("holds a NUL character")
+    checked: InputValue = value
+    return checked
+
+
+def _allowed(declared: Input, value: InputValue) -> InputValue:
+    if declared.one_of is not None and value not in declared.one_of:
+        raise _Refused(f"must be one of {', '.join(str(item) for item in declared.one_of)}")
+    return value
+
+
+def _described(value: Any) -> str:
+    return {str: "a string", bool: "a boolean", int: "an integer", float: "a float"}.get(type(value), "this")
+
+
+def _size_faults(inputs: Mapping[str, InputValue]) -> list[Problem]:
+    size = len(canonical(inputs))
+    if size <= MAX_INPUTS_BYTES:
+        return []
+    return [Problem("inputs", f"are {size} bytes long; the limit is {MAX_INPUTS_BYTES}")]
+
+
+def _occasion_faults(spec: Runbook, facts: PlanFacts) -> list[Problem]:
+    if facts.alert is not None:
+        return []
+    problems = []
+    if spec.verify is not None:
+        problems.append(Problem("verify", "is seen by the alert's end; start the runbook from an incident"))
+    problems += [
+        Problem(f"steps.{step.id}", "requires a firing alert; start the runbook from an incident")
+        for step in spec.steps
+        if step.requires_firing
+    ]
+    return problems
+
+
+def _resources(
+    spec: Runbook, inputs: Mapping[str, InputValue], facts: PlanFacts, evaluate: Evaluate | None
+) -> tuple[str, ...]:
+    scope = {"inputs": inputs, **facts.to_scope()}
+    found: set[str] = set()
+    for step in spec.steps:
+        if step.resource is None:
+            continue
+        try:
+            found.add(str(render(step.resource, scope, evaluate)))
+        except ExpressionError:
+            continue  # it depends on an output; the claim renders it when the output is there
+    return tuple(sorted(found))

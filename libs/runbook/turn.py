@@ -1,0 +1,84 @@
+"""One fact's turn: the frame as it changes, and the effects asked for so far. Only `advance` uses it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from libs.runbook.effects import CancelAction, CancelTimer, Effect, FactType, Finish, PublishFact, SetTimer
+from libs.runbook.frame import STEP_TERMINAL, ExecutionState, Frame, StepRun, TimerKind
+from libs.runbook.spec import Runbook
+
+_WITHDRAWN: Final = frozenset({"ready", "running", "waiting"})
+
+
+class Turn:
+    """A cursor over one frame. Values go in and come out; nothing of it is kept."""
+
+    def __init__(self, spec: Runbook, frame: Frame) -> None:
+        self.spec = spec
+        self.frame = frame
+        self.effects: list[Effect] = []
+
+    def change(self, **fields: Any) -> None:
+        """Replaces fields of the frame."""
+        self.frame = replace(self.frame, **fields)
+
+    def put(self, run: StepRun) -> None:
+        """Stores a step run: in the place of the one of its path and visit, or as the next."""
+        runs = self.frame.step_runs
+        if self.frame.run(run.path, run.visit) is None:
+            self.change(step_runs=(*runs, run))
+            return
+        same = (run.path, run.visit)
+        self.change(step_runs=tuple(run if (old.path, old.visit) == same else old for old in runs))
+
+    def publish(self, kind: FactType, **data: Any) -> None:
+        """Asks for a fact to be published."""
+        self.effects.append(PublishFact(kind, data))
+
+    def publish_step(self, kind: FactType, run: StepRun, **data: Any) -> None:
+        """Asks for a fact about a step run to be published."""
+        self.publish(kind, path=run.path, visit=run.visit, attempt=run.attempts, **data)
+
+    def set_timer(self, kind: TimerKind, ref: str, after_seconds: float) -> None:
+        """Sets a timer; one of the same name is replaced."""
+        timers = [timer for timer in self.frame.timers if timer != (kind, ref)]
+        self.change(timers=(*timers, (kind, ref)))
+        self.effects.append(SetTimer(kind, ref, after_seconds))
+
+    def take_timer(self, kind: TimerKind, ref: str) -> bool:
+        """Whether that timer was set; it is not any more."""
+        timers = tuple(timer for timer in self.frame.timers if timer != (kind, ref))
+        taken = len(timers) < len(self.frame.timers)
+        self.change(timers=timers)
+        return taken
+
+    def finish(self, state: ExecutionState, reason: str, kind: FactType, data: Mapping[str, Any]) -> None:
+        """Ends the execution: what is under way is withdrawn, timers go, the fact is published."""
+        for run in self.frame.step_runs:
+            if run.state in _WITHDRAWN:
+                self.effects.append(CancelAction(run.path, run.visit, run.attempts))
+            if run.state not in STEP_TERMINAL and run.state != "unknown":
+                self.put(replace(run, state="cancelled", waiting_for=""))
+        self.effects += [CancelTimer(*timer) for timer in self.frame.timers]
+        self.change(state=state, reason=reason, timers=())
+        self.publish(kind, **data)
+        self.effects.append(Finish(state, reason))
+
+    def close(self, before: Frame, start: int) -> None:
+        """Brings `state` in line with what the steps wait for, and tells of a block that came or went.
+
+        `start` is where this fact's effects begin: that a block is gone is told before what follows from it.
+        """
+        was, now = _block(before), _block(self.frame)
+        if self.frame.state in {"running", "blocked"}:
+            self.change(state="blocked" if now else "running")
+        if was is not None and was != now and not self.frame.terminal:
+            self.effects.insert(start, PublishFact("unblocked", was))
+        if now is not None and was != now:
+            self.publish("blocked", **now)
+
+
+def _block(frame: Frame) -> dict[str, str] | None:
+    reason, run = frame.blocked_reason, frame.current
+    return None if reason is None or run is None else {"reason": reason, "path": run.path}
