@@ -71,7 +71,7 @@ ROWS: Final = (
     Row(runbook.RunbookPublished, "catalog", (), "provenance: who made which content public"),
     Row(runbook.RunbookMatched, "catalog", ("executor",), "the executor plans it"),
     Row(execution.ExecutionPlanned, "executor", (), "what exactly would run, by hash"),
-    Row(execution.ExecutionBlocked, "executor", ("approvals",), "someone has to act"),
+    Row(execution.ExecutionBlocked, "executor", (), "someone has to act"),
     Row(execution.ExecutionUnblocked, "executor", (), "someone did"),
     Row(execution.ExecutionStarted, "executor", ("incident",), "the incident is mitigating"),
     Row(execution.StepCompleted, "executor", (), "an effect took place"),

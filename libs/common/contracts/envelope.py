@@ -21,7 +21,7 @@ class MalformedEnvelope(ValueError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ref:
-    """An object in the object store: `kind` is spec, evidence, output, approval or bundle; `sha256` is 64 hex digits."""
+    """An object in the object store: `kind` is spec, evidence, output, approval or bundle, `sha256` 64 hex digits."""
 
     kind: str
     sha256: str

@@ -41,7 +41,7 @@ class Fact(BaseModel):
 
 
 def describe(error: ValidationError) -> str:
-    """What is wrong, field by field, without the values: `severity: Input should be 'low', …; title: Field required`."""
+    """What is wrong, field by field, without the values: `severity: Input should be …; title: Field required`."""
     problems = [
         f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}"
         for item in error.errors(include_url=False, include_context=False, include_input=False)

@@ -1,0 +1,193 @@
+"""The bus: one NATS connection a process, with the traps of its defaults closed.
+
+FastStream's broker owns the connection and serves request/reply. JetStream is published to in windows with a time-out
+of our own on each acknowledgement, and consumed by `libs.common.consumer`. Nothing here declares a stream or a
+consumer: provisioning alone does that.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats.errors
+import orjson
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from libs.common.telemetry import log
+
+EXIT_CLOSED: Final = 71
+RECONNECT_WAIT_SECONDS: Final = 1
+PING_SECONDS: Final = 5
+PINGS_OUTSTANDING: Final = 2
+ACK_TIMEOUT_SECONDS: Final = 5.0
+WINDOW: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message for JetStream; `headers` hold its `Nats-Msg-Id`, so that a repeated publish is dropped."""
+
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """JetStream's acknowledgement: where the message stands. `duplicate` means that it stood there before."""
+
+    stream: str
+    seq: int
+    duplicate: bool
+
+
+class PublishRefused(Exception):
+    """JetStream answered no, or not in time; in the latter case the message may be stored all the same."""
+
+
+class Bus:
+    """One connection. It reconnects for ever; when it is closed for good the process ends, and is started again."""
+
+    def __init__(self, url: str, *, name: str) -> None:
+        self._name = name
+        self._closing = False
+        self._nc: Client | None = None
+        self._inbox = ""
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._count = 0
+        self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
+        self.broker = NatsBroker(
+            url,
+            name=name,
+            logger=None,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_WAIT_SECONDS,
+            ping_interval=PING_SECONDS,
+            max_outstanding_pings=PINGS_OUTSTANDING,
+            closed_cb=self._closed,
+            error_cb=self._error,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._reconnected,
+            drain_timeout=3,
+            graceful_timeout=5,
+        )
+
+    async def connect(self) -> None:
+        """Connect, waiting for the server for as long as it takes; handlers do not run yet."""
+        self._nc = await self.broker.connect()
+        self._inbox = self.nc.new_inbox()
+        await self.nc.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
+
+    async def serve(self) -> None:
+        """Start answering requests."""
+        await self.broker.start()
+
+    async def close(self) -> None:
+        """Stop answering and leave."""
+        self._closing = True
+        await self.broker.stop()
+
+    @property
+    def nc(self) -> Client:
+        """The connection."""
+        if self._nc is None:
+            raise ConnectionError("the bus is not connected yet")
+        return self._nc
+
+    @property
+    def js(self) -> JetStreamContext:
+        """JetStream, for information and single reads; publishing goes through `publish`."""
+        return self.nc.jetstream()
+
+    async def ping(self) -> None:
+        """One round trip to the server.
+
+        Raises:
+            Exception: whatever is wrong, within two seconds.
+        """
+        await self.nc.flush(timeout=2)
+
+    async def publish(self, messages: Sequence[Outgoing]) -> list[Stored | PublishRefused]:
+        """Store `messages` in order, in one window, and say of each what became of it; never raises for one of them."""
+        if not self.nc.is_connected:
+            return [PublishRefused("not connected") for _ in messages]
+        futures: list[asyncio.Future[bytes]] = []
+        tokens: list[str] = []
+        loop = asyncio.get_running_loop()
+        try:
+            for message in messages:
+                self._count += 1
+                token = str(self._count)
+                future: asyncio.Future[bytes] = loop.create_future()
+                self._waiting[token] = future
+                tokens.append(token)
+                futures.append(future)
+                await self.nc.publish(
+                    message.subject, message.payload, reply=f"{self._inbox}.{token}", headers=message.headers
+                )
+        except (nats.errors.Error, OSError) as error:
+            return [PublishRefused(f"{type(error).__name__}: {error}") for _ in messages]
+        else:
+            await asyncio.wait(futures, timeout=ACK_TIMEOUT_SECONDS)
+            return [_outcome(future) for future in futures]
+        finally:
+            for token in tokens:
+                self._waiting.pop(token, None)
+
+    def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call `callback` each time the connection is back: what stood at the old server is gone."""
+        self._on_reconnect.append(callback)
+
+    async def note(self, subject: str, data: Mapping[str, Any]) -> None:
+        """A word on core NATS that may be lost without harm."""
+        await self.nc.publish(subject, orjson.dumps(data))
+
+    async def _acknowledged(self, message: Msg) -> None:
+        future = self._waiting.get(message.subject.rpartition(".")[2])
+        if future is not None and not future.done():
+            future.set_result(b"" if _no_responders(message) else message.data)
+
+    async def _closed(self) -> None:
+        if not self._closing:
+            log.critical("bus_closed", fix="the process ends so that it is started again")
+            os._exit(EXIT_CLOSED)
+
+    async def _error(self, error: Exception) -> None:
+        log.warning("bus_error", error=f"{type(error).__name__}: {error}")
+
+    async def _disconnected(self) -> None:
+        if not self._closing:
+            log.warning("bus_disconnected")
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(PublishRefused("disconnected before the acknowledgement"))
+
+    async def _reconnected(self) -> None:
+        log.info("bus_reconnected")
+        for callback in self._on_reconnect:
+            await callback()
+
+
+def _no_responders(message: Msg) -> bool:
+    return (message.headers or {}).get("Status") == "503"
+
+
+def _outcome(future: "asyncio.Future[bytes]") -> Stored | PublishRefused:
+    if not future.done():
+        future.cancel()
+        return PublishRefused(f"no acknowledgement within {ACK_TIMEOUT_SECONDS} s")
+    failure = future.exception()
+    if failure is not None:
+        return failure if isinstance(failure, PublishRefused) else PublishRefused(str(failure))
+    answer = future.result()
+    if not answer:
+        return PublishRefused("no stream takes this subject: run `rangerctl provision`")
+    reply = orjson.loads(answer)
+    if "error" in reply:
+        return PublishRefused(f"{reply['error'].get('err_code')}: {reply['error'].get('description')}")
+    return Stored(stream=reply["stream"], seq=reply["seq"], duplicate=bool(reply.get("duplicate")))

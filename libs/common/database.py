@@ -1,0 +1,120 @@
+"""Postgres: one asyncpg pool a process, transactions with a name, and which errors pass by themselves.
+
+Tables are described with SQLAlchemy (for migrations and their drift test); what runs is SQL in `storage.py`, one round
+trip a batch (docs/decisions/0002).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Final, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from libs.common import telemetry
+
+Tx: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+"""A connection inside a transaction."""
+
+TRANSIENT: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    ConnectionError,
+    OSError,
+    TimeoutError,
+)
+"""Errors that say nothing about the work itself: it is done again when the server is back."""
+
+
+class Database:
+    """The pool of one schema. Every method waits at most `timeout` seconds for a connection."""
+
+    def __init__(self, url: str, *, schema: str, instance: str, pool_size: int, timeout: float = 10.0) -> None:
+        self.schema = schema
+        self._url = url
+        self._instance = instance
+        self._size = pool_size
+        self._timeout = timeout
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        """Open the pool with one connection.
+
+        Raises:
+            OSError, asyncpg.PostgresError: the server is not there, or does not know this role.
+        """
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=1,
+            max_size=self._size,
+            timeout=self._timeout,
+            command_timeout=30,
+            server_settings={"application_name": self._instance, "search_path": self.schema},
+        )
+
+    async def close(self) -> None:
+        """Close every connection; open transactions are rolled back by the server."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                await asyncio.wait_for(pool.close(), 3)
+            except TimeoutError:
+                pool.terminate()
+
+    @property
+    def pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+        """The open pool."""
+        if self._pool is None:
+            raise asyncpg.InterfaceError("the database is not open yet")
+        return self._pool
+
+    @asynccontextmanager
+    async def transaction(self, name: str, *, parent: str = "") -> AsyncIterator[Tx]:
+        """One transaction, read committed; leaving by an exception rolls back.
+
+        `name` names its span, which belongs to the trace of `parent` or of the current span; without either there is
+        none.
+        """
+        with self._span(name, parent):
+            async with self.pool.acquire(timeout=self._timeout) as connection, connection.transaction():
+                yield connection
+
+    def _span(self, name: str, parent: str) -> AbstractContextManager[object]:
+        if not parent and not telemetry.traceparent():
+            return nullcontext()
+        attributes = {"db.system": "postgresql", "db.namespace": self.schema}
+        return telemetry.span(f"db {name}", parent=parent, attributes=attributes)
+
+    async def dedicated(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection of one's own, for LISTEN or a session's lock; the caller closes it."""
+        return await asyncpg.connect(
+            self._url,
+            timeout=self._timeout,
+            server_settings={"application_name": f"{self._instance} own", "search_path": self.schema},
+        )
+
+    async def ping(self) -> None:
+        """One round trip.
+
+        Raises:
+            Exception: whatever is wrong, within two seconds.
+        """
+        async with asyncio.timeout(2), self.pool.acquire() as connection:
+            await connection.fetchval("SELECT 1")
+
+
+async def patiently(work: Callable[[], Awaitable[None]], *, waiting: Callable[[BaseException], None]) -> None:
+    """Do `work`, again after 0.1 to 2 seconds while it fails with a `TRANSIENT` error; `waiting` hears of each."""
+    delay = 0.1
+    while True:
+        try:
+            return await work()
+        except TRANSIENT as error:
+            waiting(error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)

@@ -1,0 +1,129 @@
+"""Health of a process on a loopback port: `/healthz` (the loop turns), `/readyz` (every dependency), `/metrics`."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import orjson
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from libs.common.telemetry import log
+
+EXIT_STALLED: Final = 70
+CHECK_SECONDS: Final = 2.5
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when the dependency is well; raises with what is wrong otherwise."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn inside a loop of ours: signals belong to the process, not to the server."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+class Health:
+    """What a process says of itself. Dependencies are asked anew at each look, all at once, each within 2.5 s."""
+
+    def __init__(self, service: str, instance: str) -> None:
+        self._service = service
+        self._instance = instance
+        self._checks: dict[str, Check] = {}
+        self.starting: str | None = "starting"
+
+    def add(self, name: str, check: Check) -> None:
+        """Ask `check` at each look at `/readyz`."""
+        self._checks[name] = check
+
+    async def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether everything answers, and what each dependency said, with latencies in milliseconds."""
+        names = list(self._checks)
+        results = await asyncio.gather(*(_look(self._checks[name]) for name in names))
+        checks = dict(zip(names, results, strict=True))
+        if self.starting is not None:
+            checks["process"] = {"status": "starting", "detail": self.starting}
+        good = all(result["status"] == "ok" for result in checks.values())
+        return good, {
+            "service": self._service,
+            "instance": self._instance,
+            "status": "ready" if good else "not ready",
+            "checks": checks,
+        }
+
+    async def app(self, scope: MutableMapping[str, Any], _receive: Any, send: Any) -> None:
+        """The ASGI application."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/healthz":
+            await _reply(send, 200, {"status": "alive"})
+        elif scope["path"] == "/readyz":
+            good, report = await self.ready()
+            await _reply(send, 200 if good else 503, report)
+        elif scope["path"] == "/metrics":
+            await _send(send, 200, CONTENT_TYPE_LATEST, generate_latest())
+        else:
+            await _reply(send, 404, {"error": "there are /healthz, /readyz and /metrics"})
+
+
+def server(app: Any, *, host: str, port: int) -> Server:
+    """A quiet HTTP server for `app`; port 0 takes a free one."""
+    config = uvicorn.Config(
+        app, host=host, port=port, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none"
+    )
+    return Server(config)
+
+
+def watch_loop(loop: asyncio.AbstractEventLoop, limit_seconds: float) -> None:
+    """End the process when its loop stands still for `limit_seconds`: a frozen process must not look alive."""
+    beat = [time.monotonic()]
+
+    def tick() -> None:
+        beat[0] = time.monotonic()
+        loop.call_later(1, tick)
+
+    def watch() -> None:
+        last = time.monotonic()
+        while True:
+            time.sleep(1)
+            now = time.monotonic()
+            if now - last > limit_seconds / 2:
+                beat[0] = now  # the whole process was stopped, not its loop
+            last = now
+            if now - beat[0] > limit_seconds:
+                log.critical("loop_stalled", seconds=round(now - beat[0]))
+                os._exit(EXIT_STALLED)
+
+    loop.call_soon(tick)
+    threading.Thread(target=watch, name="watchdog", daemon=True).start()
+
+
+async def _look(check: Check) -> Mapping[str, Any]:
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except Exception as error:  # noqa: BLE001 — whatever is wrong is the answer
+        return {"status": "down", "latency_ms": _ms(began), "detail": f"{type(error).__name__}: {error}"[:300]}
+    return {"status": "ok", "latency_ms": _ms(began)}
+
+
+def _ms(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 2)
+
+
+async def _reply(send: Any, status: int, body: Mapping[str, Any]) -> None:
+    await _send(send, status, "application/json", orjson.dumps(body))
+
+
+async def _send(send: Any, status: int, content_type: str, body: bytes) -> None:
+    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,18 @@
+"""Prometheus metrics that every process has. Labels are names from the code, never ids, tenants or subjects' tails."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+CONSUMED: Final = Counter("ranger_consumed_total", "Messages applied, by outcome", ["consumer", "outcome"])
+BATCH: Final = Histogram(
+    "ranger_consume_batch_size", "Messages a transaction took", ["consumer"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+DEAD_LETTERS: Final = Counter("ranger_dead_letters_total", "Messages set aside", ["consumer", "reason"])
+PUBLISHED: Final = Counter("ranger_outbox_published_total", "Facts acknowledged by JetStream")
+RELAY_ERRORS: Final = Counter("ranger_outbox_errors_total", "Publishes that were refused or not answered")
+OUTBOX_PENDING: Final = Gauge("ranger_outbox_pending", "Facts that wait for the relay, seen at its last look")
+RPC: Final = Histogram("ranger_rpc_seconds", "Commands and questions answered", ["verb", "code"], buckets=_FAST)
+DENIALS: Final = Counter("ranger_policy_denials_total", "Decisions that said no", ["action", "reason"])

@@ -1,0 +1,88 @@
+"""Shared tables as migrations make them. A version here never changes; a change is a new function and a new revision.
+
+A service's first revision calls `substrate_v1` and creates its own tables after it; the drift test compares the result
+with `libs.common.tables`.
+"""
+
+from typing import Final
+
+from alembic import op
+
+_SUBSTRATE_V1: Final = """
+CREATE TABLE outbox (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  event_id uuid NOT NULL UNIQUE,
+  aggregate_type text NOT NULL,
+  aggregate_id text NOT NULL,
+  aggregate_version bigint NOT NULL,
+  subject text NOT NULL,
+  payload bytea NOT NULL,
+  salt bytea NOT NULL,
+  headers jsonb NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  published_at timestamptz,
+  epoch bigint,
+  stream_seq bigint,
+  attempts integer NOT NULL DEFAULT 0,
+  last_error text,
+  CONSTRAINT uq_outbox_aggregate UNIQUE (aggregate_id, aggregate_version));
+CREATE INDEX ix_outbox_unpublished ON outbox (id) WHERE published_at IS NULL;
+CREATE INDEX ix_outbox_published ON outbox (epoch, stream_seq) WHERE published_at IS NOT NULL;
+CREATE TABLE inbox (
+  consumer text NOT NULL,
+  event_id uuid NOT NULL,
+  epoch bigint NOT NULL,
+  stream_seq bigint NOT NULL,
+  processed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (consumer, event_id));
+CREATE INDEX ix_inbox_position ON inbox (epoch, stream_seq);
+CREATE TABLE inbox_failure (
+  consumer text NOT NULL,
+  event_id uuid NOT NULL,
+  count integer NOT NULL,
+  last_error text NOT NULL,
+  state text NOT NULL DEFAULT 'retrying',
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (consumer, event_id));
+CREATE TABLE dead_letter (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  consumer text NOT NULL,
+  event_id uuid NOT NULL,
+  tenant_id text NOT NULL,
+  subject text NOT NULL,
+  aggregate_id text NOT NULL DEFAULT '',
+  headers jsonb NOT NULL,
+  payload bytea NOT NULL,
+  stream text NOT NULL,
+  epoch bigint NOT NULL,
+  stream_seq bigint NOT NULL,
+  reason text NOT NULL,
+  state text NOT NULL DEFAULT 'open',
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  resolved_at timestamptz,
+  resolved_by text,
+  resolution text,
+  CONSTRAINT uq_dead_letter_event UNIQUE (consumer, event_id));
+CREATE INDEX ix_dead_letter_open ON dead_letter (consumer, aggregate_id) WHERE state = 'open';
+CREATE TABLE command (
+  request_key text NOT NULL,
+  tenant_id text NOT NULL,
+  verb text NOT NULL,
+  body_sha256 bytea NOT NULL,
+  response bytea NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (request_key, tenant_id));
+CREATE INDEX ix_command_created ON command (created_at);
+"""
+
+
+def substrate_v1() -> None:
+    """Outbox, inbox, failures, dead letters and answered commands, in the schema of the search path."""
+    run(_SUBSTRATE_V1)
+
+
+def run(statements: str) -> None:
+    """Run DDL statements one by one (asyncpg prepares each)."""
+    for statement in statements.split(";\n"):
+        if statement.strip():
+            op.execute(statement)

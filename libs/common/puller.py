@@ -1,0 +1,144 @@
+"""Pulls from a durable JetStream consumer: whatever has arrived is one batch, and nothing lingers.
+
+FastStream's batch subscriber waits until a batch is full or a time-out is over, which costs either latency or idle
+CPU; here requests stand at the server, messages arrive in a callback, and `next` hands over what is there
+(docs/decisions/0003). A consumer that vanishes is never made again from here: the process ends, loudly.
+"""
+
+import asyncio
+import os
+from collections import deque
+from typing import Final
+
+import nats.errors
+import orjson
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js.errors import NotFoundError
+
+from libs.common.bus import Bus
+from libs.common.telemetry import log
+
+EXIT_CONSUMER_GONE: Final = 72
+ASK: Final = 256
+EXPIRES_SECONDS: Final = 30
+HEARTBEAT_SECONDS: Final = 5
+LOOK_SECONDS: Final = 1
+QUIET_SECONDS: Final = 2.5 * HEARTBEAT_SECONDS
+
+
+class Puller:
+    """The messages of one durable. At most `ahead` are held here unacknowledged, so another instance gets its share."""
+
+    def __init__(self, bus: Bus, *, stream: str, durable: str, batch: int, ahead: int = 2 * ASK) -> None:
+        self._bus = bus
+        self.stream = stream
+        self.durable = durable
+        self._batch = batch
+        self._ahead = max(ahead, ASK)
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._buffer: deque[Msg] = deque()
+        self._arrived = asyncio.Event()
+        self._credit = 0
+        self._inbox = ""
+        self._heard = 0.0
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        """Subscribe and ask for the first messages.
+
+        Raises:
+            NotFoundError: the consumer does not exist; run provisioning.
+        """
+        await self._bus.js.consumer_info(self.stream, self.durable)
+        self._inbox = self._bus.nc.new_inbox()
+        self._subscription = await self._bus.nc.subscribe(self._inbox, cb=self._receive)
+        self._bus.on_reconnect(self._forget)
+        await self._forget()
+        await self._ask()
+
+    async def stop(self) -> None:
+        """Ask for nothing more; what is held and not acknowledged is delivered again to someone."""
+        if self._subscription is not None and not self._bus.nc.is_closed:
+            await self._subscription.unsubscribe()
+
+    async def next(self) -> list[Msg]:
+        """The messages that have arrived, at least one and at most a batch, in the order of the stream."""
+        while not self._buffer:
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), LOOK_SECONDS)
+            except TimeoutError:
+                await self._if_quiet()
+                await self._ask()
+        taken = [self._buffer.popleft() for _ in range(min(self._batch, len(self._buffer)))]
+        await self._ask()
+        return taken
+
+    async def acknowledge(self, messages: list[Msg], *, last_only: bool = False) -> None:
+        """Acknowledge after the commit: the last one is awaited, which orders and flushes the others before it.
+
+        A lost acknowledgement costs a redelivery, which the inbox absorbs.
+        """
+        if not last_only:
+            for message in messages[:-1]:
+                await self._bus.nc.publish(message.reply, b"+ACK")
+        try:
+            await self._bus.nc.request(messages[-1].reply, b"+ACK", timeout=5)
+        except nats.errors.Error as error:
+            log.warning("ack_unanswered", consumer=self.durable, error=type(error).__name__)
+
+    async def check(self, every: float) -> None:
+        """Watch that the consumer exists: a deleted one goes silent without an error, so the process ends instead."""
+        while True:
+            await asyncio.sleep(every)
+            await self._if_gone()
+
+    async def _if_gone(self) -> None:
+        try:
+            await self._bus.js.consumer_info(self.stream, self.durable, timeout=5)
+        except NotFoundError:
+            log.critical("consumer_gone", stream=self.stream, durable=self.durable, fix="run `rangerctl provision`")
+            os._exit(EXIT_CONSUMER_GONE)
+        except (nats.errors.Error, OSError) as error:
+            log.warning("consumer_unchecked", durable=self.durable, error=type(error).__name__)
+
+    async def _ask(self) -> None:
+        while self._credit + len(self._buffer) + ASK <= self._ahead:
+            self._credit += ASK
+            request = {
+                "batch": ASK,
+                "expires": EXPIRES_SECONDS * 1_000_000_000,
+                "idle_heartbeat": HEARTBEAT_SECONDS * 1_000_000_000,
+            }
+            try:
+                await self._bus.nc.publish(self._subject, orjson.dumps(request), reply=self._inbox)
+            except (nats.errors.Error, OSError):
+                self._credit -= ASK
+                return
+
+    async def _receive(self, message: Msg) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        status = message.headers.get("Status") if message.headers else None
+        if status is None:
+            self._credit = max(0, self._credit - 1)
+            self._buffer.append(message)
+            self._arrived.set()
+        elif status != "100":
+            # A request ended early; the header says how much of it was left. `next` asks again, so that a server which
+            # is still starting is not asked in a hot loop.
+            left = (message.headers or {}).get("Nats-Pending-Messages", str(ASK))
+            self._credit = max(0, self._credit - int(left))
+            if status == "408":
+                await self._ask()
+            if status == "409" and "Consumer Deleted" in (message.headers or {}).get("Description", ""):
+                await self._if_gone()
+
+    async def _if_quiet(self) -> None:
+        """Neither message nor heartbeat: the requests were lost with a server, so they are counted as gone."""
+        if asyncio.get_running_loop().time() - self._heard > QUIET_SECONDS and self._bus.nc.is_connected:
+            await self._forget()
+
+    async def _forget(self) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        self._credit = 0

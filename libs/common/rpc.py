@@ -1,0 +1,216 @@
+"""Commands and questions between services: NATS request/reply on `rpc.<service>.<verb>`, in a queue group a service.
+
+A command carries a request key: it takes effect once, and asking again with the same key gives the stored answer; the
+same key with another body is refused. A refusal is not stored, so the same request may succeed later. Replies stay
+under 512 KiB. A time-out says nothing about the effect: ask again with the same key.
+"""
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import nats.errors
+import orjson
+from faststream.nats import NatsMessage
+from opentelemetry.trace import SpanKind
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from libs.common import metrics, telemetry
+from libs.common.bus import Bus
+from libs.common.contracts.fact import describe
+from libs.common.database import TRANSIENT, Database, Tx
+from libs.common.errors import Conflict, InvalidInput, RangerError, TooLarge, Unavailable, from_wire
+from libs.common.ids import new_id
+from libs.common.policy import Principal
+from libs.common.telemetry import log
+
+MAX_REPLY_BYTES: Final = 512 * 1024
+CONCURRENT: Final = 32
+
+C = TypeVar("C", bound=BaseModel)
+
+
+class Question(BaseModel):
+    """Base of request bodies: unknown fields are refused, so that a misspelt one is not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, for which tenant, in which conversation."""
+
+    principal: Principal
+    tenant: str
+    request_key: str
+    traceparent: str = ""
+
+
+Answer = Mapping[str, Any]
+CommandHandler = Callable[[Tx, Caller, C], Awaitable[Answer]]
+"""Changes state inside the transaction that stores its answer."""
+
+
+class RpcServer:
+    """The verbs of one service. Register them before the bus serves."""
+
+    def __init__(self, bus: Bus, database: Database, service: str) -> None:
+        self._bus = bus
+        self._database = database
+        self._service = service
+
+    def command(self, verb: str, body: type[C], handler: CommandHandler[C]) -> None:
+        """A verb that changes state: one transaction with its stored answer."""
+
+        async def answer(caller: Caller, question: C) -> Answer:
+            return await self._once(verb, caller, question, handler)
+
+        self._register(verb, body, answer)
+
+    def query(self, verb: str, body: type[C], handler: CommandHandler[C]) -> None:
+        """A verb that only reads."""
+
+        async def answer(caller: Caller, question: C) -> Answer:
+            async with self._database.transaction(verb) as tx:
+                return await handler(tx, caller, question)
+
+        self._register(verb, body, answer)
+
+    def _register(self, verb: str, body: type[C], answer: Callable[[Caller, C], Awaitable[Answer]]) -> None:
+        async def handle(message: NatsMessage) -> bytes:
+            return await self._answer(verb, body, message, answer)
+
+        subject = f"rpc.{self._service}.{verb}"
+        self._bus.broker.subscriber(subject, queue=self._service, max_workers=CONCURRENT)(handle)
+
+    async def _answer(
+        self, verb: str, body: type[C], message: NatsMessage, answer: Callable[[Caller, C], Awaitable[Answer]]
+    ) -> bytes:
+        began = time.perf_counter()
+        parent = (message.raw_message.headers or {}).get("traceparent", "")
+        code = "ok"
+        with telemetry.span(f"rpc {self._service}.{verb}", parent=parent, kind=SpanKind.SERVER):
+            try:
+                caller, question = _parse(body, message.raw_message.data)
+                reply = _bounded(orjson.dumps({"ok": await answer(caller, question)}))
+            except RangerError as error:
+                code = error.reason_code
+                reply = orjson.dumps({"error": error.to_wire()})
+            except TRANSIENT as error:
+                code = Unavailable.code
+                log.warning("rpc_unavailable", verb=verb, error=f"{type(error).__name__}: {error}")
+                reply = orjson.dumps({"error": Unavailable("A server is not answering.", fix="Ask again.").to_wire()})
+            except Exception:  # noqa: BLE001 — a bug: logged whole, answered without detail
+                code = RangerError.code
+                log.exception("rpc_failed", verb=verb)
+                detail = "This is a bug of ours; the log has it under this trace id."
+                reply = orjson.dumps({"error": RangerError(detail, trace=telemetry.traceparent()[3:35]).to_wire()})
+        metrics.RPC.labels(f"{self._service}.{verb}", code).observe(time.perf_counter() - began)
+        return reply
+
+    async def _once(self, verb: str, caller: Caller, question: C, handler: CommandHandler[C]) -> Answer:
+        digest = hashlib.sha256(verb.encode() + b"\0" + question.model_dump_json().encode()).digest()
+        async with self._database.transaction(verb) as tx:
+            # Two requests with one key at the same time: the second waits here and then finds the answer.
+            await tx.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{caller.tenant}/{caller.request_key}"
+            )
+            stored = await tx.fetchrow(
+                "SELECT body_sha256, response FROM command WHERE tenant_id = $1 AND request_key = $2",
+                caller.tenant,
+                caller.request_key,
+            )
+            if stored is not None:
+                return _stored_answer(stored["body_sha256"], stored["response"], digest)
+            answer = await handler(tx, caller, question)
+            await tx.execute(
+                "INSERT INTO command (request_key, tenant_id, verb, body_sha256, response) VALUES ($1, $2, $3, $4, $5)",
+                caller.request_key,
+                caller.tenant,
+                verb,
+                digest,
+                orjson.dumps(answer),
+            )
+            return answer
+
+
+class RpcClient:
+    """Asks other services."""
+
+    def __init__(self, bus: Bus, *, timeout: float) -> None:
+        self._bus = bus
+        self._timeout = timeout
+
+    async def ask(
+        self,
+        service: str,
+        verb: str,
+        body: Mapping[str, Any],
+        *,
+        principal: Principal,
+        tenant: str,
+        request_key: str = "",
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """The answer's content.
+
+        Raises:
+            RangerError: what the service refused with, or `Unavailable` when nobody answered in time.
+        """
+        request = {
+            "principal": principal.to_wire(),
+            "tenant": tenant,
+            "request_key": request_key or new_id(),
+            "body": body,
+        }
+        with telemetry.span(f"ask {service}.{verb}", kind=SpanKind.CLIENT):
+            headers = {"traceparent": telemetry.traceparent()}
+            try:
+                message = await self._bus.nc.request(
+                    f"rpc.{service}.{verb}", orjson.dumps(request), timeout=timeout or self._timeout, headers=headers
+                )
+            except (nats.errors.Error, OSError) as error:
+                raise Unavailable(
+                    f"{service} did not answer ({type(error).__name__}).",
+                    fix="Repeat the request with the same idempotency key; `rangerctl status` shows what is down.",
+                ) from None
+        reply = orjson.loads(message.data)
+        if "error" in reply:
+            raise from_wire(reply["error"])
+        content: dict[str, Any] = reply["ok"]
+        return content
+
+
+def _parse(body: type[C], data: bytes) -> tuple[Caller, C]:
+    try:
+        request = orjson.loads(data)
+        caller = Caller(
+            Principal.from_wire(request["principal"]),
+            str(request["tenant"]),
+            str(request["request_key"]),
+            telemetry.traceparent(),
+        )
+        return caller, body.model_validate(request["body"])
+    except ValidationError as error:
+        raise InvalidInput(describe(error)) from None
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise InvalidInput("The request is not {principal, tenant, request_key, body}.") from None
+
+
+def _stored_answer(stored_digest: bytes, response: bytes, digest: bytes) -> Answer:
+    if bytes(stored_digest) != digest:
+        raise Conflict(
+            "This request key was used before with another request.",
+            fix="Use a new idempotency key for a new request.",
+            code="request_key_reused",
+        )
+    answer: Answer = orjson.loads(response)
+    return answer
+
+
+def _bounded(reply: bytes) -> bytes:
+    if len(reply) > MAX_REPLY_BYTES:
+        raise TooLarge(f"The answer is {len(reply)} bytes.", fix="Ask for fewer at a time.")
+    return reply
