@@ -1,0 +1,133 @@
+"""The standard plan: three servers, six services and the workers, each with the variables that it needs."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook_ranger.stack.files import write_atomically
+from runbook_ranger.stack.fleet import Plan
+from runbook_ranger.stack.layout import Layout
+from runbook_ranger.stack.ports import Ports
+from runbook_ranger.stack.processes import ProcessSpec, base_environment
+from runbook_ranger.stack.provision.database import DEFAULT, service_url
+from runbook_ranger.stack.servers.base import Server
+from runbook_ranger.stack.servers.nats import Nats
+from runbook_ranger.stack.servers.postgres import Postgres
+from runbook_ranger.stack.servers.valkey import Valkey
+
+GATEWAY_PORT = 8750
+STAGES = {"gateway": 0, "worker": 1}
+SERVICES_STAGE = 2
+SERVICES = ("timeline", "incident", "catalog", "approvals", "executor", "gateway")
+HINTED = ("executor", "worker")  # the only ones that see Redis
+OWN = {  # settings of the stack itself, or given to each process by name
+    "RR_NATS_URL", "RR_POSTGRES_URL", "RR_REDIS_URL", "RR_ROLE_SECRET", "RR_DATA_DIR", "RR_RUN_AS", "RR_FORK",
+    "RR_NATS_SYNC", "RR_PROCESS_ENV", "RR_TOKENS", "RR_TOKENS_FILE", "RR_TOKEN", "RR_URL", "RR_HEALTH_PORT",
+    "RR_INSTANCE", "RR_GATEWAY_HOST", "RR_GATEWAY_PORT",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Where the servers are, as administrator."""
+
+    postgres: str
+    nats: str
+    redis: str
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The servers of one data directory that are ours to run, in the order of their stop, and where all of them are."""
+
+    servers: list[Server]
+    urls: Urls
+    role_secret: str
+
+    @classmethod
+    def choose(cls, layout: Layout, ports: Ports) -> "Stack":
+        """Embedded servers, except those that `RR_NATS_URL`, `RR_POSTGRES_URL` and `RR_REDIS_URL` replace."""
+        environment = os.environ
+        servers: list[Server] = []
+        if not (nats_url := environment.get("RR_NATS_URL", "")):
+            servers.append(nats := Nats(layout, ports))
+            nats_url = nats.url()
+        if not (redis_url := environment.get("RR_REDIS_URL", "")):
+            servers.append(valkey := Valkey(layout))
+            redis_url = valkey.url()
+        if not (postgres_url := environment.get("RR_POSTGRES_URL", "")):
+            servers.append(postgres := Postgres(layout))
+            postgres_url = postgres.url(DEFAULT)
+        secret = environment.get("RR_ROLE_SECRET") or layout.secret("roles")
+        return cls(servers, Urls(postgres_url, nats_url, redis_url), secret)
+
+    def admin_environment(self) -> dict[str, str]:
+        """What provisioning and migrations need."""
+        settings = {key: value for key, value in os.environ.items() if key.startswith("RR_") and key not in OWN}
+        return {
+            **base_environment(),
+            **settings,
+            "RR_POSTGRES_URL": self.urls.postgres,
+            "RR_NATS_URL": self.urls.nats,
+            "RR_REDIS_URL": self.urls.redis,
+            "RR_ROLE_SECRET": self.role_secret,
+        }
+
+
+def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
+    """The whole product on one machine; also writes `client.json`, so that `rangerctl` finds the gateway."""
+    ports = Ports.load(layout.root / "ports.json")
+    stack = Stack.choose(layout, ports)
+    host = os.environ.get("RR_GATEWAY_HOST") or "127.0.0.1"
+    port = int(os.environ.get("RR_GATEWAY_PORT") or 0) or ports.claim("gateway", prefer=GATEWAY_PORT)
+    token = layout.secret("operator-token")
+    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 -- compared, not bound
+    write_atomically(layout.client, json.dumps({"url": url, "token": token}))
+    gateway = {"RR_GATEWAY_HOST": host, "RR_GATEWAY_PORT": str(port), "RR_TOKENS": _tokens(token)}
+    names = [*SERVICES, *(f"worker-{number}" for number in range(1, workers + 1))]
+    services = [_service(name, stack, ports, gateway if name == "gateway" else {}) for name in names]
+    admin = stack.admin_environment()
+    return Plan(
+        servers=stack.servers,
+        services=services,
+        prepare=ProcessSpec("prepare", "runbook_ranger.stack.prepare", admin),
+        restore=ProcessSpec("provision", "runbook_ranger.stack.provision", admin),
+        url=url,
+        hint=f": {url} (operator's token in {layout.root / 'secrets' / 'operator-token'})",
+        fork=fork,
+    )
+
+
+def _service(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> ProcessSpec:
+    kind = "worker" if name.startswith("worker-") else name
+    owner = "executor" if kind == "worker" else name
+    port = ports.claim(f"health-{name}")
+    env = {
+        **base_environment(),
+        **{key: value for key, value in os.environ.items() if key.startswith("RR_") and key not in OWN},
+        "RR_NATS_URL": stack.urls.nats,
+        "RR_POSTGRES_URL": service_url(stack.urls.postgres, owner, stack.role_secret),
+        **({"RR_REDIS_URL": stack.urls.redis} if kind in HINTED else {}),
+        "RR_HEALTH_PORT": str(port),
+        "RR_INSTANCE": name,
+        **more,
+        **_particular(name),
+    }
+    module = "services.executor.worker" if kind == "worker" else f"services.{name}"
+    ready = f"http://127.0.0.1:{port}/readyz"
+    return ProcessSpec(name, module, env, ready, STAGES.get(kind, SERVICES_STAGE))
+
+
+def _particular(name: str) -> dict[str, str]:
+    """Variables for one process only: `RR_PROCESS_ENV={"worker-1": {"RR_CRASH_AT": "…"}}`."""
+    found: dict[str, str] = json.loads(os.environ.get("RR_PROCESS_ENV") or "{}").get(name, {})
+    return found
+
+
+def _tokens(operator: str) -> str:
+    """The operator's token and those that the environment names."""
+    file = os.environ.get("RR_TOKENS_FILE")
+    given = json.loads(Path(file).read_text()) if file else json.loads(os.environ.get("RR_TOKENS") or "{}")
+    return json.dumps({operator: {"actor": "operator", "tenants": ["default"], "roles": ["admin"]}, **given})

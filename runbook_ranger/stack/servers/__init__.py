@@ -1,0 +1,1 @@
+"""Starters of the three servers: Postgres, Valkey and NATS, as children that cannot outlive us."""
