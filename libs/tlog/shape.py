@@ -6,7 +6,7 @@ versions.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ Leaf: TypeAlias = dict[str, Any]
 VERSION = "rr.leaf/1"
 MAX_LEAF = 4096  # bytes
 MAX_REFS = 16
+MAX_NAME = 512  # bytes of an id or a source: they are keys of indexes
 
 EVENT, DUPLICATE, CONFLICT, REJECT, GAP, CONTROL = "event", "duplicate", "conflict", "reject", "gap", "control"
 KINDS = frozenset({EVENT, DUPLICATE, CONFLICT, REJECT, GAP, CONTROL})
@@ -44,7 +45,7 @@ _GAP_SRC_KEYS = frozenset({"epoch", "stream"})
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT([01]\d|2[0-3]):\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def check(leaf: Leaf) -> None:
@@ -114,7 +115,8 @@ def _chains(chains: Any) -> None:
     last = ""
     for chain in chains:
         _keys(chain, "chain", _CHAIN_KEYS)
-        _texts(chain, "chain", ("id", "k"))
+        _texts(chain, "chain", ("k",))
+        _name(chain["id"], "chain.id")
         _decimals(chain, "chain", ("n",))
         _hash(chain["prev"], "chain.prev")
         if chain["k"] not in CHAIN_KINDS:
@@ -129,6 +131,8 @@ def _chains(chains: Any) -> None:
 def _envelope(ev: Any) -> None:
     _keys(ev, "ev", _EV_KEYS)
     _texts(ev, "ev", _EV_TEXTS)
+    _name(ev["id"], "ev.id")
+    _name(ev["source"], "ev.source")
     _text(ev["causation"], "ev.causation")
     if not _is_time(ev["time"]):
         raise LeafError("ev.time is not an RFC 3339 time")
@@ -182,8 +186,8 @@ def _is_time(text: str) -> bool:
     if _TIME.fullmatch(text) is None:
         return False
     try:
-        datetime.fromisoformat(text)
-    except ValueError:
+        datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
         return False
     return True
 
@@ -211,6 +215,12 @@ def _filled(value: Any, name: str) -> None:
     _text(value, name)
     if not value:
         raise LeafError(f"{name} is missing")
+
+
+def _name(value: Any, name: str) -> None:
+    _filled(value, name)
+    if len(value.encode(errors="replace")) > MAX_NAME:
+        raise LeafError(f"{name} is longer than {MAX_NAME} bytes")
 
 
 def _text(value: Any, name: str) -> None:

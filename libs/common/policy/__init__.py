@@ -84,6 +84,7 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "kill_switch.view": _READERS,
     "kill_switch.set": _WRITERS,
     "timeline.view": _READERS,
+    "timeline.export": _ADMINS | {"system"},
     "dead_letter.view": _ADMINS,
     "dead_letter.resolve": _ADMINS,
 }

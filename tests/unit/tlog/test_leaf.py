@@ -125,9 +125,12 @@ def test_tenants_and_refs_come_out_sorted_whatever_order_they_came_in() -> None:
         (replace(CREATED, tenants=("t_b2",)), "ev.tenants does not contain ev.tenant"),
         (replace(CREATED, id="a\0b"), "ev.id contains NUL"),
         (replace(CREATED, id=""), "ev.id is missing"),
+        (replace(CREATED, id="i" * 513), "ev.id is longer than 512 bytes"),
+        (replace(CREATED, source="\u00e9" * 257), "ev.source is longer than 512 bytes"),
         (replace(CREATED, actor="\ud800"), "a field is not valid Unicode"),
         (replace(CREATED, time="yesterday"), "ev.time is not an RFC 3339 time"),
         (replace(CREATED, time="2026-02-30T00:00:00Z"), "ev.time is not an RFC 3339 time"),
+        (replace(CREATED, time="0001-01-01T00:00:00+14:00"), "ev.time is not an RFC 3339 time"),
         (replace(CREATED, aggregate_version=-1), "agg.version is not a decimal string"),
         (replace(CREATED, refs=tuple(Ref("spec", f"{n:064x}", 1) for n in range(17))), "more than 16 refs"),
         (replace(CREATED, refs=(Ref("spec", "A" * 64, 1),)), "ref.sha256 is not a SHA-256 in lower-case hex"),
@@ -145,6 +148,7 @@ def test_chains_are_sorted_and_one_a_kind() -> None:
     assert refused(CREATED, runbook, FIRST) == "chains are not sorted, one a kind"
     assert refused(CREATED, FIRST, FIRST) == "chains are not sorted, one a kind"
     assert refused(CREATED, replace(FIRST, kind="service")) == "chain.k is unknown"
+    assert refused(CREATED, replace(FIRST, id="i" * 513)) == "chain.id is longer than 512 bytes"
     assert refused(CREATED, replace(FIRST, n=0)) == "chain.n starts at 1"
 
 

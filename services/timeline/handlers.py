@@ -1,0 +1,126 @@
+"""Answers to questions about the log. Everything is read; no verb changes it.
+
+`list` shows one tenant its own events. `leaves`, `payload` and `heads` are the log whole, across tenants: who asks for
+them must be allowed to act for all of them.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from libs.common.database import Tx
+from libs.common.errors import NotFound
+from libs.common.policy import Resource, require
+from libs.common.rpc import Answer, Caller, Question, RpcServer
+from services.timeline import queries, storage
+from services.timeline.writer import Writer
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Index = Annotated[int, Field(ge=-1, le=2**62)]
+ALL_TENANTS = "*"
+
+
+class ListEntries(Question):
+    """Events of one incident or of one execution, after an index."""
+
+    incident_id: Id | None = None
+    execution_id: Id | None = None
+    after: Index = -1
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "ListEntries":
+        if (self.incident_id is None) == (self.execution_id is None):
+            raise ValueError("name either incident_id or execution_id")
+        return self
+
+
+class Leaves(Question):
+    """The stored log from an index on."""
+
+    first: Annotated[int, Field(ge=0, le=2**62)] = 0
+    limit: Annotated[int, Field(ge=1, le=500)] = 500
+
+
+class PayloadSlice(Question):
+    """A part of one event's payload, from a byte on."""
+
+    index: Annotated[int, Field(ge=0, le=2**62)]
+    offset: Annotated[int, Field(ge=0, le=2**30)] = 0
+
+
+class Heads(Question):
+    """Chain heads after one of them; the first page starts after ("", "")."""
+
+    kind: Literal["", "execution", "incident", "runbook"] = ""
+    id: Annotated[str, StringConstraints(max_length=512)] = ""
+    limit: Annotated[int, Field(ge=1, le=500)] = 500
+
+
+class State(Question):
+    """How far the log has come."""
+
+
+class LogDesk:
+    """The verbs of `rpc.timeline`."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def register(self, server: RpcServer) -> None:
+        """Add `list`, `leaves`, `payload`, `heads` and `state`."""
+        server.query("list", ListEntries, self.list_entries)
+        server.query("leaves", Leaves, self.leaves)
+        server.query("payload", PayloadSlice, self.payload)
+        server.query("heads", Heads, self.heads)
+        server.query("state", State, self.state)
+
+    async def list_entries(self, tx: Tx, caller: Caller, question: ListEntries) -> Answer:
+        """One page of events in the log's order; `next` is the index to go on after. The last page is empty."""
+        kind = "incident" if question.incident_id else "execution"
+        about = question.incident_id or question.execution_id or ""
+        require(caller.principal, "timeline.view", Resource(kind, about, caller.tenant))
+        found = await queries.entries(
+            tx, column=f"{kind}_id", about=about, tenant=caller.tenant, after=question.after, limit=question.limit
+        )
+        return {"entries": found, "next": found[-1]["index"] if found else None}
+
+    async def leaves(self, tx: Tx, caller: Caller, question: Leaves) -> Answer:
+        """One page of the log as it is stored; `next` is where the following page starts. The last page is empty."""
+        _allow_whole_log(caller)
+        found = await queries.leaves(tx, first=question.first, limit=question.limit)
+        return {"leaves": found, "next": found[-1]["index"] + 1 if found else None}
+
+    async def payload(self, tx: Tx, caller: Caller, question: PayloadSlice) -> Answer:
+        """A slice of a payload that did not fit into its page."""
+        _allow_whole_log(caller)
+        found = await queries.payload_slice(tx, index=question.index, offset=question.offset)
+        if found is None:
+            raise NotFound(f"Leaf {question.index} has no payload.")
+        return found
+
+    async def heads(self, tx: Tx, caller: Caller, question: Heads) -> Answer:
+        """One page of chain heads, in the order of kind and id; the last page is empty."""
+        _allow_whole_log(caller)
+        return {"heads": await queries.heads(tx, kind=question.kind, chain_id=question.id, limit=question.limit)}
+
+    async def state(self, tx: Tx, caller: Caller, _question: State) -> Answer:
+        """Origin, size, root and position of the log, and why it is frozen where it is."""
+        require(caller.principal, "timeline.view", Resource("timeline", "log", caller.tenant))
+        state = await storage.read_state(tx)
+        known: dict[str, Any] = {"log": None, "frozen": self._writer.frozen}
+        if state is not None:
+            known["log"] = {
+                "origin": state.origin,
+                "term": state.term,
+                "size": state.tree.size,
+                "root": state.tree.root().hex(),
+                "stream": state.stream,
+                "epoch": state.epoch,
+                "seq": state.seq,
+            }
+        return known
+
+
+def _allow_whole_log(caller: Caller) -> None:
+    require(caller.principal, "timeline.export", Resource("timeline", "log", ALL_TENANTS))

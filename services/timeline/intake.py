@@ -1,0 +1,101 @@
+"""From a stream message to an item of the log. Pure: the same message gives the same item on every replay."""
+
+import re
+from datetime import UTC, datetime
+
+from nats.aio.msg import Msg
+
+from libs.common.contracts.envelope import CONTENT_TYPE, Envelope, MalformedEnvelope
+from libs.tlog.chain import Message, Missing, Unreadable
+from libs.tlog.leaf import Event, Ref, Source
+from services.timeline.model import Arrival, Hole, Received
+
+_SECOND = 1_000_000_000
+_STORED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
+_OLD_TOKENS = 9  # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<nanoseconds>.<pending>
+
+
+def received(message: Msg) -> Received:
+    """A pulled message. The client rounds the stored time, so it is read from the reply subject."""
+    tokens = message.reply.split(".")
+    at = 5 if len(tokens) == _OLD_TOKENS else 7  # newer servers put domain and account in front of the stream
+    return Received(
+        seq=int(tokens[at]),
+        subject=message.subject,
+        ts_ns=int(tokens[at + 2]),
+        headers=message.headers or {},
+        payload=message.data,
+    )
+
+
+def pending(message: Msg) -> int:
+    """How many messages of the consumer's were not delivered yet when this one was."""
+    return message.metadata.num_pending
+
+
+def nanoseconds(stored: str) -> int:
+    """Unix nanoseconds of a stored message's RFC 3339 time, whose trailing zeros the server leaves out.
+
+    Raises:
+        ValueError: it is no such time.
+    """
+    found = _STORED.fullmatch(stored)
+    if found is None:
+        raise ValueError(f"not a stored message's time: {stored!r}")
+    whole, fraction = found.groups()
+    return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * _SECOND + int((fraction or "0").ljust(9, "0"))
+
+
+def stamp(ts_ns: int) -> str:
+    """UTC with nine digits, as it stands in a leaf."""
+    seconds, fraction = divmod(ts_ns, _SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+
+
+def headers(raw: bytes) -> dict[str, str]:
+    """Headers of a stored message's raw block, by the same rules as the client applies to a pulled one."""
+    found: dict[str, str] = {}
+    for line in raw.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        if colon and name.strip().isascii():
+            found[name.strip().decode()] = value.strip().decode(errors="replace")
+    return found
+
+
+def arrival(message: Received | Hole, *, stream: str, epoch: int) -> Arrival:
+    """The item that a message or a hole is, with a fixed reason where it is no valid fact."""
+    if isinstance(message, Hole):
+        return Arrival(Missing(stream, epoch, message.first, message.last))
+    src = Source(stream, epoch, message.seq, message.subject, stamp(message.ts_ns))
+    try:
+        envelope = Envelope.from_headers(message.headers)
+    except MalformedEnvelope as error:
+        return Arrival(Unreadable(src, str(error)))
+    except ValueError:  # a number of more digits than Python converts
+        return Arrival(Unreadable(src, "a header's number is too long"))
+    if envelope.type != message.subject:
+        return Arrival(Unreadable(src, "ce-type is not the subject"))
+    content_type = message.headers.get("Content-Type") or CONTENT_TYPE
+    return Arrival(Message(src, _event(envelope, content_type), message.payload, envelope.salt), envelope)
+
+
+def _event(envelope: Envelope, content_type: str) -> Event:
+    return Event(
+        id=envelope.id,
+        source=envelope.source,
+        type=envelope.type,
+        time=envelope.time,
+        tenant=envelope.tenant,
+        tenants=envelope.tenants,
+        actor=envelope.actor,
+        correlation=envelope.correlation,
+        causation=envelope.causation,
+        aggregate_type=envelope.aggregate_type,
+        aggregate_id=envelope.aggregate_id,
+        aggregate_version=envelope.aggregate_version,
+        content_type=content_type,
+        incident_id=envelope.incident_id or None,
+        execution_id=envelope.execution_id or None,
+        runbook_id=envelope.runbook_id or None,
+        refs=tuple(Ref(ref.kind, ref.sha256, ref.length) for ref in envelope.refs),
+    )

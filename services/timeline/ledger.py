@@ -1,0 +1,79 @@
+"""The log as its writer holds it: state, known heads, and one append after another."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from libs.common import telemetry
+from libs.common.crash import crash_point
+from libs.common.database import Database
+from libs.common.telemetry import log
+from libs.tlog.chain import Batch, ChainKey, Head, Message, chain
+from libs.tlog.shape import CONFLICT
+from services.timeline import metrics, storage
+from services.timeline.model import Arrival, LogState
+
+HEADS_KEPT: Final = 50_000
+
+
+class Ledger:
+    """One writer's term. After any error it must be thrown away: only the database knows what was committed."""
+
+    def __init__(self, database: Database, state: LogState) -> None:
+        self.state = state
+        self._database = database
+        self._heads: dict[ChainKey, Head] = {}
+
+    async def append(self, arrivals: Sequence[Arrival], *, began_ns: int = 0) -> None:
+        """Chain the arrivals, which must follow the cursor, in one transaction; they are committed on return.
+
+        Raises:
+            TermLost: another writer has the log; nothing was written.
+        """
+        batch = await self._chained(arrivals)
+        crash_point("timeline_before_commit")
+        self.state = await storage.append(self._database, self.state, batch, arrivals)
+        crash_point("timeline_after_commit")
+        self._heads |= batch.heads
+        if len(self._heads) > HEADS_KEPT:
+            self._heads.clear()
+        _tell(batch, arrivals, began_ns or time.time_ns())
+
+    async def _chained(self, arrivals: Sequence[Arrival]) -> Batch:
+        events = [arrival.item.event for arrival in arrivals if isinstance(arrival.item, Message)]
+        # Names that cannot be stored are not looked up: such a message is about to be rejected.
+        keys = {key for event in events for key in event.chains() if storable(key[1])}
+        found = await storage.heads_of(self._database, keys - self._heads.keys())
+        seen = await storage.firsts_of(self._database, {event.id for event in events if storable(event.id)})
+        return chain(
+            [arrival.item for arrival in arrivals],
+            origin=self.state.origin,
+            size=self.state.tree.size,
+            heads={**self._heads, **found},
+            seen=seen,
+        )
+
+
+def storable(text: str) -> bool:
+    """Whether Postgres takes a text: no NUL, no lone surrogates."""
+    try:
+        return "\0" not in text and bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _tell(batch: Batch, arrivals: Sequence[Arrival], began_ns: int) -> None:
+    metrics.BATCH.observe(len(batch.entries))
+    metrics.LAST_APPEND.set_to_current_time()
+    for entry, arrival in zip(batch.entries, arrivals, strict=True):
+        metrics.APPENDED.labels(entry.kind).inc()
+        if arrival.envelope is None:
+            continue
+        telemetry.record(
+            f"timeline chains {arrival.envelope.type}",
+            parent=arrival.envelope.traceparent,
+            start_ns=began_ns,
+            **{"rr.leaf.index": str(entry.index), "rr.leaf.kind": entry.kind, "rr.event.id": arrival.envelope.id},
+        )
+        if entry.kind == CONFLICT:
+            log.error("timeline_conflict", event_id=arrival.envelope.id, index=entry.index)

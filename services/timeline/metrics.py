@@ -1,0 +1,14 @@
+"""What the log shows of itself. A conflict is worth an alert: somebody published other content under a known id."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+APPENDED: Final = Counter("ranger_timeline_appended_total", "Leaves appended, by kind", ["kind"])
+BATCH: Final = Histogram(
+    "ranger_timeline_batch_size", "Leaves a transaction appended", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+)
+LAG: Final = Gauge("ranger_timeline_lag", "Messages of the stream that were not delivered yet at the last append")
+LAST_APPEND: Final = Gauge("ranger_timeline_last_append_seconds", "When the log last grew, Unix seconds")
+WRITER: Final = Gauge("ranger_timeline_writer", "1 where this process is the log's writer, 0 where it stands by")
+FROZEN: Final = Gauge("ranger_timeline_frozen", "1 while stream and log contradict each other and nothing is appended")

@@ -1,0 +1,63 @@
+"""What the timeline's parts hand to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from libs.common.contracts.envelope import Envelope
+from libs.tlog.chain import Batch, Control, Item, Message, Missing, Unreadable
+from libs.tlog.tree import Frontier
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as the stream holds it, whichever way it came. `ts_ns` is its stored time, Unix nanoseconds."""
+
+    seq: int
+    subject: str
+    ts_ns: int
+    headers: Mapping[str, str]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Sequences first..last that the stream does not hold, as far as a hole goes."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An item to be chained, and the envelope of the message it came from, where there is one."""
+
+    item: Item
+    envelope: Envelope | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """The log as one row: whose, how large, by which writer, and up to which stream sequence."""
+
+    origin: str
+    term: int
+    stream: str
+    epoch: int
+    seq: int
+    tree: Frontier
+
+    def after(self, batch: Batch) -> "LogState":
+        """The state once `batch` stands in the log."""
+        tree, epoch, seq = self.tree.copy(), self.epoch, self.seq
+        for entry in batch.entries:
+            tree.append(entry.event_hash)
+            match entry.item:
+                case Message() | Unreadable():
+                    seq = entry.item.src.seq
+                case Missing():
+                    seq = entry.item.last
+                case Control() if entry.item.body["type"] == "stream_reset":
+                    epoch, seq = int(entry.item.body["epoch"]), 0
+                case Control():
+                    pass
+        return replace(self, tree=tree, epoch=epoch, seq=seq)

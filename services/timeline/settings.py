@@ -1,0 +1,15 @@
+"""The timeline's settings."""
+
+from pydantic import Field
+
+from libs.common.settings import ProcessSettings
+
+
+class TimelineSettings(ProcessSettings):
+    """As every process, and what is the log's own. `timeline_origin` names the log for good: it stands in each leaf."""
+
+    timeline_origin: str = Field(default="ranger.local/timeline/main", min_length=1, max_length=200)
+    timeline_batch: int = Field(default=500, ge=1, le=1000, description="messages that one transaction chains")
+    timeline_standby_seconds: float = Field(default=1.0, description="how often a standby tries to take over")
+    timeline_recheck_seconds: float = Field(default=5.0, description="how often a frozen log looks again")
+    timeline_note_seconds: float = Field(default=10.0, description="how often the position is repeated when idle")

@@ -1,0 +1,92 @@
+"""Reads of the stream besides the consumer's: what is missing, and whether it is still the stream we know.
+
+They go to the stream's leader: a replica may lag, and what it does not have yet would be logged as a gap.
+"""
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from libs.common.bus import Bus
+from libs.common.streams import EPOCH_KEY
+from services.timeline.intake import headers, nanoseconds
+from services.timeline.model import Hole, Received
+
+WINDOW: Final = 64
+_TIMEOUT_SECONDS: Final = 5.0
+_NO_MESSAGE: Final = 10037  # JetStream's error code for a sequence that is not there
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a stream holds: epoch, first and last sequence, and up to where the durable acknowledged."""
+
+    epoch: int
+    first: int
+    last: int
+    floor: int
+
+
+class EventStream:
+    """One stream, read by sequence."""
+
+    def __init__(self, bus: Bus, name: str, durable: str) -> None:
+        self._bus = bus
+        self.name = name
+        self.durable = durable
+
+    async def extent(self) -> Extent:
+        """What the stream holds now.
+
+        Raises:
+            NotFoundError: stream or consumer is not there; run provisioning.
+        """
+        info = await self._bus.js.stream_info(self.name)
+        consumer = await self._bus.js.consumer_info(self.name, self.durable)
+        epoch = int((info.config.metadata or {}).get(EPOCH_KEY, "1"))
+        floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
+        return Extent(epoch, info.state.first_seq, info.state.last_seq, floor)
+
+    async def get(self, seq: int) -> Received | None:
+        """The message at a sequence; None when the leader says that there is none."""
+        return await self._request({"seq": seq})
+
+    async def next_from(self, seq: int) -> Received | None:
+        """The first message at or after a sequence; None when there is none."""
+        return await self._request({"seq": seq, "next_by_subj": ">"})
+
+    async def read(self, first: int, last: int) -> list[Received] | Hole:
+        """What stands at `first` and after it: messages without a break, at most a window, or the hole there.
+
+        A hole is given whole, up to the next message, even beyond `last`: so it is the same however reading is cut.
+        """
+        wanted = range(first, min(first + WINDOW, last + 1))
+        found: list[Received] = []
+        for message in await asyncio.gather(*(self.get(seq) for seq in wanted)):
+            if message is None:
+                break
+            found.append(message)
+        if found:
+            return found
+        following = await self.next_from(first)
+        return Hole(first, last if following is None else following.seq - 1)
+
+    async def _request(self, request: dict[str, Any]) -> Received | None:
+        subject = f"$JS.API.STREAM.MSG.GET.{self.name}"
+        answer = await self._bus.nc.request(subject, orjson.dumps(request), timeout=_TIMEOUT_SECONDS)
+        reply = orjson.loads(answer.data)
+        if "error" in reply:
+            if reply["error"].get("err_code") == _NO_MESSAGE:
+                return None
+            raise ConnectionError(f"{self.name} cannot be read: {reply['error'].get('description')}")
+        message = reply["message"]
+        return Received(
+            seq=message["seq"],
+            subject=message["subject"],
+            ts_ns=nanoseconds(message["time"]),
+            headers=headers(base64.b64decode(message.get("hdrs", ""))),
+            payload=base64.b64decode(message.get("data", "")),
+        )

@@ -1,0 +1,85 @@
+"""The log's tables. Payloads lie apart from leaves, so that a payload can be redacted and the log still verifies."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from libs.common.tables import MOMENT
+
+SCHEMA: Final = "timeline"
+
+metadata = MetaData()
+
+log_state = Table(
+    "log_state",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("origin", Text, nullable=False),
+    Column("term", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="ck_log_state_one_row"),
+)
+
+leaf = Table(
+    "leaf",
+    metadata,
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("event_hash", LargeBinary, nullable=False),
+    Column("stream", Text),
+    Column("epoch", BigInteger),
+    Column("seq", BigInteger),  # of a gap: its last sequence
+    Column("source", Text),
+    Column("event_id", Text),
+    CheckConstraint("octet_length(leaf) <= 4096", name="ck_leaf_length"),
+    CheckConstraint("octet_length(event_hash) = 32", name="ck_leaf_hash"),
+    UniqueConstraint("stream", "epoch", "seq", name="uq_leaf_sequence"),
+    Index("uq_leaf_event", "event_id", "source", unique=True, postgresql_where=text("kind = 'event'")),
+)
+
+payload = Table(
+    "payload",
+    metadata,
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("time", MOMENT, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("incident_id", Text),
+    Column("execution_id", Text),
+    Column("runbook_id", Text),
+    Column("dataschema", Text, nullable=False),
+    Column("traceparent", Text, nullable=False),
+    Index("ix_payload_incident", "incident_id", "index", postgresql_where=text("incident_id IS NOT NULL")),
+    Index("ix_payload_execution", "execution_id", "index", postgresql_where=text("execution_id IS NOT NULL")),
+)
+
+chain_head = Table(
+    "chain_head",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("n", BigInteger, nullable=False),
+    Column("event_hash", LargeBinary, nullable=False),
+)

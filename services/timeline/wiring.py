@@ -1,0 +1,19 @@
+"""The timeline's parts, put together."""
+
+from libs.common.contracts.choreography import EVENTS
+from libs.common.process import Runtime
+from services.timeline.handlers import LogDesk
+from services.timeline.settings import TimelineSettings
+from services.timeline.stream import EventStream
+from services.timeline.writer import Writer
+
+DURABLE = "timeline"
+
+
+async def wire(runtime: Runtime) -> None:
+    """One writer (working or standing by) and the desk that answers questions."""
+    stream = EventStream(runtime.bus, EVENTS, DURABLE)
+    writer = Writer(runtime.database, runtime.bus, stream, TimelineSettings.read())
+    runtime.add("writer", writer)
+    runtime.health.add("log", writer.ready)
+    LogDesk(writer).register(runtime.rpc)

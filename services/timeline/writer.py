@@ -1,0 +1,214 @@
+"""The single writer: takes the log over, checks that stream and log agree, then chains what the stream delivers.
+
+An advisory lock decides who works; it is only for liveness. Whoever is paused and wakes up as a second writer meets
+the compare-and-set of the append and gets nothing in.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+import nats.errors
+from nats.aio.msg import Msg
+
+from libs.common.bus import Bus
+from libs.common.crash import crash_point
+from libs.common.database import TRANSIENT, Database
+from libs.common.outbox import POSITION_SUBJECT
+from libs.common.puller import Puller
+from libs.common.telemetry import log
+from services.timeline import metrics, storage
+from services.timeline.agreement import agree
+from services.timeline.errors import Frozen, TermLost
+from services.timeline.intake import arrival, pending, received
+from services.timeline.ledger import Ledger
+from services.timeline.model import Arrival, Hole, Received
+from services.timeline.settings import TimelineSettings
+from services.timeline.stream import EventStream
+
+LOCK: Final = "timeline_writer"
+RETRY_SECONDS: Final = 0.5
+
+
+class Writer:
+    """Runs in every timeline process; one of them works, the others stand by."""
+
+    def __init__(self, database: Database, bus: Bus, stream: EventStream, settings: TimelineSettings) -> None:
+        self._database = database
+        self._bus = bus
+        self._stream = stream
+        self._settings = settings
+        self._reconnected = asyncio.Event()
+        self.frozen: str | None = None
+        self.active = False
+        bus.on_reconnect(self._distrust)
+
+    async def ready(self) -> None:
+        """A health check: raises with the reason while the log is frozen."""
+        if self.frozen is not None:
+            raise Frozen(self.frozen)
+
+    async def run(self) -> None:
+        """Write, or stand by, until cancelled."""
+        while True:
+            try:
+                await self._hold()
+            except TermLost as lost:
+                log.warning("timeline_term_lost", detail=str(lost))
+            except Frozen as frozen:
+                self._freeze(frozen.reason)
+                await asyncio.sleep(self._settings.timeline_recheck_seconds)
+            except (*TRANSIENT, nats.errors.Error) as error:
+                log.warning("timeline_waits", error=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(RETRY_SECONDS)
+            except asyncpg.PostgresError as error:
+                self._freeze(f"the database refused the log: {type(error).__name__}: {error}")
+                await asyncio.sleep(self._settings.timeline_recheck_seconds)
+
+    async def _hold(self) -> None:
+        """Wait for the lock, then work until the lock's connection breaks or the stream has to be looked at anew."""
+        lock = await self._database.dedicated()
+        lost = asyncio.Event()
+        try:
+            lock.add_termination_listener(lambda _: lost.set())
+            await self._locked(lock)
+            await self._until(lost)
+        finally:
+            self._step_down()
+            lock.terminate()
+
+    async def _locked(self, lock: "asyncpg.Connection[asyncpg.Record]") -> None:
+        while True:
+            if await lock.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", LOCK):
+                return
+            await asyncio.sleep(self._settings.timeline_standby_seconds)
+
+    async def _until(self, lost: asyncio.Event) -> None:
+        work = asyncio.create_task(self._work())
+        ends = [asyncio.create_task(event.wait()) for event in (lost, self._reconnected)]
+        try:
+            await asyncio.wait({work, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+        finally:
+            for task in (work, *ends):
+                task.cancel()
+            await asyncio.wait({work, *ends})
+
+    async def _work(self) -> None:
+        self._reconnected.clear()
+        ledger = await self._take_over()
+        puller = Puller(
+            self._bus,
+            stream=self._stream.name,
+            durable=self._stream.durable,
+            batch=self._settings.timeline_batch,
+            ahead=4 * self._settings.timeline_batch,
+        )
+        await puller.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(puller.check(self._settings.consumer_check_seconds))
+                group.create_task(self._repeat_position(ledger))
+                group.create_task(self._chain_forever(ledger, puller))
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+        finally:
+            await puller.stop()
+
+    async def _take_over(self) -> Ledger:
+        """The log under a term of our own, agreeing with the stream and caught up with what was acknowledged."""
+        extent = await self._stream.extent()
+        state = await storage.begin_term(
+            self._database,
+            origin=self._settings.timeline_origin,
+            stream=self._stream.name,
+            epoch=extent.epoch,
+        )
+        ledger = Ledger(self._database, state)
+        reset = await agree(self._database, self._stream, extent, state)
+        if reset is not None:
+            await ledger.append([Arrival(reset)])
+        await self._fill(ledger, extent.floor + 1, in_hand=False)
+        self.frozen, self.active = None, True
+        metrics.FROZEN.set(0)
+        metrics.WRITER.set(1)
+        log.info("timeline_writes", term=ledger.state.term, size=ledger.state.tree.size, seq=ledger.state.seq)
+        await self._note(ledger)
+        return ledger
+
+    async def _chain_forever(self, ledger: Ledger, puller: Puller) -> None:
+        while True:
+            messages = await puller.next()
+            await self.take(ledger, [received(message) for message in messages])
+            crash_point("timeline_before_ack")
+            await self._note(ledger)
+            await puller.acknowledge([max(messages, key=_sequence)], last_only=True)
+            metrics.LAG.set(pending(messages[-1]))
+
+    async def take(self, ledger: Ledger, messages: Sequence[Received]) -> None:
+        """Chain what is new among delivered messages; what they skip is read from the stream, and logged if absent."""
+        began = time.time_ns()
+        run: list[Received] = []
+        for message in sorted(messages, key=lambda one: one.seq):
+            following = (run[-1].seq if run else ledger.state.seq) + 1
+            if message.seq < following:
+                continue
+            if message.seq > following:
+                await self._append(ledger, run, began)
+                run = []
+                await self._fill(ledger, message.seq, in_hand=True)
+            run.append(message)
+        await self._append(ledger, run, began)
+
+    async def _fill(self, ledger: Ledger, before: int, *, in_hand: bool) -> None:
+        """Chain everything after the cursor and before a sequence, from the stream itself.
+
+        A hole at the end is logged only when the message behind it is `in_hand`: until one comes it may still grow,
+        and the same hole in two leaves would make the log depend on when it was restarted.
+        """
+        while ledger.state.seq + 1 < before:
+            found = await self._stream.read(ledger.state.seq + 1, before - 1)
+            if not isinstance(found, Hole):
+                await self._append(ledger, found, time.time_ns())
+            elif in_hand or found.last < before - 1:
+                await self._append(ledger, [Hole(found.first, min(found.last, before - 1))], time.time_ns())
+            else:
+                return
+
+    async def _append(self, ledger: Ledger, run: Sequence[Received] | Sequence[Hole], began_ns: int) -> None:
+        if run:
+            stream, epoch = ledger.state.stream, ledger.state.epoch
+            arrivals = [arrival(one, stream=stream, epoch=epoch) for one in run]
+            await ledger.append(arrivals, began_ns=began_ns)
+
+    async def _note(self, ledger: Ledger) -> None:
+        """Tell outboxes and whoever shows the log how far it has come; a lost note is repeated by the next one."""
+        state = ledger.state
+        position = {"stream": state.stream, "epoch": state.epoch, "seq": state.seq, "size": state.tree.size}
+        await self._bus.note(POSITION_SUBJECT, position)
+
+    async def _repeat_position(self, ledger: Ledger) -> None:
+        while True:
+            await asyncio.sleep(self._settings.timeline_note_seconds)
+            await self._note(ledger)
+
+    async def _distrust(self) -> None:
+        """The server we are back at may hold another stream: take over anew, with all checks."""
+        self._reconnected.set()
+
+    def _freeze(self, reason: str) -> None:
+        if self.frozen != reason:
+            log.critical("timeline_frozen", reason=reason)
+        self.frozen = reason
+        metrics.FROZEN.set(1)
+
+    def _step_down(self) -> None:
+        self.active = False
+        metrics.WRITER.set(0)
+
+
+def _sequence(message: Msg) -> int:
+    return message.metadata.sequence.stream
