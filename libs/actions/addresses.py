@@ -20,11 +20,14 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 URL_LIMIT = 4096
+AUTHORITY = re.compile(r"[A-Za-z]+://([^/?#]*)")
 LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 NUMERIC_LABEL = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 ENTRY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/]+)(?::(?P<port>[0-9]{1,5}))?")
 # Metadata services that stand on addresses which the registries call global.
 METADATA = (ip_network("168.63.129.16/32"), ip_network("100.100.100.200/32"), ip_network("fd00:ec2::/32"))
+# Not public either, whatever a Python version's `is_global` says: special assignments, 6to4 relays, old site-local.
+RESERVED = (ip_network("192.0.0.0/24"), ip_network("192.88.99.0/24"), ip_network("fec0::/10"))
 NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
 V4_COMPATIBLE = ip_network("::/96")
 
@@ -79,7 +82,7 @@ class EgressPolicy:
             return True
         if effective.is_link_local or _within(effective, METADATA):
             return False
-        return self._named(origin) or (self.public and effective.is_global and not effective.is_reserved)
+        return self._named(origin) or (self.public and is_public(effective))
 
     def _named(self, origin: Origin) -> bool:
         return (origin.host, origin.port) in self.hosts or (origin.host, None) in self.hosts
@@ -102,13 +105,21 @@ def parse_origin(url: str) -> Origin:
         raise EgressRefused("egress_url_invalid", "the URL cannot be read") from None
     if parsed.scheme not in {"http", "https"}:
         raise EgressRefused("egress_scheme_blocked", f"the scheme {parsed.scheme!r} is not http or https")
-    if parsed.userinfo or "@" in parsed.netloc.decode():
+    authority = AUTHORITY.match(url)
+    if authority is None:
+        raise EgressRefused("egress_url_invalid", "the URL names no host")
+    if parsed.userinfo or "@" in authority[1]:
         raise EgressRefused("egress_userinfo", "the URL carries a user name or password; use a header")
     host = parsed.host.lower()
     port = parsed.port if parsed.port is not None else {"http": 80, "https": 443}[parsed.scheme]
     if not 0 < port < 65536 or not _plain(host):
         raise EgressRefused("egress_host_invalid", "the URL's host or port is not in its plain form")
     return Origin(parsed.scheme, host, port)
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the public internet."""
+    return address.is_global and not address.is_reserved and not _within(address, RESERVED)
 
 
 def embedded(address: Address) -> Address:
