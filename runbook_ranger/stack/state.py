@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_ranger.stack.files import write_atomically
-from runbook_ranger.stack.units import Unit
+from runbook_ranger.stack.units import State, Unit
 
 
 @dataclass
@@ -20,8 +20,10 @@ class StateFile:
     url: str
     began: float = field(default_factory=time.time)
 
-    def write(self, units: Iterable[Unit], *, ready: bool) -> None:
-        """Replace the file; times are seconds since the epoch."""
+    def write(self, units: Iterable[Unit]) -> None:
+        """Replace the file; times are seconds since the epoch; ready means every one of them, now."""
+        ordered = sorted(units, key=lambda unit: unit.stage)
+        ready = all(unit.state is State.READY for unit in ordered)
         processes = [
             {
                 "name": unit.name,
@@ -32,7 +34,7 @@ class StateFile:
                 "detail": unit.detail,
                 "stage": unit.stage,
             }
-            for unit in sorted(units, key=lambda unit: unit.stage)
+            for unit in ordered
         ]
         whole = {"pid": os.getpid(), "since": self.began, "ready": ready, "url": self.url, "processes": processes}
         write_atomically(self.path, json.dumps(whole, indent=1))

@@ -137,7 +137,7 @@ class Supervisor:
             changed |= each(unit.check(now) for unit in self.units.values())
             self._announce(now)
         if changed:
-            self.file.write(self.units.values(), ready=self.ready)
+            self.file.write(self.units.values())
 
     def _reap(self, unit: Unit, now: float) -> bool:
         code = unit.reap(now)
@@ -197,7 +197,7 @@ class Supervisor:
         missing = [unit for unit in self.units.values() if unit.state is not State.READY]
         if not missing and not self.ready and self.prepared:
             self.ready = True
-            self.file.write(self.units.values(), ready=True)
+            self.file.write(self.units.values())
             self.console.tell(f"ready in {now - self.began:.1f} s{self.plan.hint}")
             self.on_ready()
         elif not self.ready and now - self.said > SAY_EVERY:
@@ -214,7 +214,7 @@ class Supervisor:
             if unit.child is not None and unit.child.poll() is None:
                 unit.child.signal(unit.stop_signal if unit.stage >= SERVER_STAGE else signal.SIGKILL)
         if self.units:
-            self.file.write(self.units.values(), ready=False)
+            self.file.write(self.units.values())
         for path in self.layout.record("*").parent.glob("*.json"):
             path.unlink(missing_ok=True)
 

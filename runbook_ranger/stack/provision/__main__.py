@@ -2,4 +2,7 @@
 
 from runbook_ranger.stack.provision import main
 
-main()
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,7 +18,9 @@ ADMIN = "postgres"
 PORT = 5432  # only a part of the socket's name: no TCP listener exists
 MAJOR = "18"
 STATUS_LINE = 8  # of postmaster.pid, counted from one
+QUICK_RECOVERY = {"recovery_init_sync_method": "syncfs"} if sys.platform == "linux" else {}
 SETTINGS = {
+    **QUICK_RECOVERY,  # one call instead of one a file after a crash
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "shared_buffers": "64MB",
