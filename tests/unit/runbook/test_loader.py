@@ -49,7 +49,7 @@ def test_the_stored_json_is_the_spec_as_written_and_reads_back_equal() -> None:
 
 def test_a_spec_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        loaded().spec.risk = "high"  # type: ignore[misc]
+        loaded().spec.risk = "high"
 
 
 def test_every_problem_of_a_gate_is_listed_with_its_line() -> None:
