@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -118,10 +119,10 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
 class PinnedTransport(httpx.AsyncHTTPTransport):
     """httpx's transport over a pool whose connections are pinned."""
 
-    def __init__(self, backend: PinnedBackend, *, keep: int) -> None:
-        super().__init__(trust_env=False)
+    def __init__(self, backend: PinnedBackend, tls: ssl.SSLContext, *, keep: int) -> None:
+        super().__init__(verify=tls, trust_env=False)
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=tls,
             max_connections=CONNECTIONS,
             max_keepalive_connections=keep,
             keepalive_expiry=IDLE_SECONDS,
@@ -130,13 +131,16 @@ class PinnedTransport(httpx.AsyncHTTPTransport):
 
 
 class Egress:
-    """Outbound HTTP for one process; share one. `async with Egress(policy) as egress`, or `close` at the end."""
+    """Outbound HTTP for one process; share one; `tls` defaults to the usual trust. `async with Egress(policy) as egress`, or `close` at the end."""
 
-    def __init__(self, policy: EgressPolicy, resolver: Resolver = system_resolver) -> None:
+    def __init__(
+        self, policy: EgressPolicy, resolver: Resolver = system_resolver, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.policy = policy
         backend = PinnedBackend(policy, resolver)
-        self._pooled = _client(PinnedTransport(backend, keep=CONNECTIONS))
-        self._fresh = _client(PinnedTransport(backend, keep=0))
+        tls = tls or httpx.create_ssl_context(trust_env=False)
+        self._pooled = _client(PinnedTransport(backend, tls, keep=CONNECTIONS))
+        self._fresh = _client(PinnedTransport(backend, tls, keep=0))
 
     async def request(
         self,

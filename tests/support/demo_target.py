@@ -53,7 +53,7 @@ class DemoTarget:
         assert self._client is not None
         return (await self._client.get(path)).raise_for_status().json()
 
-    async def post(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> httpx.Response:
+    async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """Post JSON; underscores in header names are hyphens."""
         assert self._client is not None
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def eventually(fn: Callable[[], T | Awaitable[T]], timeout: float = 10, interval: float = 0.02) -> T:
+@overload
+async def eventually(fn: Callable[[], Coroutine[Any, Any, T]], timeout: float = 10, interval: float = 0.02) -> T: ...
+
+
+@overload
+async def eventually(fn: Callable[[], T], timeout: float = 10, interval: float = 0.02) -> T: ...
+
+
+async def eventually(fn: Callable[[], Any], timeout: float = 10, interval: float = 0.02) -> Any:
     """The first truthy value of `fn`, plain or async; AssertionError with the last value when the time is over."""
     deadline = time.monotonic() + timeout
     while True:
         found = fn()
-        value = await cast("Awaitable[T]", found) if inspect.isawaitable(found) else cast("T", found)
+        value = await found if inspect.isawaitable(found) else found
         if value:
             return value
         if time.monotonic() > deadline:
