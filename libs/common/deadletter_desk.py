@@ -34,6 +34,7 @@ class RetryLetter(Question):
     """Apply a letter, and those parked behind it, again, in order."""
 
     id: int
+    rationale: Rationale = "retried"
 
 
 class DiscardLetter(Question):
@@ -89,7 +90,7 @@ class DeadLetterDesk:
                     fix="The service's log has the details; nothing was changed.",
                 ) from error
         numbers = [row["id"] for row in rows]
-        await deadletters.resolve(tx, numbers, state="retried", actor=caller.principal.actor, why="retried")
+        await deadletters.resolve(tx, numbers, state="retried", actor=caller.principal.actor, why=question.rationale)
         return {"retried": numbers}
 
     async def discard(self, tx: Tx, caller: Caller, question: DiscardLetter) -> Answer:

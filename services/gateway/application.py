@@ -1,0 +1,65 @@
+"""The HTTP application: routes behind the front door."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from fastapi import FastAPI, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+
+from libs.common.bus import Bus
+from libs.common.errors import RangerError
+from libs.common.rpc import RpcClient
+from services.gateway import deadletters, executions, incidents, problems, runbooks, timeline, webhooks
+from services.gateway.frontdoor import FrontDoor
+from services.gateway.settings import GatewaySettings
+from services.gateway.tokens import Tokens
+
+DESCRIPTION: Final = """
+Every path, this description included, wants `Authorization: Bearer <token>`; a token that speaks for several tenants
+names one in `Rr-Tenant`. Send `Idempotency-Key` with a change to be able to repeat it safely; every answer carries
+`Trace-Id`. Refusals are `application/problem+json` (RFC 9457): programs decide by `code`, people read `fix`.
+"""
+_PROBLEM: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {"description": "A refusal", "content": {problems.PROBLEM: {"schema": problems.SCHEMA}}}
+}
+
+
+def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: RpcClient) -> FrontDoor:
+    """The ASGI application.
+
+    `/openapi.json` stands behind the token like every other path. There are no documentation pages: they load scripts
+    from elsewhere, which our Content-Security-Policy forbids.
+    """
+    app = FastAPI(
+        title="Runbook Ranger",
+        version=_version(),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=_PROBLEM,
+        # Documents the credential; the front door has checked it before anything is routed.
+        dependencies=[Security(HTTPBearer(auto_error=False))],
+    )
+    app.state.bus, app.state.client = bus, client
+    for part in (webhooks, runbooks, incidents, executions, timeline, deadletters):
+        app.include_router(part.router)
+    app.add_exception_handler(RangerError, problems.on_refusal)
+    app.add_exception_handler(RequestValidationError, problems.on_validation)
+    app.add_exception_handler(HTTPException, problems.on_http)
+    return FrontDoor(
+        app,
+        tokens,
+        tenant=settings.tenant,
+        body_bytes=settings.gateway_body_bytes,
+        body_seconds=settings.gateway_body_seconds,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("runbook-ranger")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,107 @@
+"""How a route asks a service: in the caller's name, under its request key; the answer passes through unchanged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import orjson
+from fastapi import Depends, Path, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+
+from libs.common.policy import Resource, require
+from libs.common.rpc import RpcClient
+from services.gateway.identity import Identity
+from services.gateway.problems import Unsupported
+
+JSON = "application/json"
+
+
+class Parameters(BaseModel):
+    """Base of query parameters and of bodies: unknown names are refused, so that a misspelt one is not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def given(self) -> dict[str, Any]:
+        """What the caller gave; the service knows the defaults."""
+        return self.model_dump(exclude_none=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One authenticated request, and its way to the services."""
+
+    identity: Identity
+    client: RpcClient
+
+    async def content(self, service: str, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The service's answer; its refusals and `Unavailable` are raised."""
+        identity = self.identity
+        return await self.client.ask(
+            service,
+            verb,
+            question,
+            principal=identity.principal,
+            tenant=identity.tenant,
+            request_key=identity.request_key,
+        )
+
+    async def __call__(self, service: str, verb: str, question: Mapping[str, Any], status: int = 200) -> Response:
+        """The service's answer as a response."""
+        return reply(await self.content(service, verb, question), status)
+
+    def require(self, action: str, kind: str) -> None:
+        """For what the gateway carries out itself: policy, as every service asks it.
+
+        Raises:
+            Denied: with the reason and how to fix it.
+        """
+        require(self.identity.principal, action, Resource(kind, "*", self.identity.tenant))
+
+
+def reply(content: Mapping[str, Any], status: int = 200) -> Response:
+    """A JSON response."""
+    return Response(orjson.dumps(content), status, media_type=JSON)
+
+
+def _asking(request: Request) -> Asking:
+    return Asking(cast("Identity", request.state.identity), cast("RpcClient", request.app.state.client))
+
+
+Ask = Annotated[Asking, Depends(_asking)]
+Id = Annotated[str, Path(min_length=1, max_length=128)]
+
+
+class StrictRoute(APIRoute):
+    """A route that says which content types it takes; a body of another one is refused before it is parsed."""
+
+    accepts: frozenset[str] = frozenset({JSON})
+
+    def get_route_handler(self) -> Any:
+        """The handler, behind the check."""
+        handle = super().get_route_handler()
+        accepts = frozenset((self.openapi_extra or {}).get("requestBody", {}).get("content", {})) or self.accepts
+
+        async def checked(request: Request) -> Response:
+            if request.method not in {"GET", "HEAD"}:
+                _check_content_type(request, accepts)
+            request.json = lambda: _parsed(request)  # type: ignore[method-assign]
+            return await handle(request)
+
+        return checked
+
+
+async def _parsed(request: Request) -> Any:
+    """Strict JSON: no NaN, no comments, nesting bounded, UTF-8 only."""
+    return orjson.loads(await request.body())
+
+
+def _check_content_type(request: Request, accepts: frozenset[str]) -> None:
+    sent = request.headers.getlist("content-type")
+    kind, _, parameters = (sent[0] if len(sent) == 1 else "").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if kind.strip().lower() not in accepts or charset not in {"", "charset=utf-8"}:
+        raise Unsupported(
+            "The body's content type is not one that this path takes.",
+            fix=f"Send `Content-Type: {' or '.join(sorted(accepts))}` (UTF-8).",
+        )

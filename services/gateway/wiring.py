@@ -1,0 +1,42 @@
+"""Puts the gateway together."""
+
+import asyncio
+
+from libs.common.health import server
+from libs.common.process import Runtime
+from libs.common.rpc import RpcClient
+from services.gateway.application import application
+from services.gateway.settings import GatewaySettings
+from services.gateway.tokens import Tokens
+
+
+class PublicFace:
+    """The public port, served for as long as the process lives."""
+
+    def __init__(self, settings: GatewaySettings, rt: Runtime, tokens: Tokens) -> None:
+        self._ended = asyncio.Event()
+        client = RpcClient(rt.bus, timeout=settings.rpc_timeout_seconds)
+        self._server = server(
+            application(settings, tokens, rt.bus, client), host=settings.gateway_host, port=settings.gateway_port
+        )
+
+    async def run(self) -> None:
+        """Serve; after `stop`, stay until cancelled, so that the other parts live while the last answers leave."""
+        try:
+            await self._server.serve()
+        finally:
+            self._ended.set()
+        if self._server.should_exit:
+            await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Take no new requests and wait for those under way."""
+        self._server.should_exit = True
+        await self._ended.wait()
+
+
+async def wire(rt: Runtime) -> None:
+    """One HTTP server; its readiness is that of the bus and of the database."""
+    face = PublicFace(GatewaySettings.read(), rt, Tokens.read())
+    rt.add("http", face)
+    rt.on_stop.append(face.stop)
