@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -91,9 +91,9 @@ class Lease:
             self._reason = reason
             self._wake()
 
-    async def changed(self) -> None:
-        """Return after the next extension or cancellation."""
-        await self._event.wait()
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Wait for the next extension or cancellation, counted from this call and not from its first await."""
+        return self._event.wait()
 
     def _wake(self) -> None:
         self._event.set()

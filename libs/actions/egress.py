@@ -131,7 +131,10 @@ class PinnedTransport(httpx.AsyncHTTPTransport):
 
 
 class Egress:
-    """Outbound HTTP for one process; share one; `tls` defaults to the usual trust. `async with Egress(policy) as egress`, or `close` at the end."""
+    """Outbound HTTP for one process; share one, as a context or with `close` at the end.
+
+    `tls` is the trust of https calls, the usual one by default.
+    """
 
     def __init__(
         self, policy: EgressPolicy, resolver: Resolver = system_resolver, tls: ssl.SSLContext | None = None

@@ -89,19 +89,20 @@ class ShellRun(Action[ShellArguments]):
 async def _attended(command: GuardedCommand, lease: Lease, deadline: float) -> Report:
     """Wait for the end; pass renewals and cancellations on to the guard. Never leaves the command alive."""
     waiting = asyncio.ensure_future(command.wait())
-    change = asyncio.ensure_future(lease.changed())
+    change: asyncio.Future[object] = asyncio.ensure_future(lease.changed())
     try:
         while not waiting.done():
             limit = min(deadline, lease.until)
-            patience = max(0.0, limit + PATIENCE_SECONDS - time.monotonic())
-            await asyncio.wait({waiting, change}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            command.extend(limit)
             if lease.cancelled:
                 command.cancel()
+            patience = limit + PATIENCE_SECONDS - time.monotonic()
+            if patience <= 0:
+                break
+            either: set[asyncio.Future[Any]] = {waiting, change}
+            await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if change.done():
                 change = asyncio.ensure_future(lease.changed())
-                command.extend(min(deadline, lease.until))
-            elif not waiting.done() and time.monotonic() >= min(deadline, lease.until) + PATIENCE_SECONDS:
-                return command.report
     except asyncio.CancelledError:
         command.cancel()
         await asyncio.wait({waiting}, timeout=PATIENCE_SECONDS)
