@@ -1,0 +1,119 @@
+"""What the catalog does: publish a version, find a version, match incidents."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from libs.common.contracts.incident import IncidentCreated
+from libs.common.policy import Principal, Resource, require
+from libs.common.rpc import Caller
+from libs.runbook.loader import Loaded, load
+from libs.runbook.problems import RunbookInvalid
+from services.catalog.errors import NoSuchRunbook, RunbookRefused, SpecTooLarge
+from services.catalog.model import Header, Match, Published, match_of, version_of
+from services.catalog.ports import Catalog
+
+MAX_SPEC_BYTES: Final = 384 * 1024
+"""Of JSON: a version goes out in one answer, which stays under 512 KiB."""
+ANY: Final = "*"
+SYSTEM: Final = Principal.system("catalog")
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What publishing led to; `created` is False when this content was the latest version already."""
+
+    header: Header
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """An incident's creation, and whose it is."""
+
+    tenant: str
+    created: IncidentCreated
+
+
+async def publish(catalog: Catalog, caller: Caller, source: str, *, now: datetime) -> Publication:
+    """Publish the text as the next version of the runbook that it names, unless it is the latest one already.
+
+    Raises:
+        RunbookRefused, SpecTooLarge: the text cannot be published.
+        Denied: the caller may not publish in this tenant, or not this runbook.
+    """
+    loaded = await checked(caller, source)
+    spec = loaded.spec
+    require(caller.principal, "runbook.publish", Resource("runbook", spec.id, caller.tenant, spec.risk))
+    latest = await catalog.lock(caller.tenant, spec.id)
+    if latest is not None and latest.spec_hash == loaded.spec_hash:
+        return Publication(latest, created=False)
+    number = latest.version + 1 if latest is not None else 1
+    version = version_of(loaded, tenant=caller.tenant, number=number, actor=caller.principal.actor, now=now)
+    await catalog.add(version, triggered=bool(spec.triggers))
+    return Publication(version.header, created=True)
+
+
+async def checked(caller: Caller, source: str) -> Loaded:
+    """The runbook in the text, read on a thread so that a large one keeps nobody waiting.
+
+    Raises:
+        Denied: the caller may publish nothing in this tenant; the text was not looked at.
+        RunbookRefused, SpecTooLarge: it cannot be published.
+    """
+    require(caller.principal, "runbook.publish", Resource("runbook", ANY, caller.tenant))
+    try:
+        loaded = await asyncio.to_thread(load, source)
+    except RunbookInvalid as invalid:
+        raise RunbookRefused(invalid) from None
+    size = len(orjson.dumps(loaded.spec_json))
+    if size > MAX_SPEC_BYTES:
+        raise SpecTooLarge(size, MAX_SPEC_BYTES)
+    return loaded
+
+
+async def find(catalog: Catalog, caller: Caller, runbook_id: str, version: int | None) -> Published:
+    """One version.
+
+    Raises:
+        NoSuchRunbook, Denied.
+    """
+    require(caller.principal, "runbook.view", Resource("runbook", runbook_id, caller.tenant))
+    found = await catalog.find(caller.tenant, runbook_id, version)
+    if found is None:
+        raise NoSuchRunbook(runbook_id, version)
+    return found
+
+
+async def page(catalog: Catalog, caller: Caller, *, after: str, limit: int) -> Sequence[Header]:
+    """Latest versions, in the order of ids.
+
+    Raises:
+        Denied: the caller may not see this tenant's runbooks.
+    """
+    require(caller.principal, "runbook.view", Resource("runbook", ANY, caller.tenant))
+    return await catalog.page(caller.tenant, after, limit)
+
+
+async def match(catalog: Catalog, occasions: Sequence[Occasion]) -> Mapping[str, Match]:
+    """Match each incident with the runbook that fits it best; new matches by incident id.
+
+    An incident that was matched before is left alone, whatever has been published since.
+    """
+    for occasion in occasions:
+        resource = Resource("incident", occasion.created.incident_id, occasion.tenant)
+        require(SYSTEM, "runbook.match", resource)
+    candidates = await catalog.triggered({occasion.tenant for occasion in occasions})
+    found = [match_of(occasion.tenant, occasion.created, candidates) for occasion in occasions]
+    matches = [item for item in found if item is not None]
+    stored = await catalog.claim(matches)
+    return {item.incident_id: item for item in matches if item.match_id in stored}
+
+
+def answer_of(version: Published, *, include_source: bool) -> dict[str, Any]:
+    """A version's content, as answers show it."""
+    return {"spec": dict(version.spec), **({"source": version.source} if include_source else {})}
