@@ -61,11 +61,20 @@ class RpcServer:
         self._database = database
         self._service = service
 
-    def command(self, verb: str, body: type[C], handler: CommandHandler[C]) -> None:
-        """A verb that changes state: one transaction with its stored answer."""
+    def command(
+        self,
+        verb: str,
+        body: type[C],
+        handler: CommandHandler[C],
+        after_commit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """A verb that changes state: one transaction with its stored answer, then `after_commit`, then the reply."""
 
         async def answer(caller: Caller, question: C) -> Answer:
-            return await self._once(verb, caller, question, handler)
+            content = await self._once(verb, caller, question, handler)
+            if after_commit is not None:
+                await after_commit()
+            return content
 
         self._register(verb, body, answer)
 

@@ -1,8 +1,8 @@
 """What outsiders post: alerts, not yet facts. They come on INGRESS and the incident service turns them into facts.
 
 Two bodies are understood: our own (`alert.event`, also as the data of a structured CloudEvent) and Alertmanager's
-webhook, version 4 (`alert.alertmanager`). An alert's identity is (tenant, fingerprint, startsAt, status), never the
-bytes or the id of the message that carried it.
+webhook, version 4 (`alert.alertmanager`). An alert's identity is (tenant, fingerprint, startsAt), never the bytes or
+the id of the message that carried it.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from libs.common.contracts.fact import MalformedPayload, describe
 
@@ -18,9 +27,27 @@ SUBJECT_EVENT: Final = "alert.event"
 SUBJECT_ALERTMANAGER: Final = "alert.alertmanager"
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_ALERTS: Final = 200
+MAX_TITLE: Final = 500
 _Model = TypeVar("_Model", bound=BaseModel)
-_NEVER: Final = datetime(1, 1, 1, tzinfo=UTC)
+_NEVER: Final = datetime(1, 1, 2, tzinfo=UTC)
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
+
+def _plausible(moment: datetime) -> datetime:
+    """In UTC, and far enough from the calendar's ends for any arithmetic."""
+    if not _EARLIEST <= moment <= _LATEST:
+        raise ValueError(f"must lie between {_EARLIEST.year} and {_LATEST.year}")
+    return moment.astimezone(UTC)
+
+
+def _plausible_or_never(moment: datetime) -> datetime | None:
+    """Alertmanager's zero time means that it has not ended."""
+    return None if moment <= _NEVER else _plausible(moment)
+
+
+Start = Annotated[AwareDatetime, AfterValidator(_plausible)]
+End = Annotated[AwareDatetime, AfterValidator(_plausible_or_never)] | None
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00]*$")]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=64)]
@@ -45,18 +72,22 @@ _SEVERITIES: Final[Mapping[str, str]] = {
 
 
 class Alert(BaseModel):
-    """One alert, whoever sent it. `fingerprint` names the problem: by default Prometheus's hash of the labels."""
+    """One alert, whoever sent it. `fingerprint` names the problem: by default Prometheus's hash of the labels.
+
+    Moments are in UTC. A severity that the labels give in words of their own counts as medium; one that the body
+    itself gives has to be one of ours.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
     status: Literal["firing", "resolved"] = "firing"
     severity: Literal["low", "medium", "high", "critical"] = "medium"
-    title: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
+    title: Annotated[str, StringConstraints(max_length=MAX_TITLE, pattern=r"^[^\x00]*$")] = ""
     labels: Labels = {}
     annotations: Annotations = {}
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime | None = None
+    starts_at: Start
+    ends_at: End = None
     fingerprint: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")] = ""
 
     @model_validator(mode="before")
@@ -67,8 +98,9 @@ class Alert(BaseModel):
             return data
         labels = data.get("labels")
         labels = labels if isinstance(labels, dict) else {}
-        named = {"name": labels.get("alertname"), "severity": labels.get("severity"), **data}
-        severity = named.get("severity")
+        given = {key: value for key, value in data.items() if value not in (None, "")}
+        named = {"name": labels.get("alertname"), "severity": _severity_of(labels), **given}
+        severity = named["severity"]
         if isinstance(severity, str):
             named["severity"] = _SEVERITIES.get(severity.lower(), severity)
         return {key: value for key, value in named.items() if value is not None}
@@ -77,9 +109,11 @@ class Alert(BaseModel):
     def _identify(self) -> "Alert":
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", label_fingerprint({"alertname": self.name, **self.labels}))
-        if self.ends_at is not None and self.ends_at <= _NEVER:
-            object.__setattr__(self, "ends_at", None)
         return self
+
+
+def _severity_of(labels: Mapping[str, Any]) -> str:
+    return _SEVERITIES.get(str(labels.get("severity")).lower(), "medium")
 
 
 class AlertmanagerAlert(BaseModel):
@@ -90,8 +124,8 @@ class AlertmanagerAlert(BaseModel):
     status: Literal["firing", "resolved"]
     labels: Labels
     annotations: Annotations = {}
-    starts_at: AwareDatetime = Field(alias="startsAt")
-    ends_at: AwareDatetime | None = Field(default=None, alias="endsAt")
+    starts_at: Start = Field(alias="startsAt")
+    ends_at: End = Field(default=None, alias="endsAt")
     fingerprint: str = ""
 
 
@@ -129,8 +163,7 @@ def parse_alertmanager(body: bytes) -> list[Alert]:
             {
                 "name": item.labels.get("alertname", ""),
                 "status": item.status,
-                "severity": item.labels.get("severity", "medium"),
-                "title": item.annotations.get("summary", ""),
+                "title": item.annotations.get("summary", "")[:MAX_TITLE],
                 "labels": item.labels,
                 "annotations": item.annotations,
                 "starts_at": item.starts_at,

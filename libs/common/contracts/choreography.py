@@ -81,6 +81,7 @@ ROWS: Final = (
     Row(execution.ExecutionCompleted, "executor", ("incident",), "the incident is monitored"),
     Row(execution.ExecutionFailed, "executor", ("incident",), "the incident is flagged: it did not help"),
     Row(execution.ExecutionAborted, "executor", ("incident",), "the incident is flagged: a person ended it"),
+    Row(execution.LockBroken, "executor", (), "who took a resource from whom, and why"),
     Row(execution.KillSwitchChanged, "executor", (), "who held back mutations, when and why"),
 )
 

@@ -131,3 +131,15 @@ class KillSwitchChanged(Fact):
     engaged: bool
     epoch: int
     reason: str
+
+
+class LockBroken(Fact):
+    """A person took a resource's lock away from an execution; `state` is what it was: held or suspect."""
+
+    subject: ClassVar[str] = "runbook.lock_broken"
+    aggregate: ClassVar[str] = "lock_break"
+    break_id: str
+    resource_id: str
+    execution_id: str
+    state: str
+    rationale: str

@@ -83,6 +83,8 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "step.decide": _WRITERS,
     "kill_switch.view": _READERS,
     "kill_switch.set": _WRITERS,
+    "kill_switch.set_global": _ADMINS,
+    "lock.break": _WRITERS,
     "timeline.view": _READERS,
     "timeline.export": _ADMINS | {"system"},
     "dead_letter.view": _ADMINS,

@@ -1,0 +1,13 @@
+"""`python -m services.executor`."""
+
+from libs.common.process import run
+from services.executor.wiring import wire
+
+
+def main() -> None:
+    """Run the executor."""
+    run("executor", wire)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What `advance` asks to be published, as facts of the contracts."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from libs.common.clock import rfc3339
+from libs.common.contracts import execution as contract
+from libs.common.contracts.fact import Fact
+from libs.runbook.effects import FactType, PublishFact
+from services.executor.model import Attempt, Execution, idem_key
+
+
+def to_fact(execution: Execution, effect: PublishFact, attempt: Attempt | None, finished_at: str) -> Fact:
+    """The fact; `attempt` is the last attempt of the step that it is about, where one was made."""
+    return _FACTS[effect.type](execution, effect.data, attempt, finished_at)
+
+
+def outputs_sha256(outputs: Mapping[str, Any]) -> str:
+    """The hash that names a step's outputs: SHA-256 over their JSON with sorted keys."""
+    return hashlib.sha256(orjson.dumps(dict(outputs), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _about(execution: Execution) -> dict[str, str]:
+    return {
+        "execution_id": execution.execution_id,
+        "incident_id": execution.incident_id,
+        "runbook_id": execution.runbook_id,
+    }
+
+
+def _step(execution: Execution, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **_about(execution),
+        "step_run_id": execution.step_run_id(data["path"], data["visit"]),
+        "step": data["path"],
+        "visit": data["visit"],
+        "attempt": data["attempt"],
+    }
+
+
+def _completed(
+    execution: Execution, data: Mapping[str, Any], attempt: Attempt | None, finished_at: str
+) -> contract.StepCompleted:
+    run = execution.frame.run(data["path"], data["visit"])
+    step = execution.spec.step(data["path"])
+    return contract.StepCompleted(
+        **_step(execution, data),
+        action=step.action,
+        effect=step.effect,
+        action_hash=attempt.action_hash if attempt else "",
+        fence=attempt.fence if attempt else 0,
+        worker=attempt.worker_id if attempt else "",
+        started_at=rfc3339(attempt.started_at) if attempt and attempt.started_at else "",
+        finished_at=finished_at,
+        outputs_sha256=outputs_sha256(run.outputs if run else {}),
+        decided_by_person=data["decided_by_person"],
+    )
+
+
+def _unknown(
+    execution: Execution, data: Mapping[str, Any], attempt: Attempt | None, _finished_at: str
+) -> contract.StepUnknown:
+    step = _step(execution, data)
+    return contract.StepUnknown(
+        **step,
+        reason=data["reason"],
+        idem_key=idem_key(step["step_run_id"]),
+        resource_id=(attempt.resource_id or "") if attempt else "",
+    )
+
+
+def _failed_step(
+    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
+) -> contract.StepFailed:
+    return contract.StepFailed(
+        **_step(execution, data),
+        error_code=data["error_code"],
+        message=data["message"][:2000],
+        will_retry=data["will_retry"],
+    )
+
+
+def _decided(
+    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
+) -> contract.StepDecided:
+    return contract.StepDecided(**_step(execution, data), decision=data["decision"], rationale=data["rationale"])
+
+
+_Build = Callable[[Execution, Mapping[str, Any], Attempt | None, str], Fact]
+_FACTS: Final[Mapping[FactType, _Build]] = {
+    "started": lambda e, _d, _a, _t: contract.ExecutionStarted(**_about(e), plan_hash=e.plan_hash),
+    "blocked": lambda e, d, _a, _t: contract.ExecutionBlocked(**_about(e), reason=d["reason"], step=d["path"]),
+    "unblocked": lambda e, d, _a, _t: contract.ExecutionUnblocked(**_about(e), reason=d["reason"], step=d["path"]),
+    "step_completed": _completed,
+    "step_failed": _failed_step,
+    "step_unknown": _unknown,
+    "step_decided": _decided,
+    "completed": lambda e, d, _a, _t: contract.ExecutionCompleted(**_about(e), verified=d["verified"]),
+    "failed": lambda e, d, _a, _t: contract.ExecutionFailed(**_about(e), reason=d["reason"], step=d["path"]),
+    "aborted": lambda e, d, _a, _t: contract.ExecutionAborted(**_about(e), rationale=d["rationale"]),
+}

@@ -1,0 +1,108 @@
+"""What the executor reasons about: an execution under its lock, an attempt of an action, and how an attempt ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
+
+from libs.common.ids import derived_id
+from libs.runbook.frame import Frame
+from libs.runbook.planning import PlanFacts
+from libs.runbook.spec import Runbook
+
+SERVICE: Final = "executor"
+ACTOR: Final = "svc_executor"
+GLOBAL_SCOPE: Final = "global"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution, as read under its row's lock. `version` counts its published facts."""
+
+    execution_id: str
+    tenant_id: str
+    incident_id: str
+    runbook_id: str
+    runbook_version: int
+    spec_hash: str
+    plan_hash: str
+    initiator: str
+    correlation: str
+    traceparent: str
+    inputs: Mapping[str, Any]
+    facts: PlanFacts
+    version: int
+    frame: Frame
+    spec: Runbook
+
+    def with_frame(self, frame: Frame, facts: int) -> "Execution":
+        """The same execution with another frame, `facts` facts later."""
+        return replace(self, frame=frame, version=self.version + facts)
+
+    def step_run_id(self, path: str, visit: int) -> str:
+        """The id of a visit of a step: the same in every process and for ever."""
+        return derived_id("step_run", self.execution_id, path, str(visit))
+
+
+def idem_key(step_run_id: str) -> str:
+    """What the target sees: one key a visit, the same across its attempts."""
+    return f"rr-{step_run_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One row of the action log, as a worker or a sweeper needs it."""
+
+    action_id: str
+    tenant_id: str
+    step_run_id: str
+    execution_id: str
+    incident_id: str
+    path: str
+    visit: int
+    attempt: int
+    idem_key: str
+    action: str
+    effect: str
+    action_hash: str
+    rendered: bytes
+    resource_id: str | None
+    tags_url: str | None
+    timeout_seconds: float
+    requires_firing: bool
+    traceparent: str
+    held_reason: str | None = None
+    worker_id: str = ""
+    fence: int = 0
+    started_at: datetime | None = None
+
+    @property
+    def mutating(self) -> bool:
+        """Whether it may change anything."""
+        return self.effect != "read"
+
+
+Ending: TypeAlias = Literal["succeed", "fail", "doubt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How an attempt ended, as its worker saw it. `doubt` means that nobody can say whether it took effect."""
+
+    attempt: Attempt
+    ending: Ending
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    error_code: str = ""
+    message: str = ""
+    retryable: bool = False
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A word to the workers: this action may be ready. It may come twice, late, or never."""
+
+    action_id: str
+    stream: str
+    traceparent: str

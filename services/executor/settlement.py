@@ -1,0 +1,120 @@
+"""A worker's second commit: how attempts ended, and what follows, in one transaction for a batch.
+
+A result counts while its attempt runs under its fence, or is `unknown` (then it resolves the doubt). Any other result
+comes too late: it is kept as evidence and changes nothing.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from libs.common.clock import Clock, rfc3339
+from libs.common.crash import crash_point
+from libs.common.database import Database, Tx
+from libs.common.outbox import Outbox
+from libs.runbook.facts import Fact, StepFailed, StepSucceeded, StepUnknown
+from services.executor import storage
+from services.executor.claims import merged
+from services.executor.fold import Because, Change, fold
+from services.executor.lifecycle import ActionState, after
+from services.executor.model import Attempt, Hint, Settlement
+
+_STATES: Final[Mapping[str, ActionState]] = {
+    "succeed": after("running", "succeed"),
+    "fail": after("running", "fail"),
+    "doubt": after("running", "doubt"),
+}
+
+_SETTLE: Final = """
+UPDATE action_log SET state = t.state, finished_at = CASE WHEN t.state <> 'unknown' THEN clock_timestamp() END,
+  error_code = t.error_code, message = t.message, result = t.result::jsonb, evidence = t.evidence::jsonb
+FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+  AS t(id, fence, state, error_code, message, result, evidence)
+WHERE action_id = t.id AND action_log.fence = t.fence
+  AND (action_log.state = 'running' OR (action_log.state = 'unknown' AND t.state <> 'unknown'))
+RETURNING action_id
+"""
+
+_KEEP_LATE: Final = """
+UPDATE action_log SET late = coalesce(late, '[]'::jsonb) || t.evidence::jsonb
+FROM unnest($1::uuid[], $2::text[]) AS t(id, evidence) WHERE action_id = t.id
+"""
+
+
+class Settlements:
+    """Settles batches for one worker."""
+
+    def __init__(self, database: Database, outbox: Outbox, *, clock: Clock) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._clock = clock
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Hint]:
+        """Store how attempts ended and go on; returns the actions that are ready now.
+
+        Raises:
+            Exception: the database did not commit; the same settlements may be given again.
+        """
+        crash_point("before_settle")
+        parent = next((s.traceparent for s in settlements if s.traceparent), "")
+        async with self._database.transaction("settle", parent=parent) as tx:
+            executions = await storage.lock(tx, (s.attempt.execution_id for s in settlements))
+            counted = await self._store(tx, settlements)
+            changes = [
+                Change(executions[s.attempt.execution_id], [to_fact(s)], Because(traceparent=s.traceparent), s.attempt)
+                for s in settlements
+                if s.attempt.action_id in counted
+            ]
+            hints = await fold(tx, self._outbox, merged(changes), now=self._clock())
+        crash_point("after_settle")
+        return hints
+
+    async def _store(self, tx: Tx, settlements: Sequence[Settlement]) -> set[str]:
+        rows = [_row(s) for s in settlements]
+        found = await tx.fetch(_SETTLE, *map(list, zip(*rows, strict=True)))
+        counted = {str(row["action_id"]) for row in found}
+        late = [
+            (uuid.UUID(s.attempt.action_id), self._late(s)) for s in settlements if s.attempt.action_id not in counted
+        ]
+        if late:
+            await tx.execute(_KEEP_LATE, *map(list, zip(*late, strict=True)))
+        return counted
+
+    def _late(self, settlement: Settlement) -> str:
+        result = {
+            "ending": settlement.ending,
+            "fence": settlement.attempt.fence,
+            "worker": settlement.attempt.worker_id,
+            "at": rfc3339(self._clock()),
+            "error_code": settlement.error_code,
+            "evidence": dict(settlement.evidence),
+        }
+        return orjson.dumps([result]).decode()
+
+
+def to_fact(settlement: Settlement) -> Fact:
+    """What the execution learns from it."""
+    attempt: Attempt = settlement.attempt
+    match settlement.ending:
+        case "succeed":
+            return StepSucceeded(attempt.path, attempt.visit, settlement.outputs)
+        case "fail":
+            return StepFailed(
+                attempt.path, attempt.visit, settlement.error_code, settlement.message, settlement.retryable
+            )
+        case "doubt":
+            return StepUnknown(attempt.path, attempt.visit, settlement.error_code or "no_answer")
+
+
+def _row(settlement: Settlement) -> tuple[Any, ...]:
+    return (
+        uuid.UUID(settlement.attempt.action_id),
+        settlement.attempt.fence,
+        _STATES[settlement.ending],
+        settlement.error_code or None,
+        settlement.message or None,
+        orjson.dumps(dict(settlement.outputs)).decode(),
+        orjson.dumps(dict(settlement.evidence)).decode(),
+    )

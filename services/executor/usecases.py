@@ -1,0 +1,134 @@
+"""What people command: decide an unknown step, abort, break a lock, set the kill switch. Each names who and why."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from libs.common.clock import Clock
+from libs.common.database import Tx
+from libs.common.outbox import Cause, Outbox
+from libs.common.policy import Resource, require
+from libs.common.rpc import Answer, Caller
+from libs.runbook.facts import AbortRequested, Fact, StepDecided
+from libs.runbook.frame import StepRun
+from services.executor import kill_switch, locks, storage
+from services.executor.commands import AbortExecution, BreakLock, DecideStep, GetKillSwitch, SetKillSwitch
+from services.executor.errors import ExecutionEnded, ExecutionNotFound, StepNotUnknown
+from services.executor.fold import Because, Change, fold
+from services.executor.hints import Hints
+from services.executor.lifecycle import after
+from services.executor.model import GLOBAL_SCOPE, Attempt, Execution
+
+_DECIDED: Final[Mapping[str, str]] = {"succeeded": after("unknown", "succeed"), "failed": after("unknown", "fail")}
+
+
+class Commands:
+    """The use cases; each runs inside the transaction that stores its answer."""
+
+    def __init__(self, outbox: Outbox, hints: Hints, *, clock: Clock) -> None:
+        self._outbox = outbox
+        self._hints = hints
+        self._clock = clock
+
+    async def decide_step(self, tx: Tx, caller: Caller, command: DecideStep) -> Answer:
+        """Say what became of an unknown step; the execution goes on, fails, or is aborted."""
+        execution = await self._locked(tx, caller, command.execution_id, "step.decide")
+        run = latest(execution, command.step)
+        if run is None or run.state != "unknown" or execution.frame.terminal:
+            raise StepNotUnknown(command.step, run.state if run else "not reached")
+        actor = caller.principal.actor
+        fact = StepDecided(run.path, run.visit, command.decision, actor, command.rationale)
+        attempt = await storage.last_attempt(tx, execution.step_run_id(run.path, run.visit), "unknown")
+        if attempt is not None and command.decision in _DECIDED:
+            await _settle_by_person(tx, attempt, _DECIDED[command.decision], actor)
+        return await self._fold(tx, caller, execution, [fact], attempt)
+
+    async def abort(self, tx: Tx, caller: Caller, command: AbortExecution) -> Answer:
+        """End an execution. What runs is told to stop; its own record says how far it came."""
+        execution = await self._locked(tx, caller, command.execution_id, "execution.abort")
+        if execution.frame.terminal:
+            raise ExecutionEnded(command.execution_id, execution.frame.state)
+        return await self._fold(tx, caller, execution, [AbortRequested(caller.principal.actor, command.rationale)])
+
+    async def break_lock(self, tx: Tx, caller: Caller, command: BreakLock) -> Answer:
+        """Free a resource; who waits for it is hinted."""
+        require(caller.principal, "lock.break", Resource("lock", command.resource_id, caller.tenant))
+        cause = _cause(caller)
+        holder, hints = await locks.break_lock(
+            tx,
+            self._outbox,
+            tenant_id=caller.tenant,
+            resource_id=command.resource_id,
+            rationale=command.rationale,
+            cause=cause,
+            now=self._clock(),
+        )
+        self._hints.later(hints)
+        return {"resource_id": command.resource_id, "was_held_by": holder}
+
+    async def set_kill_switch(self, tx: Tx, caller: Caller, command: SetKillSwitch) -> Answer:
+        """Hold back mutations, or let them go. When this is answered, none starts any more."""
+        action = "kill_switch.set_global" if command.scope == GLOBAL_SCOPE else "kill_switch.set"
+        require(caller.principal, action, Resource("kill_switch", command.scope, caller.tenant))
+        scope = GLOBAL_SCOPE if command.scope == GLOBAL_SCOPE else f"tenant:{caller.tenant}"
+        changed, hints = await kill_switch.toggle(
+            tx,
+            self._outbox,
+            scope=scope,
+            engaged=command.engaged,
+            reason=command.reason,
+            cause=_cause(caller),
+            now=self._clock(),
+        )
+        self._hints.later(hints)
+        return {"changed": changed, "items": await kill_switch.listing(tx, caller.tenant)}
+
+    async def get_kill_switch(self, tx: Tx, caller: Caller, _question: GetKillSwitch) -> Answer:
+        """The switches that concern the caller's tenant."""
+        require(caller.principal, "kill_switch.view", Resource("kill_switch", "*", caller.tenant))
+        return {"items": await kill_switch.listing(tx, caller.tenant)}
+
+    async def _locked(self, tx: Tx, caller: Caller, execution_id: str, action: str) -> Execution:
+        execution = (await storage.lock(tx, [execution_id])).get(execution_id)
+        if execution is None or execution.tenant_id != caller.tenant:
+            raise ExecutionNotFound(execution_id)
+        require(caller.principal, action, Resource("execution", execution_id, execution.tenant_id))
+        return execution
+
+    async def _fold(
+        self, tx: Tx, caller: Caller, execution: Execution, facts: Sequence[Fact], attempt: Attempt | None = None
+    ) -> dict[str, Any]:
+        because = Because(caller.principal.actor, traceparent=caller.traceparent)
+        change = Change(execution, facts, because, attempt)
+        self._hints.later(await fold(tx, self._outbox, [change], now=self._clock()))
+        row = await tx.fetchrow(
+            "SELECT state, phase, blocked_reason, reason FROM execution WHERE execution_id = $1",
+            uuid.UUID(execution.execution_id),
+        )
+        assert row is not None
+        return {"execution_id": execution.execution_id, **dict(row)}
+
+
+def latest(execution: Execution, path: str) -> StepRun | None:
+    """The latest visit of a step."""
+    runs = [run for run in execution.frame.step_runs if run.path == path]
+    return runs[-1] if runs else None
+
+
+def _cause(caller: Caller) -> Cause:
+    return Cause(
+        tenant=caller.tenant,
+        actor=caller.principal.actor,
+        correlation=caller.request_key,
+        traceparent=caller.traceparent,
+    )
+
+
+async def _settle_by_person(tx: Tx, attempt: Attempt, state: str, actor: str) -> None:
+    await tx.execute(
+        "UPDATE action_log SET state = $2, finished_at = clock_timestamp(), message = $3"
+        " WHERE action_id = $1 AND state = 'unknown'",
+        uuid.UUID(attempt.action_id),
+        state,
+        f"decided by {actor}",
+    )

@@ -1,0 +1,63 @@
+"""What the executor is made of."""
+
+from typing import Final
+
+from libs.common.clock import utc_now
+from libs.common.consumer import decode_fact
+from libs.common.contracts.choreography import EVENTS
+from libs.common.outbox import Outbox
+from libs.common.policy import Principal
+from libs.common.process import Runtime
+from libs.common.rpc import RpcClient
+from libs.runbook.spec import Runbook
+from services.executor import commands, views
+from services.executor.handlers import Handlers
+from services.executor.hints import Hints, connect
+from services.executor.model import SERVICE
+from services.executor.planning import FetchSpec, Planner
+from services.executor.settings import ExecutorSettings
+from services.executor.sweeper import Sweeper
+from services.executor.timers import Timers
+from services.executor.usecases import Commands
+
+CATALOG: Final = "catalog"
+
+
+async def wire(runtime: Runtime) -> None:
+    """Hang the executor's parts on the process."""
+    if runtime.settings.redis_url is None:
+        raise SystemExit("settings: RR_REDIS_URL is missing; workers are hinted there")
+    settings = ExecutorSettings.read()
+    instance = runtime.settings.instance or SERVICE
+    hints = Hints(connect(runtime.settings.redis_url.get_secret_value(), name=instance))
+    outbox = Outbox(SERVICE, runtime.database.schema)
+    runtime.health.add("redis", hints.ping)
+
+    planner = Planner(outbox, _spec_from_catalog(runtime), utc_now)
+    handlers = Handlers(planner, outbox, hints, clock=utc_now)
+    runtime.consume(EVENTS, decode_fact, handlers.apply, hints.flush)
+
+    people = Commands(outbox, hints, clock=utc_now)
+    rpc = runtime.rpc
+    rpc.query("get", commands.GetExecution, views.get_execution)
+    rpc.query("list", commands.ListExecutions, views.list_executions)
+    rpc.query("kill_switch_get", commands.GetKillSwitch, people.get_kill_switch)
+    rpc.command("decide_step", commands.DecideStep, people.decide_step, hints.flush)
+    rpc.command("abort", commands.AbortExecution, people.abort, hints.flush)
+    rpc.command("break_lock", commands.BreakLock, people.break_lock, hints.flush)
+    rpc.command("kill_switch_set", commands.SetKillSwitch, people.set_kill_switch, hints.flush)
+
+    runtime.add("timers", Timers(runtime.database, outbox, hints, clock=utc_now))
+    runtime.add("sweeper", Sweeper(runtime.database, outbox, hints, settings, clock=utc_now))
+
+
+def _spec_from_catalog(runtime: Runtime) -> FetchSpec:
+    client = RpcClient(runtime.bus, timeout=runtime.settings.rpc_timeout_seconds)
+
+    async def fetch(tenant: str, runbook_id: str, version: int) -> Runbook:
+        question = {"runbook_id": runbook_id, "version": version}
+        principal = Principal.system(SERVICE)
+        answer = await client.ask(CATALOG, "get_version", question, principal=principal, tenant=tenant)
+        return Runbook.from_json(answer["spec"])
+
+    return fetch
