@@ -1,0 +1,14 @@
+"""Alerts and incidents: one incident a problem, however often it is reported.
+
+Owns: `problem`, `incident`, `alert`, `execution`.
+Consumes: INGRESS (`alert.event`, `alert.alertmanager`) and, from EVENTS, `runbook.started`, `runbook.completed`,
+`runbook.failed` and `runbook.aborted`, each through its durable `incident`.
+Publishes: `incident.created`, `incident.alert_linked`, `incident.alert_resolved`, `incident.status_changed`,
+`incident.remediation_failed`.
+Answers: `rpc.incident.get`, `list`, `transition`, and the dead letters' four verbs.
+
+Promises: a problem (tenant, fingerprint) has at most one incident that is not closed; an alert is (tenant, fingerprint,
+startsAt), so repeats, copies from a second Alertmanager and late duplicates publish nothing; an alert that has ended
+does not fire again, in whichever order its reports arrive; facts of an incident have versions 1, 2, 3… without gaps;
+only `lifecycle.py` makes a status; whatever happened was committed together with its facts.
+"""

@@ -1,0 +1,171 @@
+"""An incident, its alerts and the executions that try to help: values, and how each becomes the next.
+
+Nothing here reads a clock or makes an id: both arrive as arguments.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from libs.common.contracts.incident import IncidentFact, IncidentStatus, IncidentStatusChanged, Severity
+from services.incident.lifecycle import (
+    INITIAL,
+    OPEN,
+    Circumstances,
+    FactTrigger,
+    PersonTrigger,
+    Trigger,
+    follow,
+    move,
+)
+
+MAX_REASON: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An execution ended without helping: which one, and why."""
+
+    execution_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """What moves in an incident. `version` counts its facts from 1; `firing` its alerts that have not ended.
+
+    `opened_at` is when it was created or last reopened; the other moments belong to that opening.
+    """
+
+    tenant: str
+    incident_id: str
+    fingerprint: str
+    severity: Severity
+    status: IncidentStatus
+    version: int
+    firing: int
+    opened_at: datetime
+    updated_at: datetime
+    acknowledged_at: datetime | None = None
+    mitigated_at: datetime | None = None
+    resolved_at: datetime | None = None
+    closed_at: datetime | None = None
+    rationale: str = ""
+    flag: Flag | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether new alerts of its problem belong to it."""
+        return self.status in OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A fact, the incident as the fact left it, and where in the batch the fact comes from."""
+
+    incident: Incident
+    fact: IncidentFact
+    origin: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What an incident is made of and never changes afterwards: the alert that opened it."""
+
+    title: str
+    alert_name: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertState:
+    """One alert of a problem. `incident_id` is empty where its end came first, so that it never fired here."""
+
+    alert_id: str
+    tenant: str
+    fingerprint: str
+    starts_at: datetime
+    name: str
+    severity: Severity
+    firing: bool
+    incident_id: str
+    occurrences: int
+    last_seen: datetime
+    ends_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What is known of an execution; `version` is that of the newest fact seen."""
+
+    tenant: str
+    execution_id: str
+    incident_id: str
+    runbook_id: str
+    state: str
+    version: int
+    updated_at: datetime
+    reason: str = ""
+
+
+def told(incident: Incident, fact: IncidentFact, *, now: datetime, origin: int = 0) -> Told:
+    """`incident` with one more fact told about it."""
+    return Told(replace(incident, version=incident.version + 1, updated_at=now), fact, origin)
+
+
+def moved(incident: Incident, trigger: PersonTrigger, *, rationale: str, now: datetime) -> Told:
+    """A person moves the incident.
+
+    Raises:
+        UndefinedMove, RationaleMissing: as the lifecycle says.
+    """
+    target = move(incident.status, trigger, _circumstances(incident, rationale))
+    return _arrived(incident, trigger, target, rationale=rationale, now=now)
+
+
+def followed(
+    incident: Incident, trigger: FactTrigger, *, now: datetime, rationale: str = "", origin: int = 0
+) -> Told | None:
+    """A fact moves the incident; None when it does not."""
+    target = follow(incident.status, trigger, _circumstances(incident, rationale))
+    if target is None:
+        return None
+    return _arrived(incident, trigger, target, rationale=rationale, now=now, origin=origin)
+
+
+def _circumstances(incident: Incident, rationale: str) -> Circumstances:
+    return Circumstances(mitigated=incident.mitigated_at is not None, firing=incident.firing, rationale=rationale)
+
+
+def _arrived(
+    incident: Incident, trigger: Trigger, target: IncidentStatus, *, rationale: str, now: datetime, origin: int = 0
+) -> Told:
+    fact = IncidentStatusChanged(
+        incident_id=incident.incident_id,
+        previous=incident.status,
+        status=target,
+        trigger=trigger,
+        rationale=rationale or None,
+    )
+    arrived = replace(_stamped(incident, target, now), status=target, rationale=rationale or incident.rationale)
+    return told(arrived, fact, now=now, origin=origin)
+
+
+def _stamped(incident: Incident, target: IncidentStatus, now: datetime) -> Incident:
+    """When what happened. Reopening counts anew, so that times to acknowledge and to repair are of one opening."""
+    match target:
+        case "closed":
+            return replace(incident, closed_at=now)
+        case "resolved":
+            return replace(incident, resolved_at=now)
+        case _ if incident.status == "resolved":
+            acknowledged = None if target == INITIAL else now
+            return replace(incident, opened_at=now, acknowledged_at=acknowledged, mitigated_at=None, resolved_at=None)
+        case "monitoring":
+            acknowledged = incident.acknowledged_at or now
+            return replace(incident, acknowledged_at=acknowledged, mitigated_at=incident.mitigated_at or now)
+        case _:
+            return replace(incident, acknowledged_at=incident.acknowledged_at or now)

@@ -1,0 +1,99 @@
+"""The incident store in Postgres: a fixed number of round trips a batch, locks in the order of keys."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from libs.common.contracts.incident import IncidentStatus
+from libs.common.database import Tx
+from libs.common.outbox import Outbox, OutboxEvent
+from services.incident import rows, statements, views
+from services.incident.model import AlertState, Execution, Incident
+from services.incident.ports import AlertKey, IncidentKey, ProblemKey
+from services.incident.problems import Problem
+from services.incident.remediation import Remediation
+
+
+class Storage:
+    """The store inside one open transaction; implements `ports.Incidents`."""
+
+    def __init__(self, tx: Tx, outbox: Outbox) -> None:
+        self._tx = tx
+        self._outbox = outbox
+
+    async def problems(self, alerts: Sequence[AlertKey], now: datetime) -> Mapping[ProblemKey, Problem]:
+        """Three round trips. The reads are statements of their own: these see what a lock was waited for."""
+        keys = sorted({(tenant, fingerprint) for tenant, fingerprint, _ in alerts})
+        tenants, fingerprints = rows.columns(keys)
+        await self._tx.execute(statements.LOCK_PROBLEMS, tenants, fingerprints, now)
+        known: dict[ProblemKey, list[AlertState]] = defaultdict(list)
+        linked: set[tuple[str, uuid.UUID]] = set()
+        for row in await self._tx.fetch(statements.ALERTS, *rows.columns(sorted(set(alerts)))):
+            known[row["tenant_id"], row["fingerprint"]].append(rows.alert(row))
+            if row["incident_id"] is not None:
+                linked.add((row["tenant_id"], row["incident_id"]))
+        of_alerts = [tenant for tenant, _ in linked], [incident_id for _, incident_id in linked]
+        incidents: dict[ProblemKey, list[Incident]] = defaultdict(list)
+        for row in await self._tx.fetch(statements.PROBLEM_INCIDENTS, tenants, fingerprints, *of_alerts):
+            incidents[row["tenant_id"], row["fingerprint"]].append(rows.incident(row))
+        return {key: Problem(*key, incidents[key], known[key]) for key in keys}
+
+    async def save_problems(self, problems: Sequence[Problem]) -> None:
+        """Three round trips at most: new incidents, changed ones, alerts."""
+        changed = [(problem, incident) for problem in problems for incident in problem.changed_incidents]
+        opened = [(i, p.openings[i.incident_id]) for p, i in changed if i.incident_id in p.openings]
+        if opened:
+            await self._tx.execute(statements.OPEN, *rows.columns([rows.opening_row(*item) for item in opened]))
+        await self.save([i for p, i in changed if i.incident_id not in p.openings])
+        alerts = [problem.alerts[start] for problem in problems for start in sorted(problem.changed_alerts)]
+        if alerts:
+            await self._tx.execute(statements.SAVE_ALERTS, *rows.columns([rows.alert_row(alert) for alert in alerts]))
+
+    async def remediations(
+        self, incidents: Sequence[IncidentKey], executions: Sequence[str]
+    ) -> Mapping[IncidentKey, Remediation]:
+        """Two round trips."""
+        wanted = sorted({(tenant, uuid.UUID(incident_id)) for tenant, incident_id in incidents})
+        locked = await self._tx.fetch(statements.LOCK_INCIDENTS, *rows.columns(wanted))
+        pairs = sorted({(tenant, name) for (tenant, _), name in zip(incidents, executions, strict=True)})
+        known: dict[IncidentKey, list[Execution]] = defaultdict(list)
+        for row in await self._tx.fetch(statements.EXECUTIONS, *rows.columns(pairs)):
+            known[row["tenant_id"], str(row["incident_id"])].append(rows.execution(row))
+        found = map(rows.incident, locked)
+        return {(i.tenant, i.incident_id): Remediation(i, known[i.tenant, i.incident_id]) for i in found}
+
+    async def save_remediations(self, remediations: Sequence[Remediation]) -> None:
+        """Two round trips at most."""
+        changed = [remediation for remediation in remediations if remediation.changed]
+        await self.save([remediation.incident for remediation in changed])
+        executions = [r.executions[execution_id] for r in changed for execution_id in sorted(r.changed)]
+        if executions:
+            await self._tx.execute(
+                statements.SAVE_EXECUTIONS, *rows.columns([rows.execution_row(item) for item in executions])
+            )
+
+    async def incident(self, tenant: str, incident_id: str) -> Incident | None:
+        """Locked by this tenant's key."""
+        row = await self._tx.fetchrow(statements.LOCK_INCIDENTS, [tenant], [uuid.UUID(incident_id)])
+        return None if row is None else rows.incident(row)
+
+    async def save(self, incidents: Sequence[Incident]) -> None:
+        """One round trip, or none."""
+        if incidents:
+            await self._tx.execute(statements.SAVE, *rows.columns([rows.state_row(incident) for incident in incidents]))
+
+    async def tell(self, events: Sequence[OutboxEvent]) -> None:
+        """One round trip, or none."""
+        await self._outbox.add(self._tx, events)
+
+    async def view(self, tenant: str, incident_id: str) -> Mapping[str, Any] | None:
+        """See `views.whole`."""
+        return await views.whole(self._tx, tenant, incident_id)
+
+    async def page(
+        self, tenant: str, *, limit: int, after: str | None, status: IncidentStatus | None
+    ) -> Sequence[Mapping[str, Any]]:
+        """See `views.page`."""
+        return await views.page(self._tx, tenant, limit=limit, after=after, status=status)
