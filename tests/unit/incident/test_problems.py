@@ -190,8 +190,8 @@ def test_whatever_order_reports_come_in_the_facts_stay_consistent(reports: list[
     assert story.subjects().count("incident.created") == len(story.problem.incidents) <= 1
     assert story.versions() == list(range(1, len(story.problem.story) + 1))
     assert sum(incident.firing for incident in story.problem.incidents.values()) == firing
-    for start, known in story.problem.alerts.items():
-        seen = [status for status, n in reports if START + timedelta(hours=n) == start]
+    for moment, known in story.problem.alerts.items():
+        seen = [status for status, n in reports if START + timedelta(hours=n) == moment]
         assert known.firing == ("resolved" not in seen)
 
 

@@ -45,12 +45,12 @@ def test_it_is_mitigating_when_one_starts_and_monitored_when_it_completes() -> N
     remediation = Remediation(opened())
 
     remediation.learn(started(), version=2, now=LATER)
-    assert remediation.incident.status == "mitigating"
-    assert remediation.incident.acknowledged_at == LATER
+    begun = remediation.incident
     remediation.learn(completed(), version=9, now=END)
+    done = remediation.incident
 
-    assert remediation.incident.status == "monitoring"
-    assert remediation.incident.mitigated_at == END
+    assert (begun.status, begun.acknowledged_at) == ("mitigating", LATER)
+    assert (done.status, done.mitigated_at) == ("monitoring", END)
     assert [step.fact.subject for step in remediation.story] == ["incident.status_changed"] * 2
     assert [step.incident.version for step in remediation.story] == [2, 3]
 
