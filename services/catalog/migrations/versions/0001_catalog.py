@@ -1,7 +1,7 @@
 """Runbooks, their versions and matches.
 
 Versions belong to whoever migrates, and the service's role may only read and add: what was published cannot be changed
-with the service's own credentials.
+with the service's own credentials. So does the schema, whose owner could drop the table and make another in its place.
 """
 
 from libs.common.migrations import run, substrate_v1
@@ -48,6 +48,8 @@ _INSERT_ONLY = """
 SET LOCAL ROLE NONE;
 ALTER TABLE runbook_version OWNER TO SESSION_USER;
 REVOKE ALL ON runbook_version FROM rr_catalog;
+ALTER SCHEMA catalog OWNER TO SESSION_USER;
+GRANT USAGE, CREATE ON SCHEMA catalog TO rr_catalog;
 GRANT SELECT, INSERT ON runbook_version TO rr_catalog;
 """
 
