@@ -76,7 +76,15 @@ class Health:
 def server(app: Any, *, host: str, port: int) -> Server:
     """A quiet HTTP server for `app`; port 0 takes a free one."""
     config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none"
+        app,
+        host=host,
+        port=port,
+        interface="asgi3",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
     )
     return Server(config)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 from faststream import AckPolicy
 from faststream.redis import RedisBroker, StreamSub
-from faststream.redis.message import RedisBatchStreamMessage
+from faststream.redis.annotations import RedisBatchStreamMessage
 from redis.exceptions import RedisError
 
 from libs.actions import ActionSettings, Egress, Registry
