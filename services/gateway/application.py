@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from libs.common.bus import Bus
@@ -25,6 +26,15 @@ _PROBLEM: Final[dict[int | str, dict[str, Any]]] = {
     "default": {"description": "A refusal", "content": {problems.PROBLEM: {"schema": problems.SCHEMA}}}
 }
 
+# The front door makes the span: FastAPI's own would join whatever trace a stranger names, and may record bodies.
+_NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
 
 def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: RpcClient) -> FrontDoor:
     """The ASGI application.
@@ -39,6 +49,7 @@ def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: Rpc
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
         responses=_PROBLEM,
         # Documents the credential; the front door has checked it before anything is routed.
         dependencies=[Security(HTTPBearer(auto_error=False))],
@@ -49,6 +60,7 @@ def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: Rpc
     app.add_exception_handler(RangerError, problems.on_refusal)
     app.add_exception_handler(RequestValidationError, problems.on_validation)
     app.add_exception_handler(HTTPException, problems.on_http)
+    app.add_exception_handler(Exception, problems.on_bug)
     return FrontDoor(
         app,
         tokens,

@@ -113,6 +113,11 @@ async def on_http(request: Request, error: Exception) -> Response:
     return internal()
 
 
+async def on_bug(_request: Request, _error: Exception) -> Response:
+    """Handler of everything else; the error goes on to the front door, which logs its place."""
+    return internal()
+
+
 def _headers(error: RangerError) -> Mapping[str, str]:
     match error.status:
         case 401:

@@ -1,0 +1,93 @@
+"""The gateway's HTTP face on a real port, in front of real NATS, with fake services behind it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from libs.common.bus import Bus
+from libs.common.health import server
+from libs.common.rpc import RpcClient
+from services.gateway.application import application
+from services.gateway.settings import GatewaySettings
+from services.gateway.tokens import Tokens
+from tests.integration.gateway.fakes import FakeServices
+from tests.integration.gateway.process import GatewayProcess
+from tests.support.eventually import eventually
+from tests.support.servers import StackEnv
+
+OPERATOR = "canary-operator-7d1e9c52aa40"
+VIEWER = "canary-viewer-11c0ffee5eed"
+SENDER = "canary-sender-0badcafe4242"
+TWO_TENANTS = "canary-several-5150f00dbabe"
+EVERYWHERE = "canary-everywhere-90deadbeef"
+TOKENS = {
+    OPERATOR: {"actor": "olga", "tenants": ["default"], "roles": ["admin"]},
+    VIEWER: {"actor": "vera", "tenants": ["default"], "roles": ["viewer"]},
+    SENDER: {"actor": "alertmanager", "tenants": ["acme"], "roles": ["alerting"]},
+    TWO_TENANTS: {"actor": "tim", "tenants": ["acme", "globex"], "roles": ["operator"]},
+    EVERYWHERE: {"actor": "ina", "tenants": ["*"], "roles": ["admin"]},
+}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+async def bus(stack_env: StackEnv) -> AsyncIterator[Bus]:
+    bus = Bus(stack_env["RR_NATS_URL"], name="gateway-test")
+    await bus.connect()
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+async def services(stack_env: StackEnv) -> AsyncIterator[FakeServices]:
+    services = await FakeServices.connect(stack_env["RR_NATS_URL"])
+    yield services
+    await services.client.close()
+
+
+@pytest.fixture
+async def base_url(stack_env: StackEnv, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The face on a free port, within this process."""
+    monkeypatch.setenv("RR_TOKENS", orjson.dumps(TOKENS).decode())
+    settings = GatewaySettings(
+        nats_url=SecretStr(stack_env["RR_NATS_URL"]),
+        postgres_url=SecretStr("postgresql://nobody@/nowhere"),
+        gateway_body_seconds=0.5,
+    )
+    face = server(application(settings, Tokens.read(), bus, RpcClient(bus, timeout=1.0)), host="127.0.0.1", port=0)
+    serving = asyncio.create_task(face.serve())
+    await eventually(lambda: face.started)
+    port = face.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    face.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def http(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the operator's token."""
+    async with httpx.AsyncClient(base_url=base_url, headers=bearer(OPERATOR), timeout=10) as client:
+        yield client
+
+
+@pytest.fixture
+async def gateway(stack_env: StackEnv, tmp_path: Path) -> AsyncIterator[GatewayProcess]:
+    """A gateway process that is ready, with spans in `traces.jsonl`."""
+    more = {
+        "RR_TOKENS": orjson.dumps(TOKENS).decode(),
+        "RR_TRACE_FILE": str(tmp_path / "traces.jsonl"),
+        "RR_LOG_LEVEL": "DEBUG",
+    }
+    process = await GatewayProcess.start(stack_env.service("gateway", **more), tmp_path)
+    try:
+        yield await process.until_ready()
+    finally:
+        await process.stop()

@@ -1,0 +1,231 @@
+"""Each request becomes one question to one service, in the caller's name; answers and refusals pass through."""
+
+import re
+from typing import Any, Final
+
+import httpx
+import orjson
+import pytest
+
+from libs.common.errors import Conflict, Denied, InvalidInput, NotFound, RangerError, TooLarge, Unavailable
+from tests.integration.gateway.fakes import FakeServices
+
+RUNBOOK = "schema: runbook/v1\nname: storage-latency\n"
+QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
+    ("GET", "/incidents", None, "incident.list", {}),
+    ("GET", "/incidents?status=new&limit=5", None, "incident.list", {"status": "new", "limit": 5}),
+    ("GET", "/incidents/i1", None, "incident.get", {"incident_id": "i1"}),
+    (
+        *("POST", "/incidents/i1/transition", {"trigger": "close", "rationale": "fixed"}, "incident.transition"),
+        {"incident_id": "i1", "trigger": "close", "rationale": "fixed"},
+    ),
+    ("POST", "/runbooks", {"source": RUNBOOK}, "catalog.publish", {"source": RUNBOOK}),
+    ("GET", "/runbooks", None, "catalog.list", {}),
+    ("GET", "/runbooks/r-1", None, "catalog.get", {"runbook_id": "r-1"}),
+    ("GET", "/runbooks/r-1?version=3", None, "catalog.get", {"runbook_id": "r-1", "version": 3}),
+    ("GET", "/executions?incident_id=i1", None, "executor.list", {"incident_id": "i1"}),
+    ("GET", "/executions/e1", None, "executor.get", {"execution_id": "e1"}),
+    (
+        *("POST", "/executions/e1/steps/restart-node/decide", {"decision": "failed", "rationale": "looked"}),
+        "executor.decide_step",
+        {"execution_id": "e1", "step": "restart-node", "decision": "failed", "rationale": "looked"},
+    ),
+    (
+        *("POST", "/executions/e1/abort", {"rationale": "why"}, "executor.abort"),
+        {"execution_id": "e1", "rationale": "why"},
+    ),
+    ("GET", "/kill-switch", None, "executor.kill_switch_get", {}),
+    (
+        *("POST", "/kill-switch", {"engaged": True, "reason": "storm", "scope": "global"}, "executor.kill_switch_set"),
+        {"engaged": True, "reason": "storm", "scope": "global"},
+    ),
+    (
+        *("GET", "/timeline?execution_id=e1&after=4&limit=2", None, "timeline.list"),
+        {"execution_id": "e1", "after": 4, "limit": 2},
+    ),
+    ("GET", "/timeline/leaves?first=7", None, "timeline.leaves", {"first": 7}),
+    ("GET", "/timeline/leaves/7/payload?offset=9", None, "timeline.payload", {"index": 7, "offset": 9}),
+    ("GET", "/timeline/heads?kind=incident&id=x", None, "timeline.heads", {"kind": "incident", "id": "x"}),
+    ("GET", "/timeline/state", None, "timeline.state", {}),
+    ("GET", "/dead-letters/incident/7", None, "incident.dlq_show", {"id": 7}),
+    (
+        *("POST", "/dead-letters/catalog/7/retry", {"rationale": "mended"}, "catalog.dlq_retry"),
+        {"id": 7, "rationale": "mended"},
+    ),
+    (
+        *("POST", "/dead-letters/executor/7/discard", {"rationale": "old"}, "executor.dlq_discard"),
+        {"id": 7, "rationale": "old"},
+    ),
+]
+ELSEWHERE: Final = {"/webhooks/alertmanager", "/webhooks/events", "/dead-letters"}
+
+
+async def test_each_request_becomes_its_question(
+    http: httpx.AsyncClient, services: FakeServices, subtests: pytest.Subtests
+) -> None:
+    content = {"id": "x", "nested": {"number": 1, "null": None}, "unicode": "…"}
+    await services.answer("*.*", content)
+
+    for method, path, body, verb, question in QUESTIONS:
+        with subtests.test(method=method, path=path):
+            answer = await http.request(method, path, json=body)
+
+            assert answer.status_code == (201 if verb == "catalog.publish" else 200), answer.text
+            assert answer.json() == content
+            assert services.last.subject == f"rpc.{verb}"
+            assert services.last.body == question
+
+
+async def test_every_documented_route_is_tried_here(http: httpx.AsyncClient) -> None:
+    documented = (await http.get("/openapi.json")).json()["paths"]
+    tried = [(method, path.partition("?")[0]) for method, path, *_ in QUESTIONS]
+
+    for template, methods in documented.items():
+        for method in methods:
+            pattern = re.sub(r"\{\w+\}", "[^/]+", template)
+            found = any(m == method.upper() and re.fullmatch(pattern, path) for m, path in tried)
+            assert found or template in ELSEWHERE, (method, template)
+
+
+async def test_a_runbook_may_be_sent_as_it_is(http: httpx.AsyncClient, services: FakeServices) -> None:
+    await services.answer("catalog.publish", {"version": 1})
+
+    for kind in ("application/yaml", "text/yaml; charset=utf-8", "application/x-yaml"):
+        answer = await http.post("/runbooks", content=RUNBOOK, headers={"Content-Type": kind})
+
+        assert answer.status_code == 201
+        assert services.last.body == {"source": RUNBOOK}
+    refused = [
+        await http.post("/runbooks", content=RUNBOOK, headers={"Content-Type": "text/plain"}),
+        await http.post("/runbooks", content=b"\xff", headers={"Content-Type": "text/yaml"}),
+        await http.post("/runbooks", json={"source": RUNBOOK, "author": "root"}),
+        await http.post("/runbooks", json=RUNBOOK),
+    ]
+    assert [answer.status_code for answer in refused] == [415, 422, 422, 422]
+
+
+REFUSALS: Final[list[tuple[RangerError, int]]] = [
+    (InvalidInput("limit: too many", fix="ask for fewer"), 422),
+    (Denied("no", code="policy.role"), 403),
+    (NotFound("There is no such incident."), 404),
+    (Conflict("It is closed.", code="undefined_move", state="closed"), 409),
+    (TooLarge("The answer is too long."), 413),
+    (Unavailable("A server is not answering."), 503),
+    (RangerError("This is a bug of ours.", trace="0" * 32), 500),
+]
+
+
+async def test_a_services_refusal_is_the_answer(
+    http: httpx.AsyncClient, services: FakeServices, subtests: pytest.Subtests
+) -> None:
+    for error, status in REFUSALS:
+        with subtests.test(status=status):
+            answering = await services.answer("incident.get", error)
+            answer = await http.get("/incidents/i1")
+            await answering.unsubscribe()
+
+            assert answer.status_code == status
+            assert answer.headers["content-type"] == "application/problem+json"
+            problem = answer.json()
+            assert (problem["code"], problem["detail"], problem["fix"]) == (error.reason_code, error.detail, error.fix)
+            assert problem.get("data", {}) == dict(error.data)
+            assert ("Retry-After" in answer.headers) == (status == 503)
+
+
+async def test_silence_is_503_and_names_the_key_to_repeat_with(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/executions/e1/abort", json={"rationale": "why"}, headers={"Idempotency-Key": "k-1"})
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert answer.headers["Idempotency-Key"] == "k-1"
+    assert "executor" in answer.json()["detail"]
+
+
+async def test_the_idempotency_key_is_the_request_key(http: httpx.AsyncClient, services: FakeServices) -> None:
+    await services.answer("executor.abort", {"state": "aborted"})
+
+    async def post(**headers: str) -> str:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = await http.post("/executions/e1/abort", json={"rationale": "why"}, headers=named)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["Idempotency-Key"] == services.last.request["request_key"]
+        return str(services.last.request["request_key"])
+
+    assert await post(Idempotency_Key="my-key") == "my-key"
+    assert await post(Idempotency_Key="k" * 200) == "k" * 200
+    assert await post() != await post()
+
+
+async def test_a_malformed_idempotency_key_is_refused(http: httpx.AsyncClient, services: FakeServices) -> None:
+    await services.answer("executor.abort", {"state": "aborted"})
+
+    for malformed in ["", "k" * 201, "a b", "ü", "a\tb"]:
+        headers = [("Idempotency-Key", malformed.encode("latin-1"))]
+        answer = await http.post("/executions/e1/abort", json={"rationale": "why"}, headers=headers)
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key"), malformed
+    assert services.asked == []
+
+
+async def test_what_cannot_be_read_never_reaches_a_service(
+    http: httpx.AsyncClient, services: FakeServices, subtests: pytest.Subtests
+) -> None:
+    await services.answer("*.*", {})
+    json_type = {"Content-Type": "application/json"}
+    cases: list[tuple[str, str, bytes, int]] = [
+        ("POST", "/kill-switch", b"", 422),
+        ("POST", "/kill-switch", b"{", 422),
+        ("POST", "/kill-switch", b"null", 422),
+        ("POST", "/kill-switch", b"[" * 50_000, 422),
+        ("POST", "/kill-switch", b'{"engaged": NaN, "reason": "x"}', 422),
+        ("POST", "/kill-switch", b'{"engaged": true}', 422),
+        ("POST", "/kill-switch", b'{"engaged": true, "reason": "x", "scope": "galaxy"}', 422),
+        ("POST", "/kill-switch", b'{"engaged": true, "reason": "x", "sope": "tenant"}', 422),
+        ("POST", "/executions/e1/steps/s/decide", b'{"decision": "maybe", "rationale": "x"}', 422),
+        ("GET", "/incidents?limit=many", b"", 422),
+        ("GET", "/incidents?statsu=new", b"", 422),
+        ("GET", "/runbooks/r1?version=x", b"", 422),
+        ("GET", "/dead-letters/gateway/1", b"", 404),
+        ("GET", "/dead-letters/incident/0", b"", 422),
+        ("GET", "/dead-letters/incident/x", b"", 422),
+        ("GET", "/incidents/" + "i" * 129, b"", 422),
+    ]
+    for method, path, content, status in cases:
+        with subtests.test(path=path, content=content[:40]):
+            answer = await http.request(method, path, content=content, headers=json_type)
+
+            assert answer.status_code == status, answer.text
+            assert answer.headers["content-type"] == "application/problem+json"
+    assert services.asked == []
+
+
+async def test_dead_letters_of_all_services_are_one_list_and_a_silent_service_is_named(
+    http: httpx.AsyncClient, services: FakeServices
+) -> None:
+    await services.answer("incident.dlq_list", {"items": [{"id": 1, "reason": "not JSON"}]})
+    await services.answer("catalog.dlq_list", {"items": []})
+    await services.answer("timeline.dlq_list", {"items": [{"id": 1, "reason": "x"}]})
+
+    answer = await http.get("/dead-letters?state=open&limit=9")
+
+    assert answer.status_code == 200
+    assert [(item["service"], item["id"]) for item in answer.json()["items"]] == [("incident", 1), ("timeline", 1)]
+    assert list(answer.json()["unanswered"]) == ["executor"]
+    assert {orjson.dumps(asked.body) for asked in services.asked} == {b'{"state":"open","limit":9}'}
+
+
+async def test_dead_letters_of_one_service_ask_only_it(http: httpx.AsyncClient, services: FakeServices) -> None:
+    await services.answer("*.dlq_list", {"items": []})
+
+    assert (await http.get("/dead-letters?service=incident")).json() == {"items": [], "unanswered": {}}
+
+    assert [asked.subject for asked in services.asked] == ["rpc.incident.dlq_list"]
+    assert (await http.get("/dead-letters?service=nobody")).status_code == 404
+
+
+async def test_who_may_not_see_dead_letters_is_told_so(http: httpx.AsyncClient, services: FakeServices) -> None:
+    await services.answer("*.dlq_list", Denied("vera may not dead_letter.view", code="policy.role"))
+
+    answer = await http.get("/dead-letters")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "policy.role")
