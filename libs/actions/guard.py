@@ -47,10 +47,10 @@ class Orders:
 class Guard:
     """One command from fork to the last descendant."""
 
-    def __init__(self, orders: Orders, wakeup: int) -> None:
+    def __init__(self, orders: Orders, said: bytes, wakeup: int) -> None:
         self.orders = orders
         self.wakeup = wakeup
-        self.buffer = b""
+        self.buffer = said
         self.pid = 0
         self.main_ended = False
         self.connected = True
@@ -60,7 +60,9 @@ class Guard:
 
     def run(self) -> None:
         """Start the command, watch it, end with nothing left or say what is."""
-        if not self.start():
+        self.obey(b"")
+        if self.why or not self.start():
+            self.say("ended")
             return
         while self.alive():
             self.decide(time.monotonic())
@@ -84,7 +86,6 @@ class Guard:
         if failure:
             os.waitpid(self.pid, 0)
             self.say("refused " + failure.decode())
-            self.say("ended")
             return False
         self.say(f"started {self.pid}")
         return True
@@ -127,7 +128,7 @@ class Guard:
 
     def signal_all(self, number: int) -> None:
         """Signal the command's group and every descendant, wherever it went."""
-        if not self.main_ended:
+        if self.pid and not self.main_ended:
             send(-self.pid, number)
         for pid in descendants(os.getpid()):
             send(pid, number)
@@ -162,6 +163,10 @@ class Guard:
         if not data:
             self.connected = False
             self.stop("orphaned", time.monotonic())
+        self.obey(data)
+
+    def obey(self, data: bytes) -> None:
+        """Do what whole lines say."""
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         for line in lines:
             word, _, rest = line.partition(b" ")
@@ -249,8 +254,8 @@ def prctl(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def read_orders() -> Orders:
-    """The first message."""
+def read_orders() -> tuple[Orders, bytes]:
+    """The first message, and what was already said after it."""
     data = b""
     while b"\n" not in data:
         data += os.read(CONTROL, 65536) or b"0\n"
@@ -262,7 +267,8 @@ def read_orders() -> Orders:
         body += chunk
     if not body:
         os._exit(3)
-    return Orders([field.decode("utf-8", "surrogateescape") for field in body.split(b"\0")[:-1]])
+    fields = body[: int(head)].split(b"\0")[:-1]
+    return Orders([field.decode("utf-8", "surrogateescape") for field in fields]), body[int(head) :]
 
 
 def main() -> None:
@@ -274,12 +280,12 @@ def main() -> None:
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: None)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    orders = read_orders()
+    orders, said = read_orders()
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != orders.parent:
         os._exit(3)
-    Guard(orders, read_end).run()
+    Guard(orders, said, read_end).run()
 
 
 if __name__ == "__main__":

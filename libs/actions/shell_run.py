@@ -67,7 +67,7 @@ class ShellRun(Action[ShellArguments]):
         return arguments.tags_url
 
     async def run(self, arguments: ShellArguments, context: ActionContext) -> ActionResult:
-        """Run the program to its end; `deadline`, `lease_lost` and `cancelled` say why it was stopped."""
+        """Run the program to its end; `deadline`, `lease_lost`, `cancelled`, `stopped` say why it was ended."""
         started = time.monotonic()
         try:
             path = context.shell.resolve(arguments.argv[0])
@@ -120,6 +120,8 @@ def _stopped_by(report: Report, lease: Lease, deadline: float) -> str | None:
         return None
     if lease.cancelled or report.stopped == "cancel":
         return "cancelled"
+    if report.stopped == "orphaned":
+        return "stopped"  # somebody ended the guard itself
     return "deadline" if deadline <= lease.until else "lease_lost"
 
 
