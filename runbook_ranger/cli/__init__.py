@@ -1,18 +1,36 @@
-"""`rangerctl`, the command line. Every command imports what it needs when it runs, so that `--help` starts fast."""
+"""`rangerctl`: what people and scripts do with a running Runbook Ranger.
+
+Each module of commands has `register(app)`, which adds them; it imports Typer alone, and whatever a command needs is
+imported when that command runs, so that `rangerctl --help` answers at once. Errors derive from `errors.CliError`:
+they are printed without a traceback and end the process with their exit code.
+"""
+
+import sys
+from collections.abc import Sequence
 
 import typer
 
 from runbook_ranger.cli import stack
+from runbook_ranger.cli.errors import CliError
 
 app = typer.Typer(
     name="rangerctl",
-    help="Runbook Ranger: from an alert to a verified action.",
+    help="Runbook Ranger: from an alert to a verified action. Exit codes: 0 done, 1 the answer is no, 2 wrong usage, "
+    "3 not reachable, 4 not authorised.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # Rich would triple the time until help is shown
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-stack.register(app)
+for commands in (stack,):
+    commands.register(app)
 
 
-def main() -> None:
-    """The program."""
-    app()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code."""
+    try:
+        app(args=arguments)
+    except CliError as error:
+        for line in error.lines():
+            sys.stderr.write(f"{line}\n")
+        sys.exit(error.exit_code)

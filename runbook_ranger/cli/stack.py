@@ -173,7 +173,7 @@ def _use_embedded(data_dir: Path | None) -> None:
 
     layout = _layout(data_dir)
     running(layout)
-    os.environ.update(Stack.choose(layout, Ports.load(layout.root / "ports.json")).admin_environment())
+    os.environ.update(Stack.choose(layout, Ports.load(layout.root / "ports.json", running=True)).admin_environment())
 
 
 def _print_table(found: "Status") -> None:

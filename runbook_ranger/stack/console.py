@@ -4,6 +4,7 @@ import os
 import selectors
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,7 +85,8 @@ class Console:
 
     def tell(self, text: str) -> None:
         """Something the supervisor itself has to say: always shown, and kept in its log."""
-        self._log("supervisor").write(text.encode() + b"\n")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._log("supervisor").write(f"{now} {text}\n".encode())
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 

@@ -46,7 +46,10 @@ class Fleet:
         return [*{spec.module: spec for spec in [*extra, *self.plan.services]}.values()]
 
     def units(self) -> Iterator[Unit]:
-        """Servers, fork server and services, none of them started."""
+        """Fork server, servers and services in the order of their start, none of them started."""
+        if self.plan.fork:  # first: it imports while the servers start
+            ready = Look(lambda: self.forks.ready, "it is still importing")
+            yield Unit(FORKSERVER, FORKSERVER_STAGE, self.start_forkserver, ready, grace=2.0, watch=False)
         for number, server in enumerate(self.plan.servers):
             yield Unit(
                 server.name,
@@ -57,9 +60,6 @@ class Fleet:
                 grace=15.0,
                 watch=False,
             )
-        if self.plan.fork:
-            ready = Look(lambda: self.forks.ready, "it is still importing")
-            yield Unit(FORKSERVER, FORKSERVER_STAGE, self.start_forkserver, ready, grace=2.0, watch=False)
         for spec in self.plan.services:
             readiness = Probe(spec.ready_url) if spec.ready_url else Look(lambda: True)
             yield Unit(spec.name, spec.stage, lambda spec=spec: self.start(spec), readiness)  # type: ignore[misc]

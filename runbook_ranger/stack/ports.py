@@ -19,23 +19,21 @@ TRIES = 200
 
 @dataclass
 class Ports:
-    """The ports of one stack by name."""
+    """The ports of one stack by name. `running`: the stack runs, so that its ports are taken by itself."""
 
     path: Path
     kept: dict[str, int] = field(default_factory=dict)
+    running: bool = False
 
     @classmethod
-    def load(cls, path: Path) -> "Ports":
+    def load(cls, path: Path, *, running: bool = False) -> "Ports":
         """Ports as they were chosen; none yet when the file is missing."""
-        return cls(path, json.loads(path.read_text()) if path.exists() else {})
+        return cls(path, json.loads(path.read_text()) if path.exists() else {}, running)
 
     def claim(self, name: str, prefer: int | None = None) -> int:
-        """The port of this name: the kept one while nobody else listens there, otherwise a free one, kept from now on.
-
-        Call it while nothing of ours listens on it, that is before the stack starts.
-        """
+        """The port of this name: the kept one unless a stranger has it, otherwise a free one, kept from now on."""
         port = self.kept.get(name)
-        if port is None or not is_free(port):
+        if port is None or not (self.running or is_free(port)):
             taken = set(self.kept.values())
             port = prefer if prefer and prefer not in taken and is_free(prefer) else choose(taken)
             self.kept[name] = port

@@ -87,7 +87,9 @@ async def provision_streams(connection: epochs.Connection, targets: Targets, pur
     """Streams first, then their consumers; all differences of all of them are collected into one DriftError."""
     import nats  # as late as possible: most commands of `rangerctl` never need it
 
-    client = await patiently(lambda: nats.connect(targets.nats, allow_reconnect=False, connect_timeout=2))
+    client = await patiently(
+        lambda: nats.connect(targets.nats, allow_reconnect=False, connect_timeout=2, error_cb=_said_below)
+    )
     try:
         jetstream = JetStream(client)
         differences: list[Difference] = []
@@ -165,6 +167,10 @@ async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.2)
+
+
+async def _said_below(_error: Exception) -> None:
+    """The client's own traceback of each attempt is noise; `patiently` raises the last error."""
 
 
 def _unreachable() -> tuple[type[Exception], ...]:

