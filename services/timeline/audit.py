@@ -23,6 +23,7 @@ PAGE: Final = 1000
 _ENTRIES: Final = """
 SELECT index, leaf, event_hash, payload, salt FROM leaf LEFT JOIN payload USING (index) ORDER BY index
 """
+_HEADS: Final = "SELECT kind, id, n, event_hash FROM chain_head"
 _STRAYS: Final = """
 SELECT p.index FROM payload AS p LEFT JOIN leaf AS l ON l.index = p.index AND l.kind = 'event'
 WHERE l.index IS NULL ORDER BY 1 LIMIT 1
@@ -46,13 +47,11 @@ async def audit(database: Database) -> Report | None:
         verifier = Verifier(stored)
         async for row in tx.cursor(_ENTRIES, prefetch=PAGE):
             verifier.add(StoredEntry(*row))
+        report = verifier.finish({_key(row): Head(row["n"], row["event_hash"]) for row in await tx.fetch(_HEADS)})
         stray = await tx.fetchval(_STRAYS)
         if stray is not None:
             raise BrokenLog("a payload is stored for it, but no event stands there", index=stray)
-        return verifier.finish({_key(row): Head(row["n"], row["event_hash"]) for row in await tx.fetch(_HEADS)})
-
-
-_HEADS: Final = "SELECT kind, id, n, event_hash FROM chain_head"
+        return report
 
 
 def _key(row: asyncpg.Record) -> ChainKey:

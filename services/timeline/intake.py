@@ -57,8 +57,9 @@ def headers(raw: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in raw.split(b"\r\n")[1:]:
         name, colon, value = line.partition(b":")
-        if colon and name.strip().isascii():
-            found[name.strip().decode()] = value.strip().decode(errors="replace")
+        key = name.strip()
+        if colon and key.isascii() and not any(map(str.isspace, key.decode())):
+            found[key.decode()] = value.strip().decode(errors="replace")
     return found
 
 
