@@ -6,7 +6,7 @@ Phase and blocked reason are derived from the steps: waiting is a state of a ste
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, Self, TypeAlias
 
 ExecutionState: TypeAlias = Literal["pending", "running", "blocked", "failed", "aborted", "completed"]
@@ -124,8 +124,8 @@ class Frame:
 
     def to_json(self) -> dict[str, Any]:
         """The frame as JSON-ready data."""
-        data = asdict(self)
-        data["step_runs"] = [asdict(run) for run in self.step_runs]
+        data = {name: getattr(self, name) for name in _FRAME_FIELDS}
+        data["step_runs"] = [{name: getattr(run, name) for name in _RUN_FIELDS} for run in self.step_runs]
         data["timers"] = [list(timer) for timer in self.timers]
         return {"format": FORMAT, **data}
 
@@ -136,9 +136,13 @@ class Frame:
         Raises:
             ValueError: the data is of a format that this version does not know.
         """
-        fields = dict(data)
-        if fields.pop("format", None) != FORMAT:
+        values = dict(data)
+        if values.pop("format", None) != FORMAT:
             raise ValueError(f"frame of format {data.get('format')!r}; this version reads {FORMAT}")
-        fields["step_runs"] = tuple(StepRun(**run) for run in fields["step_runs"])
-        fields["timers"] = tuple((kind, ref) for kind, ref in fields["timers"])
-        return cls(**fields)
+        values["step_runs"] = tuple(StepRun(**run) for run in values["step_runs"])
+        values["timers"] = tuple((kind, ref) for kind, ref in values["timers"])
+        return cls(**values)
+
+
+_RUN_FIELDS: Final = tuple(field.name for field in fields(StepRun))
+_FRAME_FIELDS: Final = tuple(field.name for field in fields(Frame))

@@ -71,7 +71,7 @@ class Turn:
         `start` is where this fact's effects begin: that a block is gone is told before what follows from it.
         """
         was, now = _block(before), _block(self.frame)
-        if self.frame.state in {"running", "blocked"}:
+        if self.frame.state == ("running" if now else "blocked"):
             self.change(state="blocked" if now else "running")
         if was is not None and was != now and not self.frame.terminal:
             self.effects.insert(start, PublishFact("unblocked", was))

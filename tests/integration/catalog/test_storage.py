@@ -4,16 +4,10 @@ import asyncio
 
 import asyncpg
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common.database import Database
 from services.catalog import usecases
 from services.catalog.storage import PostgresCatalog, Shelf
-from services.catalog.tables import metadata
-from tests.support.servers import StackEnv
 from tests.unit.catalog.promises import NOW, PROMISES, caller, occasion, text, triggered
 
 pytestmark = pytest.mark.stack
@@ -87,19 +81,3 @@ async def test_a_process_that_keeps_parsed_specs_sees_what_others_publish(databa
             found = await usecases.match(PostgresCatalog(tx, shelf), [occasion()])
 
     assert [match.version for match in found.values()] == [2]
-
-
-async def test_the_tables_are_what_the_migrations_make(stack_env: StackEnv) -> None:
-    def differences(connection: Connection) -> list[object]:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "version_table": "alembic_version"}
-        )
-        return list(compare_metadata(context, metadata))
-
-    url = stack_env["RR_POSTGRES_URL"].replace("postgresql://", "postgresql+asyncpg://", 1)
-    engine = create_async_engine(url, connect_args={"server_settings": {"search_path": "catalog"}})
-    async with engine.connect() as connection:
-        found = await connection.run_sync(differences)
-    await engine.dispose()
-
-    assert found == []
