@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from libs.common.contracts.choreography import SERVICES
 from libs.common.schema import VERSION_TABLE, current_and_head, versions_folder
 from runbook_ranger.stack.errors import StackError
-from runbook_ranger.stack.provision import connect, database
+from runbook_ranger.stack.provision import connect
+from runbook_ranger.stack.roles import role_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -45,7 +46,7 @@ async def _upgrade(admin_url: str, service: str, folder: Path) -> None:
     engine = create_async_engine(admin_url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            await connection.execute(text(f"set role {database.role_of(service)}"))
+            await connection.execute(text(f"set role {role_of(service)}"))
             await connection.execute(text(f"set search_path = {service}"))
             await connection.commit()
             await connection.run_sync(_run, service, folder)

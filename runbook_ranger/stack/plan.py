@@ -11,7 +11,7 @@ from runbook_ranger.stack.fleet import Plan
 from runbook_ranger.stack.layout import Layout
 from runbook_ranger.stack.ports import Ports
 from runbook_ranger.stack.processes import ProcessSpec, base_environment
-from runbook_ranger.stack.provision.database import DEFAULT, service_url
+from runbook_ranger.stack.roles import DEFAULT, service_url
 from runbook_ranger.stack.servers.base import Server
 from runbook_ranger.stack.servers.nats import Nats
 from runbook_ranger.stack.servers.postgres import Postgres
@@ -130,4 +130,4 @@ def _tokens(operator: str) -> str:
     """The operator's token and those that the environment names."""
     file = os.environ.get("RR_TOKENS_FILE")
     given = json.loads(Path(file).read_text()) if file else json.loads(os.environ.get("RR_TOKENS") or "{}")
-    return json.dumps({operator: {"actor": "operator", "tenants": ["default"], "roles": ["admin"]}, **given})
+    return json.dumps({operator: {"actor": "operator", "tenants": ["*"], "roles": ["admin"]}, **given})

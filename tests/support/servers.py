@@ -21,9 +21,9 @@ from runbook_ranger.stack.layout import Layout
 from runbook_ranger.stack.migrate import migrate
 from runbook_ranger.stack.ports import Ports
 from runbook_ranger.stack.provision import Purpose, Targets, provision, provision_streams
-from runbook_ranger.stack.provision.database import service_url
 from runbook_ranger.stack.provision.hints import hint_streams
 from runbook_ranger.stack.provision.wanted import StreamSettings
+from runbook_ranger.stack.roles import service_url
 from runbook_ranger.stack.servers.base import Server
 from runbook_ranger.stack.servers.nats import Nats
 from runbook_ranger.stack.servers.postgres import Postgres

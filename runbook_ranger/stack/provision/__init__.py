@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import asyncpg
 
+from runbook_ranger.stack import roles
 from runbook_ranger.stack.errors import Difference, DriftError, EpochMismatchError, StackError
 from runbook_ranger.stack.provision import database, epochs, hints, wanted
 from runbook_ranger.stack.provision.jetstream import JetStream, epoch_of, with_epoch
@@ -64,8 +65,8 @@ class Purpose:
 
 async def provision(targets: Targets, purpose: Purpose | None = None) -> None:
     """Bring every target to what is wanted, or raise DriftError / EpochMismatchError without having changed it."""
-    name = database.database_of(targets.postgres)
-    maintenance = await connect(database.with_database(targets.postgres, database.MAINTENANCE))
+    name = roles.database_of(targets.postgres)
+    maintenance = await connect(roles.with_database(targets.postgres, roles.MAINTENANCE))
     try:
         await maintenance.execute("select pg_advisory_lock($1)", LOCK)
         await database.ensure_database(maintenance, name)

@@ -61,6 +61,7 @@ class Stack:
                 stderr=output,
                 user=self.user.uid if self.user else None,
                 group=self.user.gid if self.user else None,
+                extra_groups=[] if self.user else None,
             )
 
     @property

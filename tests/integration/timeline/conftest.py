@@ -20,7 +20,7 @@ from runbook_ranger.stack.layout import Layout
 from runbook_ranger.stack.ports import Ports
 from runbook_ranger.stack.prepare import prepare
 from runbook_ranger.stack.provision import Targets
-from runbook_ranger.stack.provision.database import service_url
+from runbook_ranger.stack.roles import service_url
 from runbook_ranger.stack.servers.nats import Nats
 from runbook_ranger.stack.servers.postgres import Postgres
 from services.timeline.settings import TimelineSettings
