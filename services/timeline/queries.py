@@ -34,7 +34,7 @@ FROM (
     SELECT index, l.leaf, l.event_hash, p.salt, p.payload,
       (octet_length(l.leaf) + coalesce(octet_length(p.payload), 0)) * 4 / 3 + 400 AS cost
     FROM leaf AS l LEFT JOIN payload AS p USING (index)
-    WHERE index >= $1 ORDER BY index LIMIT $2) AS some) AS page
+    WHERE index >= $1 ORDER BY index LIMIT $2) AS stored) AS page
 WHERE total <= $3 OR n = 1 ORDER BY index
 """
 _SLICE: Final = "SELECT substring(payload FROM $2 FOR $3) AS part, octet_length(payload) FROM payload WHERE index = $1"

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class Process:
 
     async def entries(self, incident: str, count: int) -> list[Any]:
         async def enough() -> list[Any]:
-            found, after = [], -1
+            found: list[Any] = []
+            after: int | None = -1
             while after is not None:
                 page = await self.ask("list", {"incident_id": incident, "after": after})
                 found, after = [*found, *page["entries"]], page["next"]
@@ -83,23 +85,20 @@ def _fact(incident: str, number: int, tenant: str) -> Envelope:
     )
 
 
-@pytest.fixture
-async def timeline(servers: Servers, admin: Any, tmp_path: Path) -> AsyncIterator[Process]:
-    await admin.execute("TRUNCATE log_state, leaf, payload, chain_head")
+@asynccontextmanager
+async def running(servers: Servers, folder: Path) -> AsyncIterator[Process]:
     port = choose(set())
     environment = os.environ | {
         "RR_NATS_URL": servers.nats,
         "RR_POSTGRES_URL": servers.service,
         "RR_HEALTH_PORT": str(port),
-        "RR_TRACE_FILE": str(tmp_path / "traces.jsonl"),
+        "RR_TRACE_FILE": str(folder / "traces.jsonl"),
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.timeline", env=environment, stdout=None
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.timeline", env=environment)
     bus = Bus(servers.nats, name="asker")
     await bus.connect()
     try:
-        started = Process(bus, f"http://127.0.0.1:{port}", tmp_path / "traces.jsonl", process)
+        started = Process(bus, f"http://127.0.0.1:{port}", folder / "traces.jsonl", process)
         await eventually(lambda: _ready(started.health), timeout=30)
         yield started
     finally:
@@ -107,6 +106,13 @@ async def timeline(servers: Servers, admin: Any, tmp_path: Path) -> AsyncIterato
             process.send_signal(signal.SIGTERM)
             await process.wait()
         await bus.close()
+
+
+@pytest.fixture
+async def timeline(servers: Servers, admin: Any, tmp_path: Path) -> AsyncIterator[Process]:
+    await admin.execute("TRUNCATE log_state, leaf, payload, chain_head")
+    async with running(servers, tmp_path) as process:
+        yield process
 
 
 async def _ready(url: str) -> bool:
@@ -214,24 +220,17 @@ async def test_metrics_say_how_far_the_log_has_come(timeline: Process) -> None:
 
 
 async def test_a_process_that_is_killed_leaves_a_log_that_the_next_one_continues(
-    timeline: Process, servers: Servers, client: Client
+    timeline: Process, servers: Servers, client: Client, tmp_path: Path
 ) -> None:
     incident = new_id()
     await timeline.publish(incident, *(b"{}" for _ in range(100)))
     timeline.process.kill()
     await timeline.process.wait()
-    environment = os.environ | {"RR_NATS_URL": servers.nats, "RR_POSTGRES_URL": servers.service}
 
-    successor = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.timeline", env=environment, stdout=None
-    )
-    try:
-        entries = await timeline.entries(incident, 100)
-    finally:
-        successor.terminate()
-        code = await successor.wait()
+    async with running(servers, tmp_path) as successor:
+        entries = await successor.entries(incident, 100)
 
+    assert successor.process.returncode == 0
     assert len({entry["event_id"] for entry in entries}) == 100
-    assert code == 0
     info = await client.jetstream().stream_info(EVENTS)
     assert entries[-1]["seq"] == info.state.last_seq
