@@ -1,0 +1,27 @@
+"""A clean stack, and the incident service in it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from libs.common.bus import Bus
+from tests.integration.incident.room import Room
+from tests.support.servers import StackEnv
+
+
+@pytest.fixture
+async def room(stack_env: StackEnv, tmp_path: Path) -> AsyncIterator[Room]:
+    """No instance yet; whatever a test starts is ended after it."""
+    env = stack_env.service("incident")
+    bus = Bus(env["RR_NATS_URL"], name="incident-test")
+    await bus.connect()
+    database = await asyncpg.connect(env["RR_POSTGRES_URL"])
+    found = Room(env, tmp_path, bus, database)
+    try:
+        yield found
+    finally:
+        await found.stop()
+        await database.close()
+        await bus.close()
