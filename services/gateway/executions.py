@@ -1,4 +1,4 @@
-"""Executions and the kill switch: what the executor shows, and what a person may tell it."""
+"""Executions, locks and the kill switch: what the executor shows, and what a person may tell it."""
 
 from typing import Annotated, Literal
 
@@ -10,9 +10,11 @@ router = APIRouter(tags=["executions"], route_class=StrictRoute)
 
 
 class Filter(Parameters):
-    """Which executions."""
+    """Which executions: at most `limit`, after one of them."""
 
     incident_id: str | None = None
+    state: str | None = None
+    after: str | None = None
     limit: int | None = None
 
 
@@ -26,6 +28,13 @@ class Decision(Parameters):
 class Abort(Parameters):
     """Why an execution is ended."""
 
+    rationale: str
+
+
+class Lock(Parameters):
+    """A resource whose lock is taken away from whoever holds it, and why."""
+
+    resource_id: str
     rationale: str
 
 
@@ -60,6 +69,12 @@ async def decide(ask: Ask, execution_id: Id, step: Id, decision: Decision) -> Re
 async def abort(ask: Ask, execution_id: Id, why: Abort) -> Response:
     """End an execution, whatever state it is in."""
     return await ask("executor", "abort", {"execution_id": execution_id, **why.given()})
+
+
+@router.post("/locks/break")
+async def break_lock(ask: Ask, lock: Lock) -> Response:
+    """Free a resource that nobody will free any more."""
+    return await ask("executor", "break_lock", lock.given())
 
 
 @router.get("/kill-switch")

@@ -10,9 +10,10 @@ router = APIRouter(prefix="/incidents", tags=["incidents"], route_class=StrictRo
 
 
 class Filter(Parameters):
-    """Which incidents."""
+    """Which incidents: at most `limit`, after one of them."""
 
     status: str | None = None
+    after: str | None = None
     limit: int | None = None
 
 

@@ -1,9 +1,9 @@
 """Runbooks: publishing a version, and what is published. The catalog reads and judges the text."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from libs.common.contracts.fact import describe
@@ -21,6 +21,20 @@ class Source(Parameters):
     source: str
 
 
+class Page(Parameters):
+    """Which runbooks: at most `limit`, after one of them."""
+
+    after: str | None = None
+    limit: int | None = None
+
+
+class Version(Parameters):
+    """Which version, and whether its text is wanted as it was published."""
+
+    version: int | None = None
+    include_source: bool | None = None
+
+
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -35,23 +49,31 @@ _BODY: dict[str, Any] = {
 @router.post("", status_code=201, openapi_extra=_BODY)
 async def publish(request: Request, ask: Ask) -> Response:
     """Publish a runbook: the text as YAML, or as JSON `{"source": "…"}`. A published version never changes."""
-    body = await request.body()
-    kind = request.headers["content-type"].partition(";")[0].strip().lower()
-    source = _from_json(body) if kind == JSON else _text(body)
-    return await ask("catalog", "publish", {"source": source}, 201)
+    return await ask("catalog", "publish", {"source": await _source(request)}, 201)
+
+
+@router.post("/lint", openapi_extra=_BODY)
+async def lint(request: Request, ask: Ask) -> Response:
+    """Say what publishing this text would say; nothing is stored."""
+    return await ask("catalog", "lint", {"source": await _source(request)})
 
 
 @router.get("")
-async def listing(ask: Ask) -> Response:
-    """The published runbooks."""
-    return await ask("catalog", "list", {})
+async def listing(ask: Ask, which: Annotated[Page, Query()]) -> Response:
+    """The newest version of each runbook."""
+    return await ask("catalog", "list", which.given())
 
 
 @router.get("/{runbook_id}")
-async def show(ask: Ask, runbook_id: Id, version: int | None = None) -> Response:
+async def show(ask: Ask, runbook_id: Id, which: Annotated[Version, Query()]) -> Response:
     """One version of a runbook, the newest by default."""
-    chosen = {} if version is None else {"version": version}
-    return await ask("catalog", "get", {"runbook_id": runbook_id, **chosen})
+    return await ask("catalog", "get_version", {"runbook_id": runbook_id, **which.given()})
+
+
+async def _source(request: Request) -> str:
+    body = await request.body()
+    kind = request.headers["content-type"].partition(";")[0].strip().lower()
+    return _from_json(body) if kind == JSON else _text(body)
 
 
 def _from_json(body: bytes) -> str:

@@ -7,32 +7,53 @@ import httpx
 import orjson
 import pytest
 
+from libs.common import deadletter_desk as desk
 from libs.common.errors import Conflict, Denied, InvalidInput, NotFound, RangerError, TooLarge, Unavailable
+from libs.common.rpc import Question
+from services.catalog import commands as catalog
+from services.executor import commands as executor
+from services.incident import commands as incident
+from services.timeline import handlers as timeline
 from tests.integration.gateway.fakes import FakeServices
 
 RUNBOOK = "schema: runbook/v1\nname: storage-latency\n"
+INCIDENT: Final = "0192f0c1-0000-7000-8000-00000000000a"
+EXECUTION: Final = "0192f0c1-0000-7000-8000-00000000000e"
 QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
     ("GET", "/incidents", None, "incident.list", {}),
     ("GET", "/incidents?status=new&limit=5", None, "incident.list", {"status": "new", "limit": 5}),
-    ("GET", "/incidents/i1", None, "incident.get", {"incident_id": "i1"}),
+    ("GET", f"/incidents/{INCIDENT}", None, "incident.get", {"incident_id": INCIDENT}),
     (
-        *("POST", "/incidents/i1/transition", {"trigger": "close", "rationale": "fixed"}, "incident.transition"),
-        {"incident_id": "i1", "trigger": "close", "rationale": "fixed"},
+        *(
+            "POST",
+            f"/incidents/{INCIDENT}/transition",
+            {"trigger": "close", "rationale": "fixed"},
+            "incident.transition",
+        ),
+        {"incident_id": INCIDENT, "trigger": "close", "rationale": "fixed"},
     ),
     ("POST", "/runbooks", {"source": RUNBOOK}, "catalog.publish", {"source": RUNBOOK}),
-    ("GET", "/runbooks", None, "catalog.list", {}),
-    ("GET", "/runbooks/r-1", None, "catalog.get", {"runbook_id": "r-1"}),
-    ("GET", "/runbooks/r-1?version=3", None, "catalog.get", {"runbook_id": "r-1", "version": 3}),
-    ("GET", "/executions?incident_id=i1", None, "executor.list", {"incident_id": "i1"}),
-    ("GET", "/executions/e1", None, "executor.get", {"execution_id": "e1"}),
+    ("POST", "/runbooks/lint", {"source": RUNBOOK}, "catalog.lint", {"source": RUNBOOK}),
+    ("GET", "/runbooks?after=a&limit=2", None, "catalog.list", {"after": "a", "limit": 2}),
+    ("GET", "/runbooks/r-1", None, "catalog.get_version", {"runbook_id": "r-1"}),
     (
-        *("POST", "/executions/e1/steps/restart-node/decide", {"decision": "failed", "rationale": "looked"}),
+        *("GET", "/runbooks/r-1?version=3&include_source=true", None, "catalog.get_version"),
+        {"runbook_id": "r-1", "version": 3, "include_source": True},
+    ),
+    ("GET", f"/executions?incident_id={INCIDENT}", None, "executor.list", {"incident_id": INCIDENT}),
+    ("GET", f"/executions/{EXECUTION}", None, "executor.get", {"execution_id": EXECUTION}),
+    (
+        *("POST", f"/executions/{EXECUTION}/steps/restart-node/decide", {"decision": "failed", "rationale": "looked"}),
         "executor.decide_step",
-        {"execution_id": "e1", "step": "restart-node", "decision": "failed", "rationale": "looked"},
+        {"execution_id": EXECUTION, "step": "restart-node", "decision": "failed", "rationale": "looked"},
     ),
     (
-        *("POST", "/executions/e1/abort", {"rationale": "why"}, "executor.abort"),
-        {"execution_id": "e1", "rationale": "why"},
+        *("POST", f"/executions/{EXECUTION}/abort", {"rationale": "why"}, "executor.abort"),
+        {"execution_id": EXECUTION, "rationale": "why"},
+    ),
+    (
+        *("POST", "/locks/break", {"resource_id": "db:1", "rationale": "gone"}, "executor.break_lock"),
+        {"resource_id": "db:1", "rationale": "gone"},
     ),
     ("GET", "/kill-switch", None, "executor.kill_switch_get", {}),
     (
@@ -40,8 +61,8 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
         {"engaged": True, "reason": "storm", "scope": "global"},
     ),
     (
-        *("GET", "/timeline?execution_id=e1&after=4&limit=2", None, "timeline.list"),
-        {"execution_id": "e1", "after": 4, "limit": 2},
+        *("GET", f"/timeline?execution_id={EXECUTION}&after=4&limit=2", None, "timeline.list"),
+        {"execution_id": EXECUTION, "after": 4, "limit": 2},
     ),
     ("GET", "/timeline/leaves?first=7", None, "timeline.leaves", {"first": 7}),
     ("GET", "/timeline/leaves/7/payload?offset=9", None, "timeline.payload", {"index": 7, "offset": 9}),
@@ -57,6 +78,30 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
         {"id": 7, "rationale": "old"},
     ),
 ]
+MODELS: Final[dict[str, type[Question]]] = {
+    "incident.list": incident.ListIncidents,
+    "incident.get": incident.GetIncident,
+    "incident.transition": incident.TransitionIncident,
+    "catalog.publish": catalog.Publish,
+    "catalog.lint": catalog.Lint,
+    "catalog.list": catalog.ListRunbooks,
+    "catalog.get_version": catalog.GetVersion,
+    "executor.list": executor.ListExecutions,
+    "executor.get": executor.GetExecution,
+    "executor.decide_step": executor.DecideStep,
+    "executor.abort": executor.AbortExecution,
+    "executor.break_lock": executor.BreakLock,
+    "executor.kill_switch_get": executor.GetKillSwitch,
+    "executor.kill_switch_set": executor.SetKillSwitch,
+    "timeline.list": timeline.ListEntries,
+    "timeline.leaves": timeline.Leaves,
+    "timeline.payload": timeline.PayloadSlice,
+    "timeline.heads": timeline.Heads,
+    "timeline.state": timeline.State,
+    "incident.dlq_show": desk.ShowLetter,
+    "catalog.dlq_retry": desk.RetryLetter,
+    "executor.dlq_discard": desk.DiscardLetter,
+}
 ELSEWHERE: Final = {"/webhooks/alertmanager", "/webhooks/events", "/dead-letters"}
 
 
@@ -74,6 +119,13 @@ async def test_each_request_becomes_its_question(
             assert answer.json() == content
             assert services.last.subject == f"rpc.{verb}"
             assert services.last.body == question
+            MODELS[verb].model_validate(question)  # the service itself would understand it
+
+
+async def test_every_verb_of_the_services_is_reachable() -> None:
+    asked = {verb for *_, verb, _question in QUESTIONS}
+
+    assert asked == set(MODELS)
 
 
 async def test_every_documented_route_is_tried_here(http: httpx.AsyncClient) -> None:
@@ -160,7 +212,7 @@ async def test_a_malformed_idempotency_key_is_refused(http: httpx.AsyncClient, s
     await services.answer("executor.abort", {"state": "aborted"})
 
     for malformed in ["", "k" * 201, "a b", "ü", "a\tb"]:
-        headers = [("Idempotency-Key", malformed.encode("latin-1"))]
+        headers = [(b"Idempotency-Key", malformed.encode("latin-1"))]
         answer = await http.post("/executions/e1/abort", json={"rationale": "why"}, headers=headers)
 
         assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key"), malformed
