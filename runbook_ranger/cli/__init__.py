@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from runbook_ranger.cli import stack
+from runbook_ranger.cli import demo, stack
 from runbook_ranger.cli.errors import CliError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (stack,):
+for commands in (stack, demo):
     commands.register(app)
 
 

@@ -59,7 +59,7 @@ def down(data_dir: DataDir = None) -> None:
     from runbook_ranger.stack import control
 
     with _refusals():
-        typer.echo(f"stopped in {control.down(_layout(data_dir)):.1f} s")
+        typer.echo(f"stopped in {control.down(_existing(data_dir)):.1f} s")
 
 
 def status(
@@ -70,7 +70,7 @@ def status(
     from runbook_ranger.stack import control
 
     with _refusals():
-        found = control.status(_layout(data_dir))
+        found = control.status(_existing(data_dir))
     if output == "json":
         typer.echo(json.dumps(asdict(found), indent=1))
     else:
@@ -87,7 +87,8 @@ def logs(
     from runbook_ranger.stack import tail
     from runbook_ranger.stack.console import prefixed
 
-    folder = _layout(data_dir).logs
+    with _refusals():
+        folder = _existing(data_dir).logs
     found = tail.logs(folder, name)
     if not found and not follow:
         typer.echo(f"no log of {name or 'anything'} in {folder}", err=True)
@@ -134,11 +135,10 @@ def migrate(data_dir: DataDir = None) -> None:
     import asyncio
 
     from runbook_ranger.stack.migrate import migrate as run
-    from runbook_ranger.stack.provision import Targets
 
     with _refusals():
         _use_embedded(data_dir)
-        changed = asyncio.run(run(Targets.from_environment().postgres))
+        changed = asyncio.run(run(os.environ["RR_POSTGRES_URL"]))
         for service, revision in changed.items():
             typer.echo(f"{service} is at {revision}")
         if not changed:
@@ -163,6 +163,16 @@ def _layout(data_dir: Path | None) -> "Layout":
     return Layout.open(data_dir)
 
 
+def _existing(data_dir: Path | None) -> "Layout":
+    """The layout of a directory that was used before: asking makes no folders."""
+    from runbook_ranger.stack.errors import NotRunningError
+    from runbook_ranger.stack.layout import chosen_root
+
+    if not chosen_root(data_dir).is_dir():
+        raise NotRunningError(chosen_root(data_dir))
+    return _layout(data_dir)
+
+
 def _use_embedded(data_dir: Path | None) -> None:
     """Without URLs in the environment, the servers of the running stack are meant."""
     if os.environ.get("RR_POSTGRES_URL"):
@@ -171,7 +181,7 @@ def _use_embedded(data_dir: Path | None) -> None:
     from runbook_ranger.stack.plan import Stack
     from runbook_ranger.stack.ports import Ports
 
-    layout = _layout(data_dir)
+    layout = _existing(data_dir)
     running(layout)
     os.environ.update(Stack.choose(layout, Ports.load(layout.root / "ports.json", running=True)).admin_environment())
 
