@@ -41,10 +41,10 @@ class Layout:
     @classmethod
     def open(cls, root: Path | None = None) -> "Layout":
         """Make or find the stack's folders below `root` (default: RR_DATA_DIR, then `.ranger`); repeatable."""
-        base = (root or Path(os.environ.get("RR_DATA_DIR") or DEFAULT_ROOT)).resolve()
+        base = chosen_root(root)
         account = server_account()
         _folder(base, 0o711 if account else 0o700)
-        for name in ("secrets", "run", "logs"):
+        for name in ("secrets", "run", "logs", "traces"):
             _folder(base / name, 0o700)
         servers = _servers(base, account)
         return cls(base, servers, _sockets(base, servers, account), account)
@@ -53,6 +53,11 @@ class Layout:
     def logs(self) -> Path:
         """One appended log a process."""
         return self.root / "logs"
+
+    @property
+    def traces(self) -> Path:
+        """One file of spans a process."""
+        return self.root / "traces"
 
     @property
     def state(self) -> Path:
@@ -86,6 +91,11 @@ class Layout:
         _folder(path, 0o700)
         hand_over(path, self.account)
         return path
+
+
+def chosen_root(root: Path | None = None) -> Path:
+    """The folder that is meant: the one given, `RR_DATA_DIR`, or `.ranger` here."""
+    return (root or Path(os.environ.get("RR_DATA_DIR") or DEFAULT_ROOT)).resolve()
 
 
 def _folder(path: Path, mode: int) -> None:

@@ -87,7 +87,8 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
     write_atomically(layout.client, json.dumps({"url": url, "token": token}))
     gateway = {"RR_GATEWAY_HOST": host, "RR_GATEWAY_PORT": str(port), "RR_TOKENS": _tokens(token)}
     names = [*SERVICES, *(f"worker-{number}" for number in range(1, workers + 1))]
-    services = [_service(name, stack, ports, gateway if name == "gateway" else {}) for name in names]
+    particular = {name: _traces(layout, name) | (gateway if name == "gateway" else {}) for name in names}
+    services = [_service(name, stack, ports, particular[name]) for name in names]
     admin = stack.admin_environment()
     return Plan(
         servers=stack.servers,
@@ -118,6 +119,13 @@ def _service(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> 
     module = "services.executor.worker" if kind == "worker" else f"services.{name}"
     ready = f"http://127.0.0.1:{port}/readyz"
     return ProcessSpec(name, module, env, ready, STAGES.get(kind, SERVICES_STAGE))
+
+
+def _traces(layout: Layout, name: str) -> dict[str, str]:
+    """Spans go to a file a process, for `rangerctl trace`, unless an operator has them sent elsewhere."""
+    if os.environ.get("RR_TRACE_FILE") or os.environ.get("RR_OTLP_ENDPOINT"):
+        return {}
+    return {"RR_TRACE_FILE": str(layout.traces / f"{name}.jsonl")}
 
 
 def _particular(name: str) -> dict[str, str]:

@@ -21,9 +21,9 @@ class StateFile:
     began: float = field(default_factory=time.time)
 
     def write(self, units: Iterable[Unit]) -> None:
-        """Replace the file; times are seconds since the epoch; ready means every one of them, now."""
+        """Replace the file; times are seconds since the epoch; ready: every one is, without a complaint."""
         ordered = sorted(units, key=lambda unit: unit.stage)
-        ready = all(unit.state is State.READY for unit in ordered)
+        ready = all(unit.state is State.READY and not unit.detail for unit in ordered)
         processes = [
             {
                 "name": unit.name,
