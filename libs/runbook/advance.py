@@ -10,6 +10,7 @@ Rules, in the order of their weight:
 5. A failure that may pass is tried again after its back-off, within the step's limit; any other ends the execution.
 6. After the last step the alert must end within the verification's time; a runbook without verification is done.
 7. The deadline stops what has not begun. A step under way, or unknown, is waited for, and then the execution fails.
+   What is under way is what `StepStarted` told of: fold it first.
 """
 
 from collections.abc import Callable, Iterable, Mapping

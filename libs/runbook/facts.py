@@ -29,7 +29,11 @@ class StepFact:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted(StepFact):
-    """A worker has claimed the action; to be folded in the claim's transaction. Lets go what was held."""
+    """A worker has claimed the action, and lets go what held it.
+
+    A claim need not tell: results count from a step that is only asked for, too. It must be told before a fact that
+    treats a step under way otherwise than one that has not begun, which is the deadline's timer.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class GetVersion(Question):
 class ListRunbooks(Question):
     """The latest version of each runbook, in the order of ids, after one of them."""
 
-    after: Annotated[str, StringConstraints(max_length=64)] = ""
+    after: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{0,64}$")] = ""
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
 
 

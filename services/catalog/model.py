@@ -85,14 +85,14 @@ def match_id_of(incident_id: str, runbook_id: str) -> str:
 
 
 def match_of(tenant: str, created: IncidentCreated, candidates: Iterable[Triggered]) -> Match | None:
-    """The best of the tenant's runbooks for this incident; None if none fits, or if the alert does not fire.
+    """The best of these runbooks, the tenant's own, for this incident; None if none fits or the alert does not fire.
 
     Most conditions first, then most conditions on a single value, then the id that sorts first.
     """
     if not created.firing:
         return None
     alert = AlertFacts(created.alert_name, created.severity, created.labels, created.annotations)
-    own = {candidate.spec.id: candidate for candidate in candidates if candidate.tenant == tenant}
+    own = {candidate.spec.id: candidate for candidate in candidates}
     spec = best((candidate.spec for candidate in own.values()), alert)
     score = fit(spec, alert) if spec is not None else None
     if spec is None or score is None:

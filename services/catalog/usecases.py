@@ -14,7 +14,7 @@ from libs.common.rpc import Caller
 from libs.runbook.loader import Loaded, load
 from libs.runbook.problems import RunbookInvalid
 from services.catalog.errors import NoSuchRunbook, RunbookRefused, SpecTooLarge
-from services.catalog.model import Header, Match, Published, match_of, version_of
+from services.catalog.model import Header, Match, Published, Triggered, match_of, version_of
 from services.catalog.ports import Catalog
 
 MAX_SPEC_BYTES: Final = 384 * 1024
@@ -107,8 +107,10 @@ async def match(catalog: Catalog, occasions: Sequence[Occasion]) -> Mapping[str,
     for occasion in occasions:
         resource = Resource("incident", occasion.created.incident_id, occasion.tenant)
         require(SYSTEM, "runbook.match", resource)
-    candidates = await catalog.triggered({occasion.tenant for occasion in occasions})
-    found = [match_of(occasion.tenant, occasion.created, candidates) for occasion in occasions]
+    candidates: dict[str, list[Triggered]] = {occasion.tenant: [] for occasion in occasions}
+    for candidate in await catalog.triggered(candidates):
+        candidates[candidate.tenant].append(candidate)
+    found = [match_of(occasion.tenant, occasion.created, candidates[occasion.tenant]) for occasion in occasions]
     matches = [item for item in found if item is not None]
     stored = await catalog.claim(matches)
     return {item.incident_id: item for item in matches if item.match_id in stored}
