@@ -58,7 +58,7 @@ class Bus:
         self._closing = False
         self._nc: Client | None = None
         self._inbox = ""
-        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._waiting: dict[str, asyncio.Future[bytes | PublishRefused]] = {}
         self._count = 0
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
         self.broker = NatsBroker(
@@ -116,28 +116,30 @@ class Bus:
         """Store `messages` in order, in one window, and say of each what became of it; never raises for one of them."""
         if not self.nc.is_connected:
             return [PublishRefused("not connected") for _ in messages]
-        futures: list[asyncio.Future[bytes]] = []
-        tokens: list[str] = []
-        loop = asyncio.get_running_loop()
+        window: dict[str, asyncio.Future[bytes | PublishRefused]] = {}
         try:
             for message in messages:
                 self._count += 1
                 token = str(self._count)
-                future: asyncio.Future[bytes] = loop.create_future()
-                self._waiting[token] = future
-                tokens.append(token)
-                futures.append(future)
-                await self.nc.publish(
-                    message.subject, message.payload, reply=f"{self._inbox}.{token}", headers=message.headers
-                )
-        except (nats.errors.Error, OSError) as error:
-            return [PublishRefused(f"{type(error).__name__}: {error}") for _ in messages]
-        else:
-            await asyncio.wait(futures, timeout=ACK_TIMEOUT_SECONDS)
-            return [_outcome(future) for future in futures]
+                window[token] = self._waiting[token] = asyncio.get_running_loop().create_future()
+                await self._send(message, token, window[token])
+            if window:
+                await asyncio.wait(window.values(), timeout=ACK_TIMEOUT_SECONDS)
+            return [_outcome(future) for future in window.values()]
         finally:
-            for token in tokens:
+            for token in window:
                 self._waiting.pop(token, None)
+
+    async def _send(self, message: Outgoing, token: str, answer: "asyncio.Future[bytes | PublishRefused]") -> None:
+        """Hand one message to the connection; what cannot be sent is answered here and does not hold up the others."""
+        reply = f"{self._inbox}.{token}"
+        try:
+            if not self.nc.is_connected:  # it would be kept back and sent at a moment of the client's choosing
+                raise ConnectionError("disconnected within the window")
+            await self.nc.publish(message.subject, message.payload, reply=reply, headers=message.headers)
+        except (nats.errors.Error, OSError, ValueError) as error:
+            if not answer.done():
+                answer.set_result(PublishRefused(f"{type(error).__name__}: {error}"))
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call `callback` each time the connection is back: what stood at the old server is gone."""
@@ -165,7 +167,12 @@ class Bus:
             log.warning("bus_disconnected")
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(PublishRefused("disconnected before the acknowledgement"))
+                future.set_result(PublishRefused("disconnected before the acknowledgement"))
+        if self._nc is not None:
+            # The client would send its unsent bytes after reconnecting, behind what the old connection lost. Whoever
+            # published repeats it in order; requests time out; subscriptions are the client's own to renew.
+            self._nc._pending.clear()  # noqa: SLF001 — there is no public way to drop it
+            self._nc._pending_data_size = 0  # noqa: SLF001 — as above
 
     async def _reconnected(self) -> None:
         log.info("bus_reconnected")
@@ -177,14 +184,13 @@ def _no_responders(message: Msg) -> bool:
     return (message.headers or {}).get("Status") == "503"
 
 
-def _outcome(future: "asyncio.Future[bytes]") -> Stored | PublishRefused:
+def _outcome(future: "asyncio.Future[bytes | PublishRefused]") -> Stored | PublishRefused:
     if not future.done():
         future.cancel()
         return PublishRefused(f"no acknowledgement within {ACK_TIMEOUT_SECONDS} s")
-    failure = future.exception()
-    if failure is not None:
-        return failure if isinstance(failure, PublishRefused) else PublishRefused(str(failure))
     answer = future.result()
+    if isinstance(answer, PublishRefused):
+        return answer
     if not answer:
         return PublishRefused("no stream takes this subject: run `rangerctl provision`")
     reply = orjson.loads(answer)

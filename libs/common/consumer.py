@@ -267,7 +267,7 @@ class EventConsumer(Generic[T]):
         return Letter(
             consumer=self.name,
             event_id=derived_id(self._stream, str(epoch), str(seq)),
-            tenant_id=headers.get("ce-tenant", ""),
+            tenant_id=headers.get("ce-tenant") or headers.get("Rr-Tenant", ""),
             subject=message.subject,
             aggregate_id="",
             headers=headers,
@@ -284,7 +284,7 @@ class EventConsumer(Generic[T]):
             try:
                 state = (await self._bus.js.stream_info(self._stream)).state
                 epoch = await self._epochs.of(self._stream)
-                await inbox.prune(self._database.pool, epoch=epoch, first_seq=state.first_seq)
+                await inbox.prune(self._database.pool, self.name, epoch=epoch, first_seq=state.first_seq)
             except TRANSIENT as error:
                 log.warning("inbox_unpruned", consumer=self.name, error=type(error).__name__)
 

@@ -71,8 +71,7 @@ class DeadLetterDesk:
     async def retry(self, tx: Tx, caller: Caller, question: RetryLetter) -> Answer:
         """Apply it again; an error leaves everything as it was and is the answer."""
         letter = await self._visible(tx, caller, question.id, "dead_letter.resolve")
-        if letter["state"] != "open":
-            raise Conflict(f"Dead letter {question.id} is {letter['state']} already.")
+        _still_open(letter)
         rows = await deadletters.behind(tx, question.id)
         for row in rows:
             try:
@@ -95,7 +94,7 @@ class DeadLetterDesk:
 
     async def discard(self, tx: Tx, caller: Caller, question: DiscardLetter) -> Answer:
         """Close it with a rationale; it stays listed under `discarded`."""
-        await self._visible(tx, caller, question.id, "dead_letter.resolve")
+        _still_open(await self._visible(tx, caller, question.id, "dead_letter.resolve"))
         actor = caller.principal.actor
         await deadletters.resolve(tx, [question.id], state="discarded", actor=actor, why=question.rationale)
         return {"discarded": [question.id]}
@@ -106,3 +105,8 @@ class DeadLetterDesk:
             raise NotFound(f"There is no dead letter {number}.", fix="`rangerctl dlq list` shows what there is.")
         require(caller.principal, action, Resource("dead_letter", str(number), letter["tenant_id"] or caller.tenant))
         return letter
+
+
+def _still_open(letter: Mapping[str, Any]) -> None:
+    if letter["state"] != "open":
+        raise Conflict(f"Dead letter {letter['id']} is {letter['state']} already.")

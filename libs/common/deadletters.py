@@ -61,15 +61,15 @@ async def set_aside(tx: Tx, letter: Letter, *, channel: str) -> None:
         _INSERT,
         letter.consumer,
         uuid.UUID(letter.event_id),
-        letter.tenant_id,
+        _storable(letter.tenant_id),
         letter.subject,
-        letter.aggregate_id,
-        orjson.dumps(dict(letter.headers)).decode(),
+        _storable(letter.aggregate_id),
+        orjson.dumps({_storable(name): _storable(value) for name, value in letter.headers.items()}).decode(),
         letter.payload,
         letter.stream,
         letter.epoch,
         letter.stream_seq,
-        letter.reason[:2000],
+        _storable(letter.reason)[:2000],
     )
     if number is None:
         return
@@ -91,6 +91,11 @@ async def set_aside(tx: Tx, letter: Letter, *, channel: str) -> None:
 def _header_text(text: str) -> str:
     """One line of printable ASCII, as a NATS header must be."""
     return "".join(c if " " <= c <= "~" else "?" for c in text)[:500]
+
+
+def _storable(text: str) -> str:
+    """What Postgres takes as text: a letter from a hostile sender must not be lost for its bytes."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 async def listing(tx: Tx, *, tenants: Sequence[str] | None, state: str, limit: int) -> list[dict[str, Any]]:

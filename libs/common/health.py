@@ -91,7 +91,7 @@ def server(app: Any, *, host: str, port: int) -> Server:
 
 def watch_loop(loop: asyncio.AbstractEventLoop, limit_seconds: float) -> None:
     """End the process when its loop stands still for `limit_seconds`: a frozen process must not look alive."""
-    beat = [time.monotonic()]
+    beat, look_seconds = [time.monotonic()], 1.0
 
     def tick() -> None:
         beat[0] = time.monotonic()
@@ -100,9 +100,9 @@ def watch_loop(loop: asyncio.AbstractEventLoop, limit_seconds: float) -> None:
     def watch() -> None:
         last = time.monotonic()
         while True:
-            time.sleep(1)
+            time.sleep(look_seconds)
             now = time.monotonic()
-            if now - last > limit_seconds / 2:
+            if now - last > look_seconds + limit_seconds / 2:
                 beat[0] = now  # the whole process was stopped, not its loop
             last = now
             if now - beat[0] > limit_seconds:

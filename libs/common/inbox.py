@@ -61,13 +61,17 @@ async def settle_failure(tx: Tx, consumer: str, event_id: str, state: str) -> No
     )
 
 
-async def prune(connection: "asyncpg.Pool[asyncpg.Record]", *, epoch: int, first_seq: int) -> int:
-    """Forget what cannot come again: older than `KEEP`, and gone from the stream (below the low-water mark)."""
+async def prune(connection: "asyncpg.Pool[asyncpg.Record]", consumer: str, *, epoch: int, first_seq: int) -> int:
+    """Forget what cannot come again: older than `KEEP`, and gone from the consumer's stream (below its low-water mark).
+
+    Returns how many marks went.
+    """
     result = await connection.execute(
         "DELETE FROM inbox WHERE processed_at < clock_timestamp() - $3::interval"
-        " AND (epoch < $1 OR (epoch = $1 AND stream_seq < $2))",
+        " AND (epoch < $1 OR (epoch = $1 AND stream_seq < $2)) AND consumer = $4",
         epoch,
         first_seq,
         KEEP,
+        consumer,
     )
     return int(result.rpartition(" ")[2])

@@ -7,7 +7,8 @@ goes when the timeline has chained its stream sequence, so every fact is always 
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -17,7 +18,7 @@ import orjson
 from nats.aio.msg import Msg
 
 from libs.common import metrics, telemetry
-from libs.common.bus import WINDOW, Bus, Outgoing, Stored
+from libs.common.bus import WINDOW, Bus, Outgoing, PublishRefused, Stored
 from libs.common.clock import rfc3339
 from libs.common.contracts.choreography import EVENTS, check_publisher
 from libs.common.contracts.envelope import Envelope, Ref
@@ -161,7 +162,7 @@ SELECT pg_notify($9, '') FROM (SELECT count(*) FROM added) AS counted
 """
 
 _TAKE: Final = """
-SELECT id, subject, payload, headers FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1
+SELECT id, aggregate_id, subject, payload, headers FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1
 """
 
 _MARK: Final = """
@@ -175,7 +176,7 @@ UPDATE outbox SET attempts = attempts + 1, last_error = $2 WHERE id = ANY($1::bi
 
 
 class Relay:
-    """Publishes a schema's outbox in id order. Several processes may run one; an advisory lock lets one work."""
+    """Publishes a schema's outbox, each aggregate in id order. Several processes may run one; a lock lets one work."""
 
     def __init__(self, database: Database, bus: Bus, epochs: Epochs, *, poll_seconds: float) -> None:
         self._database = database
@@ -195,7 +196,7 @@ class Relay:
         while True:
             self._wake.clear()
             try:
-                while await self.publish_once() == WINDOW:
+                while await self.publish_once() > WINDOW // 2:
                     pass
             except TRANSIENT as error:
                 log.warning("relay_waits", schema=self._database.schema, error=f"{type(error).__name__}: {error}")
@@ -215,29 +216,44 @@ class Relay:
             if not rows:
                 return 0
             crash_point("relay_before_publish")
-            outcomes = await self._bus.publish(
-                [Outgoing(row["subject"], row["payload"], orjson.loads(row["headers"])) for row in rows]
-            )
+            outcomes = await self._publish(rows)
             crash_point("relay_after_publish")
-            return await self._mark(tx, [row["id"] for row in rows], outcomes)
+            await self._note_refusal(tx, outcomes)
+            return await self._mark(tx, {n: found for n, found in outcomes.items() if isinstance(found, Stored)})
 
-    async def _mark(self, tx: Tx, ids: list[int], outcomes: Sequence[Stored | Exception]) -> int:
-        """Mark what is stored, up to the first that is not: what comes after it is sent again, behind it.
+    async def _publish(self, rows: Sequence[asyncpg.Record]) -> dict[int, Stored | PublishRefused]:
+        """What became of each row that was sent. No fact is sent before the one ahead of it in its aggregate is stored:
+        a full stream may refuse a long message and take the short one behind it.
+        """
+        outcomes: dict[int, Stored | PublishRefused] = {}
+        held: set[str] = set()
+        for wave in _waves(rows):
+            sent = [row for row in wave if row["aggregate_id"] not in held]
+            answers = await self._bus.publish(
+                [Outgoing(row["subject"], row["payload"], orjson.loads(row["headers"])) for row in sent]
+            )
+            outcomes |= {row["id"]: answer for row, answer in zip(sent, answers, strict=True)}
+            held |= {row["aggregate_id"] for row in sent if not isinstance(outcomes[row["id"]], Stored)}
+        return outcomes
+
+    async def _note_refusal(self, tx: Tx, outcomes: Mapping[int, Stored | PublishRefused]) -> None:
+        """The first of a window's refusals is kept with its row; the others have the same reason, or come again."""
+        refused = [(number, found) for number, found in outcomes.items() if not isinstance(found, Stored)]
+        if refused:
+            number, error = refused[0]
+            metrics.RELAY_ERRORS.inc(len(refused))
+            log.warning("publish_refused", schema=self._database.schema, count=len(refused), error=str(error))
+            await tx.execute(_FAIL, [number], str(error))
+
+    async def _mark(self, tx: Tx, stored: Mapping[int, Stored]) -> int:
+        """Mark what is stored; what is not is sent again.
 
         Copies of dead letters go at once: the timeline, which frees the rows of facts, does not chain them.
         """
-        stored: list[tuple[int, int, int, str]] = []
-        for row_id, outcome in zip(ids, outcomes, strict=True):
-            if not isinstance(outcome, Stored):
-                metrics.RELAY_ERRORS.inc()
-                log.warning("publish_refused", schema=self._database.schema, error=str(outcome))
-                await tx.execute(_FAIL, [row_id], str(outcome))
-                break
-            stored.append((row_id, await self._epochs.of(outcome.stream), outcome.seq, outcome.stream))
         if stored:
-            numbers, epochs, seqs, streams = map(list, zip(*stored, strict=True))
-            await tx.execute(_MARK, numbers, epochs, seqs)
-            aside = [number for number, stream in zip(numbers, streams, strict=True) if stream != EVENTS]
+            epochs = [await self._epochs.of(found.stream) for found in stored.values()]
+            await tx.execute(_MARK, list(stored), epochs, [found.seq for found in stored.values()])
+            aside = [number for number, found in stored.items() if found.stream != EVENTS]
             if aside:
                 await tx.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", aside)
             metrics.PUBLISHED.inc(len(stored))
@@ -254,6 +270,19 @@ class Relay:
             )
         except TRANSIENT as error:
             log.warning("outbox_kept", schema=self._database.schema, error=type(error).__name__)
+
+
+def _waves(rows: Sequence[asyncpg.Record]) -> list[list[asyncpg.Record]]:
+    """The first fact of each aggregate, then the second of each, and so on; ids ascend within a wave."""
+    waves: list[list[asyncpg.Record]] = []
+    depth: Counter[str] = Counter()
+    for row in rows:
+        place = depth[row["aggregate_id"]]
+        depth[row["aggregate_id"]] += 1
+        if place == len(waves):
+            waves.append([])
+        waves[place].append(row)
+    return waves
 
 
 async def listen(database: Database, name: str, wake: Callable[[], None]) -> None:

@@ -134,13 +134,14 @@ class RpcServer:
             if stored is not None:
                 return _stored_answer(stored["body_sha256"], stored["response"], digest)
             answer = await handler(tx, caller, question)
+            stored_answer = _bounded(orjson.dumps(answer))
             await tx.execute(
                 "INSERT INTO command (request_key, tenant_id, verb, body_sha256, response) VALUES ($1, $2, $3, $4, $5)",
                 caller.request_key,
                 caller.tenant,
                 verb,
                 digest,
-                orjson.dumps(answer),
+                stored_answer,
             )
             return answer
 

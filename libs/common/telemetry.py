@@ -26,7 +26,7 @@ from libs.common.settings import ProcessSettings
 
 _TRACEPARENT: Final = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
 _SECRET_KEY: Final = re.compile(r"pass(word)?|secret|token|authorization|cookie|credential|api_?key", re.IGNORECASE)
-_URL_USER: Final = re.compile(r"(\w+://)[^/\s@]+@")
+_URL_USER: Final = re.compile(r"(\w+://)[^/\s]+@")
 _NO_CONTEXT: Final = trace.INVALID_SPAN.get_span_context()
 
 log: Final = structlog.stdlib.get_logger("ranger")
@@ -113,10 +113,11 @@ def parse_traceparent(text: str) -> SpanContext | None:
 
 
 class FileExporter(SpanExporter):
-    """Appends each finished span to a file as one JSON line; several processes may share it (one write a batch)."""
+    """Appends each finished span to a file as one JSON line; beyond 32 MiB the file becomes `FILE.1`, once."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, limit_bytes: int = 32 * 1024 * 1024) -> None:
         self._path = Path(path)
+        self._limit = limit_bytes
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Append `spans`; a full disk loses spans, never work."""
@@ -124,6 +125,9 @@ class FileExporter(SpanExporter):
         try:
             with self._path.open("ab", buffering=0) as file:
                 file.write(text.encode())
+                size = file.tell()
+            if size > self._limit:
+                self._path.replace(f"{self._path}.1")
         except OSError:
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
@@ -165,11 +169,20 @@ def _set_up_logs(service: str, settings: ProcessSettings) -> None:
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """No secret reaches a log: values under telling names are dropped, user info in URLs is masked."""
     for key, value in event.items():
-        if _SECRET_KEY.search(key):
-            event[key] = "***"
-        elif isinstance(value, str):
-            event[key] = _URL_USER.sub(r"\1***@", value)
+        event[key] = _redacted(key, value)
     return event
+
+
+def _redacted(key: str, value: Any) -> Any:
+    if _SECRET_KEY.search(key):
+        return "***"
+    if isinstance(value, str):
+        return _URL_USER.sub(r"\1***@", value)
+    if isinstance(value, Mapping):
+        return {name: _redacted(str(name), inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted("", inner) for inner in value]
+    return value
 
 
 def _add_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -43,7 +43,13 @@ class Fact(BaseModel):
 def describe(error: ValidationError) -> str:
     """What is wrong, field by field, without the values: `severity: Input should be …; title: Field required`."""
     problems = [
-        f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}"
+        f"{'.'.join(_name(part) for part in item['loc']) or 'body'}: {item['msg']}"
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     return "; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
+
+
+def _name(part: int | str) -> str:
+    """A field's name, cut and escaped: a sender may name fields as it likes."""
+    text = str(part)
+    return ascii(text[:64])[1:-1] if not text.isprintable() or len(text) > 64 else text
