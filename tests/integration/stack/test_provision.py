@@ -194,7 +194,7 @@ async def test_a_service_sees_its_own_schema_and_the_epochs_only(stack_env: Stac
 
 async def test_a_role_gets_no_more_connections_than_its_share(stack_env: StackEnv) -> None:
     async with database(stack_env["RR_POSTGRES_URL"]) as connection:
-        limits = dict(await connection.fetch("select rolname, rolconnlimit from pg_roles where rolname like 'rr\\_%'"))
+        rows = await connection.fetch("select rolname, rolconnlimit from pg_roles where rolname like 'rr\\_%'")
 
     limits = {row["rolname"]: row["rolconnlimit"] for row in rows}
     assert set(limits) == {f"rr_{service}" for service in SERVICES}
