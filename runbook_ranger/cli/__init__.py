@@ -10,8 +10,27 @@ from collections.abc import Sequence
 
 import typer
 
-from runbook_ranger.cli import demo, stack
+from runbook_ranger.cli import (
+    about,
+    alerts,
+    audit,
+    deadletters,
+    demo,
+    executions,
+    incidents,
+    runbooks,
+    show,
+    stack,
+    switch,
+    timeline,
+    traces,
+)
 from runbook_ranger.cli.errors import CliError
+
+COMMANDS = (
+    *(stack, demo, alerts, incidents, runbooks, executions, switch),
+    *(timeline, audit, deadletters, traces, about),
+)
 
 app = typer.Typer(
     name="rangerctl",
@@ -22,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (stack, demo):
+for commands in COMMANDS:
     commands.register(app)
 
 
@@ -32,5 +51,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=arguments)
     except CliError as error:
         for line in error.lines():
-            sys.stderr.write(f"{line}\n")
+            show.note(line)
         sys.exit(error.exit_code)

@@ -1,0 +1,167 @@
+"""`rangerctl audit verify`: reads the whole log and computes everything in it anew, on this machine.
+
+The gateway only hands out what is stored; `libs.tlog` judges it here. A log that is still written is verified up to
+where it stood when the command began.
+"""
+
+from base64 import b64decode
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from runbook_ranger.cli import show
+from runbook_ranger.cli.errors import CliError
+from runbook_ranger.cli.options import DataDir, Format, Output, group
+
+if TYPE_CHECKING:
+    from libs.tlog.chain import ChainKey, Head
+    from libs.tlog.verify import Report, StoredEntry, StoredState
+    from runbook_ranger.cli.client import Client
+
+PAGE: Final = 500
+SNAPSHOTS: Final = 50
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    commands = group("audit", "Prove what happened.")
+    commands.callback()(_more_than_one)
+    commands.command("verify")(verify)
+    app.add_typer(commands)
+
+
+def verify(data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
+    """Verify the whole log here; code 1 names the first thing that does not hold."""
+    from libs.tlog.errors import TlogError
+    from runbook_ranger.cli.client import Client
+
+    with Client.open(data_dir) as client:
+        state, heads = snapshot(client)
+        try:
+            report = check(client, state, heads)
+        except (TlogError, KeyError, ValueError) as finding:
+            if output is Format.JSON:
+                show.as_json({"verified": False, "finding": _words(finding)})
+            raise CliError(f"NOT VERIFIED: {show.harmless(_words(finding))}.") from None
+    if output is Format.JSON:
+        show.as_json(_described(report, state))
+        return
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.kinds.items())) or "empty"
+    typer.echo(f"verified {report.size} leaves to sequence {state.seq} ({kinds}); root {report.root.hex()}")
+    if report.redacted:
+        typer.echo(f"redacted payloads: {', '.join(map(str, report.redacted))}")
+
+
+def snapshot(client: "Client") -> "tuple[StoredState, dict[ChainKey, Head]]":
+    """State and chain heads of one moment: the state was the same before the heads were read and after.
+
+    Raises:
+        CliError: there is no log, it is frozen, or it grew all the time.
+    """
+    state = _state(client)
+    for _ in range(SNAPSHOTS):
+        heads = dict(_heads(client))
+        after = _state(client)
+        if after == state:
+            return state, heads
+        state = after
+    raise CliError("NOT VERIFIED: the log grew all the time.", fix="Try again when less is happening.")
+
+
+def check(client: "Client", state: "StoredState", heads: "dict[ChainKey, Head]") -> "Report":
+    """What the log of `state` consists of.
+
+    Raises:
+        TlogError: the first thing that does not hold.
+    """
+    from libs.tlog.verify import Verifier
+
+    verifier = Verifier(state)
+    for entry in _entries(client, state.size):
+        verifier.add(entry)
+    return verifier.finish(heads)
+
+
+def _state(client: "Client") -> "StoredState":
+    from libs.tlog.verify import StoredState
+
+    found = client.get("/timeline/state")
+    log = found["log"]
+    if found.get("frozen"):
+        raise CliError(f"NOT VERIFIED: the log is frozen: {show.harmless(str(found['frozen']))}.")
+    if log is None:
+        raise CliError("There is no log yet.", fix="Its first writer has not started; `rangerctl status` shows more.")
+    return StoredState(log["origin"], log["size"], bytes.fromhex(log["root"]), log["stream"], log["epoch"], log["seq"])
+
+
+def _heads(client: "Client") -> "Iterator[tuple[ChainKey, Head]]":
+    from libs.tlog.chain import Head
+
+    last: dict[str, str] = {}
+    while page := client.get("/timeline/heads", limit=PAGE, **last)["heads"]:
+        for item in page:
+            yield (item["kind"], item["id"]), Head(item["n"], bytes.fromhex(item["event_hash"]))
+        last = {"kind": page[-1]["kind"], "id": page[-1]["id"]}
+
+
+def _entries(client: "Client", size: int) -> "Iterator[StoredEntry]":
+    first = 0
+    while first < size:
+        page = client.get("/timeline/leaves", first=first, limit=min(PAGE, size - first))["leaves"]
+        if not page:
+            return
+        for item in page:
+            yield _entry(client, item)
+        first = page[-1]["index"] + 1
+
+
+def _entry(client: "Client", item: dict[str, Any]) -> "StoredEntry":
+    from libs.tlog.verify import StoredEntry
+
+    payload = _bytes(item["payload"])
+    if payload is None and item["payload_length"] is not None:
+        payload = _sliced(client, item["index"], item["payload_length"])
+    leaf = b64decode(item["leaf"], validate=True)
+    return StoredEntry(item["index"], leaf, bytes.fromhex(item["event_hash"]), payload, _bytes(item["salt"]))
+
+
+def _sliced(client: "Client", index: int, length: int) -> bytes:
+    """A payload too long for a page."""
+    payload = b""
+    while len(payload) < length:
+        part = client.get(f"/timeline/leaves/{index}/payload", offset=len(payload))["part"]
+        if not part:
+            break
+        payload += b64decode(part, validate=True)
+    return payload
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else b64decode(text, validate=True)
+
+
+def _words(finding: Exception) -> str:
+    from libs.tlog.errors import TlogError
+
+    if isinstance(finding, TlogError):
+        return str(finding)
+    return f"what the gateway answered is no stored log ({type(finding).__name__}: {finding})"
+
+
+def _described(report: "Report", state: "StoredState") -> dict[str, Any]:
+    return {
+        "verified": True,
+        "origin": state.origin,
+        "leaves": report.size,
+        "stream": state.stream,
+        "epoch": state.epoch,
+        "sequence": state.seq,
+        "root": report.root.hex(),
+        "kinds": report.kinds,
+        "redacted": report.redacted,
+    }
+
+
+def _more_than_one() -> None:
+    """Prove what happened."""

@@ -1,0 +1,119 @@
+"""`rangerctl execution`: look at executions, watch one, decide, end it."""
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from runbook_ranger.cli import show
+from runbook_ranger.cli.options import DataDir, Format, Limit, Output, Rationale, group
+
+COLUMNS = (
+    "execution_id",
+    "state",
+    "phase",
+    "blocked_reason",
+    "runbook_id",
+    "runbook_version",
+    "incident_id",
+    "created_at",
+)
+
+
+class Decision(str, Enum):  # noqa: UP042 — as options.Format
+    """What became of a step."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ABORT = "abort"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    commands = group("execution", "Look at executions, decide, end them.")
+    commands.command("list")(listing)
+    commands.command("show")(show_one)
+    commands.command("watch")(watch)
+    commands.command("decide")(decide)
+    commands.command("abort")(abort)
+    commands.command("break-lock")(break_lock)
+    app.add_typer(commands)
+
+
+def listing(
+    incident: Annotated[str | None, typer.Option(help="Only those for this incident.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    after: Annotated[str | None, typer.Option(help="Go on after this execution.")] = None,
+    limit: Limit = None,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Executions, newest first."""
+    from runbook_ranger.cli.client import Client
+
+    with Client.open(data_dir) as client:
+        found = client.get("/executions", incident_id=incident, state=state, after=after, limit=limit)
+        show.answer(found, output, COLUMNS)
+
+
+def show_one(execution_id: str, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
+    """One execution with its steps and attempts."""
+    from runbook_ranger.cli import progress
+    from runbook_ranger.cli.client import Client, segment
+
+    with Client.open(data_dir) as client:
+        found = client.get(f"/executions/{segment(execution_id)}")
+    if output is Format.JSON:
+        show.as_json(found)
+    else:
+        show.fields({key: value for key, value in found.items() if key != "steps"})
+        show.console().print(progress.table(found))
+
+
+def watch(
+    execution_id: str,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 0.5,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Give up after so many seconds (code 1).")] = None,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Watch until it has ended. Code 0 when it completed, 1 otherwise."""
+    from runbook_ranger.cli import progress
+    from runbook_ranger.cli.client import Client, segment
+
+    with Client.open(data_dir) as client:
+        path = f"/executions/{segment(execution_id)}"
+        ended = progress.follow(lambda: client.get(path), interval=interval, timeout=timeout, output=output)
+    progress.conclude(ended)
+
+
+def decide(
+    execution_id: str,
+    step: str,
+    decision: Decision,
+    rationale: Rationale,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Say what became of a step whose effect nobody knows."""
+    from runbook_ranger.cli.client import Client, segment
+
+    with Client.open(data_dir) as client:
+        path = f"/executions/{segment(execution_id)}/steps/{segment(step)}/decide"
+        show.answer(client.post(path, {"decision": decision.value, "rationale": rationale}), output)
+
+
+def abort(execution_id: str, rationale: Rationale, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
+    """End an execution, whatever state it is in."""
+    from runbook_ranger.cli.client import Client, segment
+
+    with Client.open(data_dir) as client:
+        show.answer(client.post(f"/executions/{segment(execution_id)}/abort", {"rationale": rationale}), output)
+
+
+def break_lock(resource_id: str, rationale: Rationale, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
+    """Free a resource that nobody will free any more."""
+    from runbook_ranger.cli.client import Client
+
+    with Client.open(data_dir) as client:
+        show.answer(client.post("/locks/break", {"resource_id": resource_id, "rationale": rationale}), output)
