@@ -1,10 +1,10 @@
 import pytest
 
-from libs.common.bus import Bus
 from services.timeline.errors import Frozen
 from services.timeline.writer import Writer
 from tests.integration.timeline.bench import Bench, stop
 from tests.support.eventually import eventually
+from tests.support.servers import Servers
 
 pytestmark = pytest.mark.stack
 
@@ -117,22 +117,17 @@ async def test_messages_that_expired_below_the_cursor_do_not_freeze_the_log(benc
     await bench.verified()
 
 
-async def test_an_epoch_raised_while_the_writer_runs_is_noticed_on_reconnecting(bench: Bench) -> None:
+async def test_an_epoch_raised_while_the_writer_runs_is_noticed_on_reconnecting(bench: Bench, servers: Servers) -> None:
     bench.start()
     await bench.publish(1, 2)
     await bench.caught_up(2)
 
     await bench.raise_epoch(2)
-    await reconnect(bench.bus)
+    servers.kill(servers.nats)
+    servers.restart(servers.nats)
+    await eventually(lambda: bench.bus.nc.stats["reconnects"] > 0 and bench.bus.nc.is_connected)
     await bench.publish(3)
 
     await bench.caught_up(3, epoch=2)
     assert await bench.kinds() == ["event", "event", "control", "duplicate", "duplicate", "event"]
     await bench.verified()
-
-
-async def reconnect(bus: Bus) -> None:
-    """Break the connection as a restarted server does."""
-    before = bus.nc.stats["reconnects"]
-    bus.nc._transport.close()  # type: ignore[union-attr]
-    await eventually(lambda: bus.nc.stats["reconnects"] > before and bus.nc.is_connected)

@@ -25,8 +25,8 @@ from libs.common.rpc import RpcClient
 from libs.tlog.chain import Head
 from libs.tlog.verify import StoredEntry, StoredState, verify
 from runbook_ranger.stack.ports import choose
-from tests.integration.timeline.conftest import Servers
 from tests.support.eventually import eventually
+from tests.support.servers import StackEnv
 
 pytestmark = pytest.mark.stack
 
@@ -86,19 +86,14 @@ def _fact(incident: str, number: int, tenant: str) -> Envelope:
 
 
 @asynccontextmanager
-async def running(servers: Servers, folder: Path) -> AsyncIterator[Process]:
-    port = choose(set())
-    environment = os.environ | {
-        "RR_NATS_URL": servers.nats,
-        "RR_POSTGRES_URL": servers.service,
-        "RR_HEALTH_PORT": str(port),
-        "RR_TRACE_FILE": str(folder / "traces.jsonl"),
-    }
+async def running(stack: StackEnv, folder: Path) -> AsyncIterator[Process]:
+    port, traces = choose(set()), folder / "traces.jsonl"
+    environment = os.environ | stack.service("timeline", RR_HEALTH_PORT=str(port), RR_TRACE_FILE=str(traces))
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.timeline", env=environment)
-    bus = Bus(servers.nats, name="asker")
+    bus = Bus(stack["RR_NATS_URL"], name="asker")
     await bus.connect()
     try:
-        started = Process(bus, f"http://127.0.0.1:{port}", folder / "traces.jsonl", process)
+        started = Process(bus, f"http://127.0.0.1:{port}", traces, process)
         await eventually(lambda: _ready(started.health), timeout=30)
         yield started
     finally:
@@ -109,9 +104,8 @@ async def running(servers: Servers, folder: Path) -> AsyncIterator[Process]:
 
 
 @pytest.fixture
-async def timeline(servers: Servers, admin: Any, tmp_path: Path) -> AsyncIterator[Process]:
-    await admin.execute("TRUNCATE log_state, leaf, payload, chain_head")
-    async with running(servers, tmp_path) as process:
+async def timeline(stack_env: StackEnv, tmp_path: Path) -> AsyncIterator[Process]:
+    async with running(stack_env, tmp_path) as process:
         yield process
 
 
@@ -220,14 +214,14 @@ async def test_metrics_say_how_far_the_log_has_come(timeline: Process) -> None:
 
 
 async def test_a_process_that_is_killed_leaves_a_log_that_the_next_one_continues(
-    timeline: Process, servers: Servers, client: Client, tmp_path: Path
+    timeline: Process, stack_env: StackEnv, client: Client, tmp_path: Path
 ) -> None:
     incident = new_id()
     await timeline.publish(incident, *(b"{}" for _ in range(100)))
     timeline.process.kill()
     await timeline.process.wait()
 
-    async with running(servers, tmp_path) as successor:
+    async with running(stack_env, tmp_path) as successor:
         entries = await successor.entries(incident, 100)
 
     assert successor.process.returncode == 0
