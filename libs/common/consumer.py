@@ -7,78 +7,30 @@ only its aggregate. Errors of servers are not errors of messages: the batch wait
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from nats.aio.msg import Msg
 
-from libs.common import deadletters, inbox, metrics, telemetry
+from libs.common import deadletters, inbox, metrics
 from libs.common.bus import Bus
-from libs.common.contracts.choreography import BY_SUBJECT
-from libs.common.contracts.envelope import Envelope, MalformedEnvelope
-from libs.common.contracts.fact import Fact, MalformedPayload
+from libs.common.contracts.envelope import MalformedEnvelope
+from libs.common.contracts.fact import MalformedPayload
 from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.deadletters import Letter
 from libs.common.errors import Refusal
-from libs.common.ids import derived_id, is_id
+from libs.common.ids import derived_id
 from libs.common.outbox import channel
 from libs.common.puller import Puller
+from libs.common.received import Decoder, FactReceived, Handler, Received, StoredMessage, decode_fact, handled_span
 from libs.common.streams import Epochs
 from libs.common.telemetry import log
 
+__all__ = ["Decoder", "EventConsumer", "FactReceived", "Handler", "Received", "decode_fact", "handled_span"]
+
 T = TypeVar("T")
 _PRUNE_SECONDS: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received(Generic[T]):
-    """A message to apply. `event_id` is its identity for the inbox; `aggregate_id` is empty where there is none."""
-
-    value: T
-    event_id: str
-    aggregate_id: str
-    tenant: str
-    traceparent: str
-    subject: str
-    stream: str
-    epoch: int
-    seq: int
-    received_ns: int
-    headers: Mapping[str, str]
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FactReceived:
-    """A fact with its envelope, as services handle it."""
-
-    envelope: Envelope
-    fact: Fact
-
-
-Decoder = Callable[[Msg, str], tuple[T, str, str, str, str]]
-"""(message, position id) → (value, event id, aggregate id, tenant, traceparent); raises `Malformed…`."""
-
-Handler = Callable[[Tx, Sequence[Received[T]]], Awaitable[None]]
-"""Applies messages, in order, inside the transaction that marks them as applied."""
-
-
-def decode_fact(message: Msg, _position: str) -> tuple[FactReceived, str, str, str, str]:
-    """A fact that the choreography knows.
-
-    Raises:
-        MalformedEnvelope, MalformedPayload: it is none.
-    """
-    envelope = Envelope.from_headers(message.headers)
-    if not is_id(envelope.id):
-        raise MalformedEnvelope("ce-id is not a UUID")
-    row = BY_SUBJECT.get(message.subject)
-    if row is None or envelope.type != message.subject:
-        raise MalformedEnvelope(f"ce-type {envelope.type!r} does not belong on {message.subject}")
-    received = FactReceived(envelope, row.fact.decode(message.data))
-    return received, envelope.id, envelope.aggregate_id, envelope.tenant, envelope.traceparent
 
 
 class EventConsumer(Generic[T]):
@@ -136,7 +88,8 @@ class EventConsumer(Generic[T]):
         received, letters = self._read(messages, epoch)
         if await self._try(received, letters):
             return
-        await self._try([], letters)
+        if not await self._try([], letters):
+            raise RuntimeError(f"{self.name} cannot store its dead letters, so it acknowledges nothing")
         for message in received:
             await self._apply_alone(message)
 
@@ -146,7 +99,7 @@ class EventConsumer(Generic[T]):
         Raises:
             Exception: what the handler raises, or `Malformed…`.
         """
-        stored = _StoredMessage(letter)
+        stored = StoredMessage(letter)
         value = self._received(stored, letter["epoch"], letter["stream_seq"], time.time_ns())
         await self._handler(tx, [value])
 
@@ -229,6 +182,7 @@ class EventConsumer(Generic[T]):
         """Whether the message is done with: applied, a duplicate, or dead."""
         try:
             await self._transact([message], [])
+            await inbox.settle_failure(self._database.pool, self.name, message.event_id, "applied")
         except TRANSIENT:
             return await self._try([message], [])
         except Exception as error:  # noqa: BLE001 — as above
@@ -289,17 +243,6 @@ class EventConsumer(Generic[T]):
                 log.warning("inbox_unpruned", consumer=self.name, error=type(error).__name__)
 
 
-class _StoredMessage:
-    """A dead letter's message in the shape that decoders read."""
-
-    def __init__(self, letter: Any) -> None:
-        import orjson
-
-        self.subject: str = letter["subject"]
-        self.data: bytes = bytes(letter["payload"])
-        self.headers: dict[str, str] = orjson.loads(letter["headers"])
-
-
 def _first_of_each(messages: Any) -> list[Any]:
     seen: dict[str, Any] = {}
     for message in messages:
@@ -309,13 +252,3 @@ def _first_of_each(messages: Any) -> list[Any]:
 
 def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def handled_span(message: Received[Any], consumer: str, **attributes: str) -> str:
-    """A span for one message of a batch, in its own trace; its traceparent is what the message's facts carry on."""
-    return telemetry.record(
-        f"{consumer} handles {message.subject}",
-        parent=message.traceparent,
-        start_ns=message.received_ns,
-        **{"messaging.system": "nats", "messaging.destination.name": message.subject, **attributes},
-    )

@@ -51,7 +51,7 @@ async def count_failure(database: Database, consumer: str, event_id: str, error:
     return count
 
 
-async def settle_failure(tx: Tx, consumer: str, event_id: str, state: str) -> None:
+async def settle_failure(tx: "Tx | asyncpg.Pool[asyncpg.Record]", consumer: str, event_id: str, state: str) -> None:
     """Say how the failing ended: `dead` or `applied`."""
     await tx.execute(
         "UPDATE inbox_failure SET state = $3, updated_at = clock_timestamp() WHERE consumer = $1 AND event_id = $2",

@@ -21,7 +21,7 @@ from libs.common.consumer import Decoder, EventConsumer, Handler
 from libs.common.database import Database, patiently
 from libs.common.deadletter_desk import DeadLetterDesk
 from libs.common.health import Health, server, watch_loop
-from libs.common.outbox import Relay
+from libs.common.relay import Relay
 from libs.common.rpc import RpcServer
 from libs.common.settings import ProcessSettings
 from libs.common.streams import Epochs

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,6 +13,7 @@ import orjson
 SPEC_VERSION: Final = "1.0"
 SALT_BYTES: Final = 32
 MAX_REFS: Final = 16
+MAX_VERSION: Final = 2**63 - 1
 CONTENT_TYPE: Final = "application/json"
 
 
@@ -67,6 +69,13 @@ class Envelope:
             raise MalformedEnvelope(f"salt must be {SALT_BYTES} bytes, not {len(self.salt)}")
         if len(self.refs) > MAX_REFS:
             raise MalformedEnvelope(f"at most {MAX_REFS} refs, not {len(self.refs)}")
+        for header, attribute in _TEXT_HEADERS.items():
+            if _CONTROL.search(getattr(self, attribute)):
+                raise MalformedEnvelope(f"header {header} contains control characters")
+        if any("," in tenant or _CONTROL.search(tenant) for tenant in (self.tenant, *self.tenants)):
+            raise MalformedEnvelope("a tenant's name contains a comma or control characters")
+        if not 1 <= self.aggregate_version <= MAX_VERSION:
+            raise MalformedEnvelope(f"ce-aggregateversion must lie between 1 and {MAX_VERSION}")
         object.__setattr__(self, "tenants", tuple(sorted({self.tenant, *self.tenants})))
         object.__setattr__(self, "refs", tuple(sorted(self.refs)))
 
@@ -129,13 +138,15 @@ _TEXT_HEADERS: Final[Mapping[str, str]] = {
     "ce-dataschema": "schema",
     "traceparent": "traceparent",
 }
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+"""What neither a header nor a text column carries as it is."""
 _REQUIRED: Final = frozenset(
     {"id", "type", "source", "time", "aggregate_type", "aggregate_id", "tenant", "actor", "correlation"}
 )
 
 
 def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or text.startswith("0"):
+    if not text.isascii() or not text.isdigit() or text.startswith("0") or len(text) > len(str(MAX_VERSION)):
         raise MalformedEnvelope("header ce-aggregateversion must be a positive integer")
     return int(text)
 
