@@ -4,8 +4,6 @@
 reports of one problem one after the other, whether it has an incident or not.
 """
 
-from typing import Final
-
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -23,8 +21,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from libs.common.tables import MOMENT, substrate
-
-SCHEMA: Final = "incident"
 
 metadata = MetaData()
 substrate(metadata)

@@ -11,14 +11,13 @@ from services.incident.commands import GetIncident, ListIncidents, TransitionInc
 from services.incident.handlers import Handlers
 from services.incident.intake import alert_decoder
 from services.incident.settings import IncidentSettings
-from services.incident.tables import SCHEMA
 from services.incident.usecases import SERVICE, UseCases
 
 
 async def wire(rt: Runtime) -> None:
     """Consumers of INGRESS and EVENTS, three verbs, and the census."""
     settings = IncidentSettings.read()
-    handlers = Handlers(UseCases(Outbox(SERVICE, SCHEMA), utc_now, new_id))
+    handlers = Handlers(UseCases(Outbox(SERVICE, rt.database.schema), utc_now, new_id))
     rt.consume(INGRESS, alert_decoder(settings.tenant), handlers.alerts)
     rt.consume(EVENTS, decode_fact, handlers.facts)
     rt.rpc.query("get", GetIncident, handlers.get)

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,12 @@ class Room:
         self.instances.append(instance)
         return instance
 
+    async def impatient(self) -> None:
+        """Have what a dead instance held delivered again after one second instead of thirty."""
+        for stream in (INGRESS, EVENTS):
+            config = (await self.bus.js.consumer_info(stream, "incident")).config
+            await self.bus.js.add_consumer(stream, replace(config, ack_wait=1.0))
+
     async def stop(self) -> None:
         """End all that still run."""
         for instance in self.instances:
@@ -116,7 +122,7 @@ class Room:
 
     async def execution(self, fact: ExecutionFact, version: int, *, tenant: str = "default") -> None:
         """Publish a fact as the executor does."""
-        cause = Cause(tenant=tenant, actor="svc_executor", correlation=fact.incident_id, execution_id=fact.execution_id)
+        cause = Cause(tenant=tenant, actor="svc_executor", correlation=fact.execution_id, execution_id=fact.execution_id)
         event = Outbox("executor", "executor").event(
             fact, aggregate_id=fact.execution_id, aggregate_version=version, cause=cause, now=datetime.now(UTC)
         )

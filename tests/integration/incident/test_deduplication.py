@@ -26,6 +26,7 @@ async def test_a_hundred_alerts_at_once_over_two_instances_open_one_incident(roo
 
 
 async def test_a_storm_survives_an_instance_that_is_killed_in_its_middle_and_started_again(room: Room) -> None:
+    await room.impatient()
     first, _ = await asyncio.gather(
         room.start("incident-1", RR_BATCH="5", RR_CRASH_AT="consumer_before_commit"),
         room.start("incident-2", RR_BATCH="5"),
@@ -42,6 +43,7 @@ async def test_a_storm_survives_an_instance_that_is_killed_in_its_middle_and_sta
 
 
 async def test_a_crash_between_commit_and_acknowledgement_counts_nothing_twice(room: Room) -> None:
+    await room.impatient()
     await room.post(*(event(number) for number in range(20)))
     dying = await room.launch("incident-1", RR_CRASH_AT="consumer_after_commit")
     assert await asyncio.wait_for(dying.process.wait(), 30) == 137
@@ -139,6 +141,7 @@ async def test_a_fact_belongs_to_the_trace_of_the_alert_that_caused_it(room: Roo
 async def test_many_problems_in_any_order_over_two_instances_end_consistent(room: Room, seed: int) -> None:
     """Webhooks of many alerts that share problems in different orders: what deadlocks when locks are not sorted."""
     rng = random.Random(seed)
+    await room.impatient()
     first, _ = await asyncio.gather(room.start("incident-1", RR_BATCH="7"), room.start("incident-2", RR_BATCH="7"))
     alerts = [prometheus(status, hours=h, shard=str(s)) for s in range(30) for h in range(3) for status in STATUSES]
     posts = []
