@@ -3,6 +3,7 @@
 import os
 import selectors
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +23,13 @@ class Log:
         self._file = self._open()
 
     def write(self, data: bytes) -> None:
-        """Append; the file moves aside to `.1` when it is full."""
-        if self._file.tell() > self.limit:
-            self._file.close()
-            self.path.replace(self.path.with_name(f"{self.path.name}.1"))
-            self._file = self._open()
-        self._file.write(data)
+        """Append; the file moves aside to `.1` when it is full. What a full disk refuses is lost, nothing else."""
+        with suppress(OSError):
+            if self._file.tell() > self.limit:
+                self.path.replace(self.path.with_name(f"{self.path.name}.1"))
+                self._file.close()
+                self._file = self._open()
+            self._file.write(data)
 
     def close(self) -> None:
         """Close the file."""
@@ -87,8 +89,7 @@ class Console:
         """Something the supervisor itself has to say: always shown, and kept in its log."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._log("supervisor").write(f"{now} {text}\n".encode())
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        _show(f"{text}\n")
 
     def close(self) -> None:
         """Close every log."""
@@ -99,14 +100,18 @@ class Console:
         self._log(name).write(b"".join(line + b"\n" for line in lines))
         if self.echo:
             prefix = prefixed(name, self._colours.setdefault(name, len(self._colours)), width=self.width)
-            shown = "".join(f"{prefix}{line.decode(errors='replace')}\n" for line in lines)
-            sys.stdout.write(shown)
-            sys.stdout.flush()
+            _show("".join(f"{prefix}{line.decode(errors='replace')}\n" for line in lines))
 
     def _log(self, name: str) -> Log:
         if name not in self._logs:
             self._logs[name] = Log(self.folder / f"{name}.log")
         return self._logs[name]
+
+
+def _show(text: str) -> None:
+    with suppress(OSError):  # a reader that has gone must not end the supervisor
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def prefixed(name: str, number: int, width: int = 10, *, colour: bool | None = None) -> str:

@@ -72,10 +72,14 @@ def identify(pid: int) -> Identity | None:
 
 
 def remember(path: Path, pid: int) -> None:
-    """Record a process, so that a later start can find it if its parent dies without a word."""
+    """Record a process, so that a later start can find it if its parent dies without a word.
+
+    On a full disk nothing is recorded: the process runs, and the lock of its store still guards it.
+    """
     identity = identify(pid)
     if identity is not None:
-        write_atomically(path, json.dumps(asdict(identity)))
+        with suppress(OSError):
+            write_atomically(path, json.dumps(asdict(identity)))
 
 
 def recall(path: Path) -> Identity | None:

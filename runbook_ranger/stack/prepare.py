@@ -7,6 +7,8 @@ from runbook_ranger.stack.errors import StackError
 from runbook_ranger.stack.migrate import migrate
 from runbook_ranger.stack.provision import Targets, provision
 
+REFUSED = 3
+
 
 async def prepare(targets: Targets) -> None:
     """Provision, then migrate; repeatable."""
@@ -16,11 +18,12 @@ async def prepare(targets: Targets) -> None:
 
 
 def main() -> None:
-    """Prepare what the environment names; a refusal is printed and ends with code 1."""
+    """Prepare what the environment names; a refusal is printed and ends with REFUSED, all else may pass by itself."""
     try:
         asyncio.run(prepare(Targets.from_environment()))
     except StackError as refusal:
-        sys.exit(f"refused: {refusal}")
+        sys.stderr.write(f"refused: {refusal}\n")
+        sys.exit(REFUSED)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class StateFile:
             for unit in ordered
         ]
         whole = {"pid": os.getpid(), "since": self.began, "ready": ready, "url": self.url, "processes": processes}
-        write_atomically(self.path, json.dumps(whole, indent=1))
+        with suppress(OSError):  # a full disk must not end the supervisor
+            write_atomically(self.path, json.dumps(whole, indent=1))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -33,6 +33,8 @@ NAME = "supervisor"
 QUICK = 0.02
 CALM = 0.25
 SAY_EVERY = 3.0
+ATTEMPTS = 3  # of the first preparation, when a server died under it; a refusal stands at once
+REFUSED = 3  # exit code of `prepare`
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Supervisor:
     job: Child | None = None
     prepared: bool = False
     ready: bool = False
+    attempts: int = 0
     failure: str = ""
     stopping: bool = False
 
@@ -134,7 +137,7 @@ class Supervisor:
             changed |= self._stop_stage(now)
         else:
             changed |= self._start_due(now)
-            changed |= each(unit.check(now) for unit in self.units.values())
+            changed |= each(self._check(unit, now) for unit in self.units.values())
             self._announce(now)
         if changed:
             self.file.write(self.units.values())
@@ -149,6 +152,13 @@ class Supervisor:
             if unit.stage >= SERVER_STAGE or code >= 0:
                 self.prepared = False
         return True
+
+    def _check(self, unit: Unit, now: float) -> bool:
+        before = unit.state
+        changed = unit.check(now)
+        if self.ready and before is not unit.state:
+            self.console.tell(f"{unit.name} is ready again")
+        return changed
 
     def _start_due(self, now: float) -> bool:
         early = [unit for unit in self.units.values() if unit.stage >= FORKSERVER_STAGE]
@@ -176,6 +186,9 @@ class Supervisor:
             self.prepared = code == 0 or self.ready
             if code and self.ready:
                 self.console.tell(f"{spec.name} {ending(code)}; see `rangerctl logs {spec.name}`")
+            elif code and code != REFUSED and self.attempts < ATTEMPTS:
+                self.attempts += 1
+                self.console.tell(f"{spec.name} {ending(code)}; again")
             elif code:
                 self.failure = f"{spec.name} {ending(code)}; see {self.layout.log(spec.name)}"
                 self.stopping = True

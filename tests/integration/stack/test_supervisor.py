@@ -10,6 +10,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -96,6 +97,11 @@ class Stack:
         assert isinstance(found, int)
         return found
 
+    def restarts(self, name: str) -> int:
+        found = self.process(name)["restarts"]
+        assert isinstance(found, int)
+        return found
+
     def pids(self) -> list[int]:
         return [self.pid(name) for name in (*SERVERS, *SERVICES)]
 
@@ -129,8 +135,8 @@ def gone(pid: int) -> bool:
     return identity.start_time(pid) is None
 
 
-@pytest.fixture
-def stack() -> Iterator[Stack]:
+@contextmanager
+def fresh_stack() -> Iterator[Stack]:
     root = Path(tempfile.mkdtemp(prefix="rr-up-", dir="/tmp"))
     root.chmod(0o711)
     found = Stack(root)
@@ -139,6 +145,21 @@ def stack() -> Iterator[Stack]:
         found.end()
     shutil.rmtree(root)
     root.with_suffix(".out").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    """A stack of the test's own, not started."""
+    with fresh_stack() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Stack]:
+    """A running stack for tests that leave it running."""
+    with fresh_stack() as found:
+        found.up()
+        yield found
 
 
 async def _remember(url: str, value: str) -> None:
@@ -197,25 +218,27 @@ def test_whatever_is_killed_comes_back_by_itself(stack: Stack, options: tuple[st
     assert stack.process("gateway")["restarts"] == 0
 
 
-def test_the_fork_server_s_end_restarts_every_service(stack: Stack) -> None:
-    stack.up()
+def test_the_fork_server_s_end_restarts_every_service(standing: Stack) -> None:
+    stack = standing
+    restarts = stack.restarts("forkserver")
     before = [stack.pid(name) for name in SERVICES]
 
     os.kill(stack.pid("forkserver"), signal.SIGKILL)
 
-    wait_for(lambda: bool(stack.state()["ready"]) and stack.process("forkserver")["restarts"] == 1)
+    wait_for(lambda: bool(stack.state()["ready"]) and stack.restarts("forkserver") == restarts + 1)
     assert not set(before) & {stack.pid(name) for name in SERVICES}
 
 
-def test_a_service_that_ends_by_itself_finds_its_consumer_made_again(stack: Stack) -> None:
-    stack.up()
+def test_a_service_that_ends_by_itself_finds_its_consumer_made_again(standing: Stack) -> None:
+    stack = standing
+    restarts = stack.restarts("catalog")
     assert stack.ranger("provision").returncode == 0
     settled(_delete_consumer(stack, "EVENTS", "catalog"))
 
     with urlopen(f"http://127.0.0.1:{stack.port('health-catalog')}/exit", timeout=5):
         pass
 
-    wait_for(lambda: bool(stack.state()["ready"]) and stack.process("catalog")["restarts"] == 1)
+    wait_for(lambda: bool(stack.state()["ready"]) and stack.restarts("catalog") == restarts + 1)
     assert settled(_consumer_exists(stack, "EVENTS", "catalog"))
 
 
@@ -231,8 +254,8 @@ def test_all_die_with_a_killed_supervisor_and_the_next_one_resumes(stack: Stack)
     assert settled(_recall(_admin(stack))) == ["kept"]
 
 
-def test_a_second_start_on_one_directory_is_refused_and_names_the_first(stack: Stack) -> None:
-    stack.up()
+def test_a_second_start_on_one_directory_is_refused_and_names_the_first(standing: Stack) -> None:
+    stack = standing
     assert stack.supervisor is not None
 
     second = stack.ranger("up")
@@ -265,9 +288,8 @@ def test_a_detached_stack_is_asked_followed_and_stopped_from_outside(stack: Stac
     assert all(gone(row["pid"]) for row in rows.values())
 
 
-def test_services_are_forked_and_share_one_parent(stack: Stack) -> None:
-    stack.up()
-
+def test_services_are_forked_and_share_one_parent(standing: Stack) -> None:
+    stack = standing
     parents = {int((identity.stat_fields(stack.pid(name)) or [])[identity.STAT_PARENT]) for name in SERVICES}
 
     assert parents == {stack.pid("forkserver")}
@@ -289,9 +311,8 @@ def test_each_process_sees_only_what_it_needs(stack: Stack) -> None:
     assert all(not any(key.startswith("RR_") for key in environment(name)) for name in SERVERS)
 
 
-def test_secrets_and_stores_are_private(stack: Stack) -> None:
-    stack.up()
-
+def test_secrets_and_stores_are_private(standing: Stack) -> None:
+    stack = standing
     private = [stack.root / "client.json", *(stack.root / "secrets").iterdir(), *(stack.root / "logs").iterdir()]
     assert all(path.stat().st_mode & 0o077 == 0 for path in private)
     assert all((stack.root / "servers" / name).stat().st_mode & 0o077 == 0 for name in (*SERVERS, "s"))
