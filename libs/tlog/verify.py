@@ -97,14 +97,8 @@ class Verifier:
         self._tree.append(entry.event_hash)
         self._kinds[kind] = self._kinds.get(kind, 0) + 1
 
-    @property
-    def size(self) -> int:
-        """How many entries were added."""
-        return self._tree.size
-
-    def finish(self, heads: Mapping[ChainKey, Head], state: StoredState | None = None) -> Report:
-        """Compare the whole with what the store says of it (now, if it grew meanwhile). Raises BrokenLog."""
-        self._state = state or self._state
+    def finish(self, heads: Mapping[ChainKey, Head]) -> Report:
+        """Compare the whole with what the store says of it. Raises BrokenLog."""
         state, root = self._state, self._tree.root()
         if self._tree.size != state.size:
             raise BrokenLog(f"the log holds {self._tree.size} leaves, its state says {state.size}")

@@ -28,6 +28,7 @@ def demo(
     import httpx
     import orjson
 
+    from runbook_ranger.cli.client import Client
     from runbook_ranger.cli.errors import CliError
     from runbook_ranger.demo.stage import stage
     from runbook_ranger.demo.story import Story, StoryBroken
@@ -44,7 +45,8 @@ def demo(
             story.outcome.seconds["stack_ready"] = round(ready, 3)
             outcome = story.run()
             story.show_timeline()
-            story.verify_log()
+            with Client.open(data_dir) as client:
+                story.verify_log(client)
             outcome.seconds["total"] = round(time.monotonic() - began, 3)
     except (StoryBroken, StackError, httpx.HTTPError, RuntimeError) as error:
         raise CliError(

@@ -14,7 +14,8 @@ from typing import Any, Final
 import httpx
 
 from libs.tlog.errors import BrokenLog
-from runbook_ranger.audit import verify_log
+from runbook_ranger.cli.audit import check, snapshot
+from runbook_ranger.cli.client import Client
 
 TERMINAL: Final = frozenset({"completed", "failed", "aborted"})
 RUNBOOK: Final = Path(__file__).parents[2] / "runbooks" / "storage-latency.yaml"
@@ -158,14 +159,15 @@ class Story:
         for entry in entries:
             self._tell(f"    {entry['index']:>4}  {entry['event_hash'][:16]}  {entry['type']}")
 
-    def verify_log(self) -> None:
-        """Page the whole log out and compute it anew.
+    def verify_log(self, client: Client) -> None:
+        """Read the whole log and compute it anew, as `rangerctl audit verify` does.
 
         Raises:
             StoryBroken: it does not hold; the text names the first thing.
         """
         try:
-            report, state = verify_log(lambda path, params: self._get(path, **params))
+            state, heads = snapshot(client)
+            report = check(client, state, heads)
         except BrokenLog as error:
             raise StoryBroken(f"the log does not verify: {error}") from None
         self.outcome.chain_verified = True
