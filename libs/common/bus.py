@@ -110,6 +110,8 @@ class Bus:
         Raises:
             Exception: whatever is wrong, within two seconds.
         """
+        if not self.nc.is_connected:  # nats-py's flush succeeds at once while it reconnects
+            raise ConnectionError("not connected")
         await self.nc.flush(timeout=2)
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Stored | PublishRefused]:

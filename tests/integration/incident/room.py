@@ -122,7 +122,9 @@ class Room:
 
     async def execution(self, fact: ExecutionFact, version: int, *, tenant: str = "default") -> None:
         """Publish a fact as the executor does."""
-        cause = Cause(tenant=tenant, actor="svc_executor", correlation=fact.execution_id, execution_id=fact.execution_id)
+        cause = Cause(
+            tenant=tenant, actor="svc_executor", correlation=fact.execution_id, execution_id=fact.execution_id
+        )
         event = Outbox("executor", "executor").event(
             fact, aggregate_id=fact.execution_id, aggregate_version=version, cause=cause, now=datetime.now(UTC)
         )

@@ -160,6 +160,7 @@ async def test_many_problems_in_any_order_over_two_instances_end_consistent(room
     assert await room.rows(_TWICE_OPEN) == []
     assert await room.rows(_MISCOUNTED) == []
     assert await room.rows("SELECT * FROM dead_letter") == []
+    assert not any("Deadlock" in instance.output.read_text() for instance in room.instances)
     versions: dict[str, list[int]] = {}
     for envelope, _ in await room.facts():
         versions.setdefault(envelope.aggregate_id, []).append(envelope.aggregate_version)
