@@ -37,10 +37,10 @@ def verify(data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
     from runbook_ranger.cli.client import Client
 
     with Client.open(data_dir) as client:
-        state, heads = snapshot(client)
         try:
+            state, heads = snapshot(client)
             report = check(client, state, heads)
-        except (TlogError, KeyError, ValueError) as finding:
+        except (TlogError, KeyError, TypeError, ValueError) as finding:
             if output is Format.JSON:
                 show.as_json({"verified": False, "finding": _words(finding)})
             raise CliError(f"NOT VERIFIED: {show.harmless(_words(finding))}.") from None

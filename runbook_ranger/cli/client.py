@@ -1,6 +1,7 @@
 """The way to the gateway: URL and token, one request at a time, and every refusal as an error with its exit code.
 
-Where: `RR_URL` and `RR_TOKEN`, else `client.json` in the data directory, which `rangerctl up` writes. A request that
+Where: `RR_URL` and `RR_TOKEN`, else `client.json` in the data directory, which `rangerctl up` writes (`RR_TOKEN`
+alone replaces its token). A request that
 was not answered, or was answered 503, is repeated twice with the same `Idempotency-Key`: a change happens once.
 """
 
@@ -46,9 +47,12 @@ class Address:
             WrongUsage: `client.json` cannot be read, or the URL is none.
         """
         url, token = environment.get("RR_URL", ""), environment.get("RR_TOKEN", "")
-        if not (url and token):
+        if url and not token:
+            # The stored token belongs to the stored gateway, and is not to be sent to any other.
+            raise WrongUsage("RR_URL needs RR_TOKEN.", fix="Set both, or neither to use the stack's client.json.")
+        if not url:
             found = cls._stored(data_dir or Path(environment.get("RR_DATA_DIR") or DEFAULT_DATA_DIR))
-            url, token = url or found.url, token or found.token
+            url, token = found.url, token or found.token
         if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
             raise WrongUsage("The gateway's URL is not http(s)://host:port.", fix="Set RR_URL, or start a stack.")
         return cls(url.rstrip("/"), token)

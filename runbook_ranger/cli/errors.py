@@ -22,7 +22,7 @@ class CliError(Exception):
 
     def lines(self) -> list[str]:
         """What a person reads."""
-        trace = f"trace {self.trace}: `rangerctl trace {self.trace}`" if self.trace else ""
+        trace = f"`rangerctl trace {self.trace}` shows how far it came." if self.trace else ""
         return [line for line in (self.text, self.fix, trace) if line]
 
 

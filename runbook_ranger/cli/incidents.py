@@ -14,7 +14,7 @@ COLUMNS = (
     "title",
     "alert_name",
     "firing",
-    "flags.remediation_failed",
+    "flags.remediation_failed.reason",
     "opened_at",
 )
 

@@ -76,8 +76,11 @@ def show_one(
         found = client.get(path, version=version, include_source="true" if source else None)
     if source and output is Format.TABLE:
         typer.echo(show.harmless(found["source"]), nl=False)
+    elif output is Format.TABLE:
+        show.fields({key: value for key, value in found.items() if key != "spec"})
+        show.note("the text: --source; the spec: -o json")
     else:
-        show.answer(found, output)
+        show.as_json(found)
 
 
 def _read(file: Path) -> bytes:

@@ -12,8 +12,9 @@ from runbook_ranger.cli.options import DataDir, Format, Limit, Output, group
 if TYPE_CHECKING:
     from runbook_ranger.cli.client import Client
 
-COLUMNS = ("index", "time", "type", "actor", "payload")
+COLUMNS = ("index", "time", "type", "actor", "what")
 PAGE = 500
+BRIEF = 160
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +38,23 @@ def show_entries(
         raise WrongUsage("Name either --incident or --execution.")
     with Client.open(data_dir) as client:
         found = list(entries(client, limit, incident_id=incident, execution_id=execution))
-    show.answer({"entries": found}, output, COLUMNS, rows="entries")
+    if output is Format.JSON:
+        show.as_json({"entries": found})
+    else:
+        show.table(({**entry, "what": brief(entry["payload"])} for entry in found), COLUMNS)
+
+
+def brief(payload: Any) -> str:
+    """The plain values of a payload that tell people something: no ids, no hashes, no nested things."""
+    if not isinstance(payload, dict):
+        return ""
+    told = {
+        key: value
+        for key, value in payload.items()
+        if not key.endswith(("_id", "_hash", "_sha256", "fingerprint")) and not isinstance(value, dict | list)
+    }
+    text = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in told.items() if value not in ("", None))
+    return text if len(text) <= BRIEF else f"{text[:BRIEF]}…"
 
 
 def entries(client: "Client", limit: int | None = None, **about: str | None) -> Iterator[dict[str, Any]]:

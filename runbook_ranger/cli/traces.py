@@ -35,8 +35,9 @@ def trace(
 
     if (trace_id is None) == (incident is None):
         raise WrongUsage("Name either a trace or --incident.")
+    known = _parsed(trace_id) if trace_id is not None else None
     files = _files(file, data_dir)
-    wanted = _wanted(trace_id, incident, files, data_dir)
+    wanted = known or _opened(incident or "", files, data_dir)
     found = spans.trace(files, wanted)
     if not found:
         raise CliError(f"No span of trace {wanted} was recorded.", fix="A moment later there may be; files: --file.")
@@ -47,15 +48,18 @@ def trace(
         show.console().print(_drawn(wanted, found, roots))
 
 
-def _wanted(trace_id: str | None, incident: str | None, files: list[Path], data_dir: Path | None) -> str:
+def _parsed(trace_id: str) -> str:
+    wanted = trace_id.lower().removeprefix("0x")
+    if len(wanted) != 32 or not all(c in "0123456789abcdef" for c in wanted):
+        raise WrongUsage("A trace is 32 hexadecimal digits.")
+    return wanted
+
+
+def _opened(incident: str, files: list[Path], data_dir: Path | None) -> str:
+    """The trace that opened an incident: that of its first event, else the earliest that mentions it."""
     from runbook_ranger.cli import spans
 
-    if trace_id is not None:
-        wanted = trace_id.lower().removeprefix("0x")
-        if len(wanted) != 32 or not all(c in "0123456789abcdef" for c in wanted):
-            raise WrongUsage("A trace is 32 hexadecimal digits.")
-        return wanted
-    for value in (_first_event(incident or "", data_dir), incident):
+    for value in (_first_event(incident, data_dir), incident):
         found = spans.first_mention(files, value) if value else None
         if found:
             return found

@@ -9,7 +9,8 @@ from libs.common.contracts.choreography import consumers
 from libs.common.errors import NotFound, Unavailable
 from services.gateway.asking import Ask, Asking, Parameters, StrictRoute, reply
 
-SERVICES: Final = tuple(sorted({service for _, service in consumers()}))
+SERVICES: Final = tuple(sorted({service for _, service in consumers()} - {"timeline"}))
+"""Who sets messages aside. The timeline never does: what it cannot read stands in the log as a `reject` leaf."""
 
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=StrictRoute)
 Number = Annotated[int, Path(ge=1, lt=1 << 63)]
