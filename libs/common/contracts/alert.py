@@ -113,7 +113,7 @@ class Alert(BaseModel):
 
 
 def _severity_of(labels: Mapping[str, Any]) -> str:
-    return _SEVERITIES.get(str(labels.get("severity")).lower(), "medium")
+    return _SEVERITIES.get(str(labels.get("severity", "")).lower(), "medium")
 
 
 class AlertmanagerAlert(BaseModel):
