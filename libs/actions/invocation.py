@@ -31,8 +31,8 @@ async def invoke(action: Action[Any], raw: Mapping[str, Any], context: ActionCon
         action.check_effect(arguments, context.effect)
     except ActionError as error:
         return _finished(ActionResult.failed(error.code, str(error), effect_possible=False), context, started)
-    if context.lease.cancelled or context.seconds_left() <= 0:
-        code = "cancelled" if context.lease.cancelled else "deadline"
+    code = _reason_to_stop(context)
+    if code is not None:
         reason = context.lease.cancelled or "no time was left to start"
         return _finished(ActionResult.failed(code, reason, effect_possible=False), context, started)
     task = asyncio.ensure_future(action.run(arguments, context))

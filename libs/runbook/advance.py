@@ -112,12 +112,14 @@ def _on_failed(turn: Turn, fact: StepFailed) -> None:
 
 def _on_lost(turn: Turn, fact: StepLost) -> None:
     run = _run(turn, fact)
-    if run.state not in _ASKED:
+    if run.state not in _ASKED and not run.held:  # held: whoever let it go has died before it could tell
         return
     if turn.spec.step(run.path).effect == "unsafe":
         _become_unknown(turn, run, "lease_lost")
         return
-    lost = replace(run, losses=run.losses + 1, error_code="lease_lost", message="the worker's lease ran out")
+    lost = replace(
+        run, losses=run.losses + 1, waiting_for="", error_code="lease_lost", message="the worker's lease ran out"
+    )
     again = lost.losses <= MAX_LOSSES and not turn.frame.deadline_passed
     turn.publish_step("step_failed", lost, error_code=lost.error_code, message=lost.message, will_retry=again)
     if again:

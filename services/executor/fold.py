@@ -78,6 +78,8 @@ class _Folding:
     def run(self) -> None:
         """Fold every fact, and those that carrying out an effect brings (a step that cannot be rendered has failed)."""
         before = {(run.path, run.visit): run for run in self._execution.frame.step_runs}
+        if self._execution.frame.terminal:
+            self._writes.ended.append(self._execution)  # what still ran may have ended now, and lets go of its lock
         while self._todo:
             frame, effects = advance(self._execution.spec, self._execution.frame, [self._todo.popleft()])
             self._execution = self._execution.with_frame(frame, facts=0)

@@ -1,4 +1,4 @@
-"""Locks of resources, as people see and break them. An execution owns a lock until it ends."""
+"""Locks of resources, as people see and break them. An execution owns a lock until it ends and nothing of it runs."""
 
 from datetime import datetime
 from typing import Any

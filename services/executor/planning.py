@@ -47,17 +47,23 @@ class Planner:
     async def plan(self, tx: Tx, messages: Sequence[Received[FactReceived]]) -> list[Hint]:
         """One execution a match, however often it is reported; returns the actions that are ready."""
         changes: list[Change] = []
+        specs: dict[tuple[str, str], Runbook] = {}
         for message in messages:
-            change = await self._plan_one(tx, message)
+            change = await self._plan_one(tx, message, specs)
             if change is not None:
                 changes.append(change)
         return await fold(tx, self.outbox, changes, now=self.clock())
 
-    async def _plan_one(self, tx: Tx, message: Received[FactReceived]) -> Change | None:
+    async def _plan_one(
+        self, tx: Tx, message: Received[FactReceived], specs: dict[tuple[str, str], Runbook]
+    ) -> Change | None:
         match = message.value.fact
         assert isinstance(match, RunbookMatched)
         require(Principal.system(SERVICE), "execution.plan", Resource("execution", match.match_id, message.tenant))
-        spec = await self._spec(tx, message.tenant, match)
+        named = (message.tenant, match.spec_hash)
+        if named not in specs:
+            specs[named] = await self._spec(tx, message.tenant, match)
+        spec = specs[named]
         execution_id = derived_id("execution", match.match_id)
         traceparent = handled_span(message, SERVICE, **{"ranger.incident_id": match.incident_id})
         because = Because(ACTOR, message.event_id, traceparent)

@@ -105,12 +105,17 @@ def _spec_of(tenant_id: str, spec_hash: str, body: str) -> Runbook:
 
 
 async def known_spec(tx: Tx, tenant_id: str, spec_hash: str) -> Runbook | None:
-    """A spec that was stored before."""
-    found = _specs.get((tenant_id, spec_hash))
-    if found is not None:
-        return found
-    body = await tx.fetchval("SELECT body FROM spec WHERE tenant_id = $1 AND spec_hash = $2", tenant_id, spec_hash)
-    return _spec_of(tenant_id, spec_hash, body) if body is not None else None
+    """A spec that is stored. A parsed one that is kept proves nothing: the transaction that stored it may be undone."""
+    parsed = _specs.get((tenant_id, spec_hash))
+    row = await tx.fetchrow(
+        "SELECT CASE WHEN $3 THEN NULL ELSE body END AS body FROM spec WHERE tenant_id = $1 AND spec_hash = $2",
+        tenant_id,
+        spec_hash,
+        parsed is not None,
+    )
+    if row is None:
+        return None
+    return parsed or _spec_of(tenant_id, spec_hash, row["body"])
 
 
 async def keep_spec(tx: Tx, tenant_id: str, spec_hash: str, spec: Runbook, version: int) -> None:
@@ -128,8 +133,9 @@ async def keep_spec(tx: Tx, tenant_id: str, spec_hash: str, spec: Runbook, versi
 
 _INSERT_EXECUTION: Final = """
 INSERT INTO execution (execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash,
-  plan_hash, initiator, correlation, traceparent, inputs, alert, version, state, phase, frame)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13::jsonb, $14, $15, $16, $17::jsonb)
+  plan_hash, initiator, correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13::jsonb, $14, $15, $16, $17::jsonb, $18,
+  CASE WHEN $19 THEN clock_timestamp() END)
 ON CONFLICT (match_id) DO NOTHING RETURNING 1
 """
 
@@ -156,6 +162,8 @@ async def insert_execution(tx: Tx, execution: Execution, match_id: str) -> bool:
         execution.frame.state,
         execution.frame.phase,
         _json(execution.frame.to_json()),
+        execution.frame.reason,
+        execution.frame.terminal,
     )
     return done is not None
 
@@ -208,8 +216,18 @@ WHERE kind = t.k AND ref_id = t.r AND ref_version = t.v AND state = 'set'
 """
 
 _RELEASE: Final = """
-WITH released AS (
-  DELETE FROM resource_lock WHERE execution_id = ANY($1::uuid[]) RETURNING tenant_id, resource_id)
+WITH busy AS (
+  SELECT tenant_id, resource_id, execution_id, bool_or(state = 'unknown') AS doubted FROM action_log
+  WHERE execution_id = ANY($1::uuid[]) AND state IN ('running', 'unknown') AND resource_id IS NOT NULL
+  GROUP BY tenant_id, resource_id, execution_id),
+doubted AS (
+  UPDATE resource_lock l SET state = 'suspect' FROM busy b WHERE b.doubted
+    AND (l.tenant_id, l.resource_id, l.execution_id) = (b.tenant_id, b.resource_id, b.execution_id)),
+released AS (
+  DELETE FROM resource_lock l WHERE execution_id = ANY($1::uuid[]) AND NOT EXISTS (
+    SELECT 1 FROM busy b WHERE (l.tenant_id, l.resource_id, l.execution_id)
+      = (b.tenant_id, b.resource_id, b.execution_id))
+  RETURNING tenant_id, resource_id)
 SELECT action_id, stream, traceparent FROM action_log JOIN released USING (tenant_id, resource_id)
 WHERE state = 'ready' LIMIT 200
 """
@@ -266,13 +284,17 @@ async def _write_timers(tx: Tx, writes: Writes) -> None:
 
 
 async def _write_locks(tx: Tx, writes: Writes) -> list[asyncpg.Record]:
-    """Locks of ended executions go, and who waited for them is hinted; those of an unknown effect stay, suspect."""
+    """Locks of ended executions go, and who waited for them is hinted.
+
+    One stays while an action of its execution still runs there (an abort asks it to stop, and cannot wait for it), and
+    stays suspect when nobody knows how such an action ended.
+    """
     if writes.suspects:
         await tx.execute(
             "UPDATE resource_lock SET state = 'suspect' WHERE execution_id = ANY($1::uuid[])", _uuids(writes.suspects)
         )
-    free = [e.execution_id for e in writes.ended if all(run.state != "unknown" for run in e.frame.step_runs)]
-    return await tx.fetch(_RELEASE, _uuids(free)) if free else []
+    ended = _uuids(e.execution_id for e in writes.ended)
+    return await tx.fetch(_RELEASE, ended) if ended else []
 
 
 def _step_run_row(execution: Execution, run: StepRun) -> tuple[Any, ...]:

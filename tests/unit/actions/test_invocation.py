@@ -121,13 +121,13 @@ async def test_an_action_that_knows_better_is_believed() -> None:
     assert (await invoke(tidy, {}, context(seconds=0.05))).error_code == "deadline"
 
 
-@pytest.mark.parametrize("lease", [Lease(0.0), None])
-async def test_nothing_starts_without_time(lease: Lease | None) -> None:
+@pytest.mark.parametrize(("lease", "code"), [(Lease(0.0), "lease_lost"), (None, "deadline")])
+async def test_nothing_starts_without_time(lease: Lease | None, code: str) -> None:
     given = context(lease=lease) if lease else context(seconds=-1)
 
     result = await invoke(forever, {}, given)
 
-    assert (result.error_code, result.effect_possible) == ("deadline", False)
+    assert (result.error_code, result.effect_possible) == (code, False)
 
 
 async def test_nothing_starts_under_a_cancelled_lease() -> None:

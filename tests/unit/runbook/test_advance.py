@@ -193,6 +193,13 @@ def test_an_unsafe_step_that_is_lost_is_unknown() -> None:
     assert published(effects) == ["step_unknown", "blocked"]
 
 
+def test_a_worker_that_is_lost_before_it_could_tell_that_it_was_let_go_costs_an_attempt() -> None:
+    frame, effects = after(ONE, START, StepHeld("a", 1, "lock"), StepLost("a", 1))
+
+    assert (frame.state, frame.current.state) == ("running", "ready")  # type: ignore[union-attr]
+    assert published(effects) == ["unblocked", "step_failed"]
+
+
 @pytest.mark.parametrize(
     ("decision", "state", "facts"),
     [
