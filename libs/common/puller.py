@@ -67,7 +67,9 @@ class Puller:
         while not self._buffer:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), LOOK_SECONDS)
+                # Not wait_for: before Python 3.12 it loses a cancellation that meets an arrival.
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._arrived.wait()
             except TimeoutError:
                 await self._if_quiet()
                 await self._ask()

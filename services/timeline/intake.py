@@ -72,8 +72,8 @@ def arrival(message: Received | Hole, *, stream: str, epoch: int) -> Arrival:
         envelope = Envelope.from_headers(message.headers)
     except MalformedEnvelope as error:
         return Arrival(Unreadable(src, str(error)))
-    except ValueError:  # a number of more digits than Python converts
-        return Arrival(Unreadable(src, "a header's number is too long"))
+    except ValueError:  # whatever else a header holds, it must not stop the log
+        return Arrival(Unreadable(src, "the envelope cannot be read"))
     if envelope.type != message.subject:
         return Arrival(Unreadable(src, "ce-type is not the subject"))
     content_type = message.headers.get("Content-Type") or CONTENT_TYPE

@@ -12,4 +12,5 @@ class TimelineSettings(ProcessSettings):
     timeline_batch: int = Field(default=500, ge=1, le=1000, description="messages that one transaction chains")
     timeline_standby_seconds: float = Field(default=1.0, description="how often a standby tries to take over")
     timeline_recheck_seconds: float = Field(default=5.0, description="how often a frozen log looks again")
+    timeline_chase_seconds: float = Field(default=1.0, description="how often a log that stands still looks for more")
     timeline_note_seconds: float = Field(default=10.0, description="how often the position is repeated when idle")

@@ -22,12 +22,11 @@ _NO_MESSAGE: Final = 10037  # JetStream's error code for a sequence that is not 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What a stream holds: epoch, first and last sequence, and up to where the durable acknowledged."""
+    """What a stream holds: epoch, last sequence, and the last sequence that the durable delivered to anyone."""
 
     epoch: int
-    first: int
     last: int
-    floor: int
+    delivered: int
 
 
 class EventStream:
@@ -47,8 +46,8 @@ class EventStream:
         info = await self._bus.js.stream_info(self.name)
         consumer = await self._bus.js.consumer_info(self.name, self.durable)
         epoch = int((info.config.metadata or {}).get(EPOCH_KEY, "1"))
-        floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
-        return Extent(epoch, info.state.first_seq, info.state.last_seq, floor)
+        delivered = consumer.delivered.stream_seq if consumer.delivered else 0
+        return Extent(epoch, info.state.last_seq, delivered)
 
     async def get(self, seq: int) -> Received | None:
         """The message at a sequence; None when the leader says that there is none."""

@@ -7,7 +7,7 @@ the compare-and-set of the append and gets nothing in.
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import nats.errors
@@ -41,6 +41,7 @@ class Writer:
         self._stream = stream
         self._settings = settings
         self._reconnected = asyncio.Event()
+        self._turn = asyncio.Lock()
         self.frozen: str | None = None
         self.active = False
         bus.on_reconnect(self._distrust)
@@ -93,9 +94,7 @@ class Writer:
             if work.done():
                 await work
         finally:
-            for task in (work, *ends):
-                task.cancel()
-            await asyncio.wait({work, *ends})
+            await _ended({work, *ends})
 
     async def _work(self) -> None:
         self._reconnected.clear()
@@ -107,19 +106,26 @@ class Writer:
             batch=self._settings.timeline_batch,
             ahead=4 * self._settings.timeline_batch,
         )
-        await puller.start()
+        tasks: set[asyncio.Task[None]] = set()
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(puller.check(self._settings.consumer_check_seconds))
-                group.create_task(self._repeat_position(ledger))
-                group.create_task(self._chain_forever(ledger, puller))
-        except ExceptionGroup as several:
-            raise several.exceptions[0] from None
+            await puller.start()
+            tasks = {
+                asyncio.create_task(puller.check(self._settings.consumer_check_seconds)),
+                asyncio.create_task(self._repeat_position(ledger)),
+                asyncio.create_task(self._chain_forever(ledger, puller)),
+                asyncio.create_task(self._chase(ledger)),
+            }
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await puller.stop()
+            try:
+                await _ended(tasks)
+            finally:
+                await puller.stop()
+        for task in done:
+            await task
 
     async def _take_over(self) -> Ledger:
-        """The log under a term of our own, agreeing with the stream and caught up with what was acknowledged."""
+        """The log under a term of our own, agreeing with the stream and caught up with what was delivered."""
         extent = await self._stream.extent()
         state = await storage.begin_term(
             self._database,
@@ -131,7 +137,7 @@ class Writer:
         reset = await agree(self._database, self._stream, extent, state)
         if reset is not None:
             await ledger.append([Arrival(reset)])
-        await self._fill(ledger, extent.floor + 1, in_hand=False)
+        await self._fill(ledger, extent.delivered + 1, in_hand=False)
         self.frozen, self.active = None, True
         metrics.FROZEN.set(0)
         metrics.WRITER.set(1)
@@ -142,11 +148,27 @@ class Writer:
     async def _chain_forever(self, ledger: Ledger, puller: Puller) -> None:
         while True:
             messages = await puller.next()
-            await self.take(ledger, [received(message) for message in messages])
+            async with self._turn:
+                await self.take(ledger, [received(message) for message in messages])
             crash_point("timeline_before_ack")
             await self._note(ledger)
             await puller.acknowledge([max(messages, key=_sequence)], last_only=True)
             metrics.LAG.set(pending(messages[-1]))
+
+    async def _chase(self, ledger: Ledger) -> None:
+        """Read what was delivered to a writer that died: by itself it would come again only after the ack wait."""
+        seen = -1
+        while True:
+            await asyncio.sleep(self._settings.timeline_chase_seconds)
+            if ledger.state.seq == seen:
+                extent = await self._stream.extent()
+                if extent.epoch != ledger.state.epoch or extent.last < ledger.state.seq:
+                    return await self._distrust()
+                async with self._turn:
+                    await self._fill(ledger, extent.delivered + 1, in_hand=False)
+            if ledger.state.seq != seen:
+                seen = ledger.state.seq
+                await self._note(ledger)
 
     async def take(self, ledger: Ledger, messages: Sequence[Received]) -> None:
         """Chain what is new among delivered messages; what they skip is read from the stream, and logged if absent."""
@@ -196,7 +218,7 @@ class Writer:
             await self._note(ledger)
 
     async def _distrust(self) -> None:
-        """The server we are back at may hold another stream: take over anew, with all checks."""
+        """The stream may be another one than the log knows: take over anew, with all checks."""
         self._reconnected.set()
 
     def _freeze(self, reason: str) -> None:
@@ -212,3 +234,20 @@ class Writer:
 
 def _sequence(message: Msg) -> int:
     return message.metadata.sequence.stream
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended, even if cancelled meanwhile: none may work on behind a successor's back.
+
+    Once is not enough: before Python 3.12 the client's own wait_for loses a cancellation that meets an answer.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while pending := {task for task in tasks if not task.done()}:
+        for task in pending:
+            task.cancel()
+        try:
+            await asyncio.wait(pending, timeout=0.5)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -164,6 +164,8 @@ class Bench:
 
 async def stop(task: "asyncio.Task[None]") -> None:
     """Cancel a writer, as a kill would at the await it stands at."""
-    task.cancel()
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=2)
     with suppress(asyncio.CancelledError):
         await task

@@ -117,6 +117,18 @@ async def test_messages_that_expired_below_the_cursor_do_not_freeze_the_log(benc
     await bench.verified()
 
 
+async def test_a_stream_replaced_while_the_writer_stands_still_is_noticed(bench: Bench) -> None:
+    bench.start()
+    await bench.publish(1, 2)
+    await bench.caught_up(2)
+
+    await bench.raise_epoch(2)
+
+    await bench.caught_up(2, epoch=2)
+    assert await bench.kinds() == ["event", "event", "control", "duplicate", "duplicate"]
+    await bench.verified()
+
+
 async def test_an_epoch_raised_while_the_writer_runs_is_noticed_on_reconnecting(bench: Bench, servers: Servers) -> None:
     bench.start()
     await bench.publish(1, 2)
