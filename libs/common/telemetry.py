@@ -29,6 +29,9 @@ _SECRET_KEY: Final = re.compile(r"pass(word)?|secret|token|authorization|cookie|
 _URL_USER: Final = re.compile(r"(\w+://)[^/\s]+@")
 _NO_CONTEXT: Final = trace.INVALID_SPAN.get_span_context()
 
+_TRACER: Final = trace.get_tracer("ranger")
+"""Got once: getting a tracer costs more than a span, and this one follows whichever provider is set later."""
+
 log: Final = structlog.stdlib.get_logger("ranger")
 
 
@@ -71,8 +74,9 @@ def span(
     if remote is not None:
         context = set_span_in_context(trace.NonRecordingSpan(remote))
     linked = [Link(found) for found in map(parse_traceparent, links) if found is not None]
-    tracer = trace.get_tracer("ranger")
-    with tracer.start_as_current_span(name, context=context, kind=kind, links=linked, attributes=attributes) as current:
+    with _TRACER.start_as_current_span(
+        name, context=context, kind=kind, links=linked, attributes=attributes
+    ) as current:
         yield current
 
 
@@ -83,7 +87,7 @@ def record(name: str, *, parent: str, start_ns: int, failed: str = "", **attribu
     """
     remote = parse_traceparent(parent)
     context = set_span_in_context(trace.NonRecordingSpan(remote)) if remote is not None else None
-    current = trace.get_tracer("ranger").start_span(name, context=context, start_time=start_ns, attributes=attributes)
+    current = _TRACER.start_span(name, context=context, start_time=start_ns, attributes=attributes)
     if failed:
         current.set_status(StatusCode.ERROR, failed)
     current.end()

@@ -3,9 +3,8 @@
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from fastapi import FastAPI, Security
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPBearer
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
@@ -36,13 +35,25 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {
 }
 
 
+class _Application(FastAPI):
+    """Describes the credential that the front door checks before anything is routed."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, with one bearer token for every path."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"token": []}]
+        return super().openapi()
+
+
 def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: RpcClient) -> FrontDoor:
     """The ASGI application.
 
     `/openapi.json` stands behind the token like every other path. There are no documentation pages: they load scripts
     from elsewhere, which our Content-Security-Policy forbids.
     """
-    app = FastAPI(
+    app = _Application(
         title="Runbook Ranger",
         version=_version(),
         description=DESCRIPTION,
@@ -51,8 +62,6 @@ def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: Rpc
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
         responses=_PROBLEM,
-        # Documents the credential; the front door has checked it before anything is routed.
-        dependencies=[Security(HTTPBearer(auto_error=False))],
     )
     app.state.bus, app.state.client = bus, client
     for part in (webhooks, runbooks, incidents, executions, timeline, deadletters):

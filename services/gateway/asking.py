@@ -64,7 +64,7 @@ def reply(content: Mapping[str, Any], status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type=JSON)
 
 
-def _asking(request: Request) -> Asking:
+async def _asking(request: Request) -> Asking:  # a plain function would be run in a thread, for more than its worth
     return Asking(cast("Identity", request.state.identity), cast("RpcClient", request.app.state.client))
 
 

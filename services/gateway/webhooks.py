@@ -22,7 +22,7 @@ from services.gateway.asking import JSON, Ask, Asking, StrictRoute, reply
 router = APIRouter(prefix="/webhooks", tags=["alerts"], route_class=StrictRoute)
 
 
-def _bus(request: Request) -> Bus:
+async def _bus(request: Request) -> Bus:
     return cast("Bus", request.app.state.bus)
 
 
