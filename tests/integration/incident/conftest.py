@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from libs.common.bus import Bus
@@ -17,11 +16,9 @@ async def room(stack_env: StackEnv, tmp_path: Path) -> AsyncIterator[Room]:
     env = stack_env.service("incident")
     bus = Bus(env["RR_NATS_URL"], name="incident-test")
     await bus.connect()
-    database = await asyncpg.connect(env["RR_POSTGRES_URL"])
-    found = Room(env, tmp_path, bus, database)
+    found = Room(env, tmp_path, bus)
     try:
         yield found
     finally:
         await found.stop()
-        await database.close()
         await bus.close()

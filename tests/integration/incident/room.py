@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import nats.errors
 import nats.js.errors
 import orjson
 
@@ -84,7 +85,6 @@ class Room:
     env: Mapping[str, str]
     folder: Path
     bus: Bus
-    database: asyncpg.Connection
     instances: list[Instance] = field(default_factory=list)
 
     async def start(self, name: str, **more: str) -> Instance:
@@ -98,6 +98,10 @@ class Room:
         instance = await Instance.start({**self.env, "RR_INSTANCE": name, **more}, self.folder)
         self.instances.append(instance)
         return instance
+
+    def connected(self) -> bool:
+        """Whether this test's own connection to the bus stands."""
+        return self.bus.nc.is_connected
 
     async def impatient(self) -> None:
         """Have what a dead instance held delivered again after one second instead of thirty."""
@@ -175,17 +179,23 @@ class Room:
 
         async def quiet() -> bool:
             for stream in (INGRESS, EVENTS):
-                info = await self.bus.js.consumer_info(stream, "incident")
+                try:
+                    info = await self.bus.js.consumer_info(stream, "incident")
+                except nats.errors.TimeoutError:
+                    return False  # a server that has just been started again
                 if info.num_pending or info.num_ack_pending:
                     return False
-            waiting = await self.database.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
-            return bool(waiting == 0)
+            return await self.rows("SELECT 1 FROM outbox WHERE published_at IS NULL LIMIT 1") == []
 
         await eventually(quiet, timeout=30)
 
     async def rows(self, query: str) -> Sequence[dict[str, Any]]:
-        """Rows of the service's schema."""
-        return [dict(row) for row in await self.database.fetch(query)]
+        """Rows of the service's schema, over a connection of their own: the server may have gone in between."""
+        connection = await asyncpg.connect(self.env["RR_POSTGRES_URL"])
+        try:
+            return [dict(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
 
 
 def event(number: int = 0, *, start: datetime = START, turn: int = 0, **more: Any) -> bytes:

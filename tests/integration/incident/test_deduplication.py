@@ -10,6 +10,8 @@ import pytest
 
 from libs.common.contracts.alert import SUBJECT_ALERTMANAGER
 from tests.integration.incident.room import START, Room, event, prometheus, webhook
+from tests.support.eventually import eventually
+from tests.support.servers import Servers
 
 pytestmark = pytest.mark.stack
 
@@ -40,6 +42,25 @@ async def test_a_storm_survives_an_instance_that_is_killed_in_its_middle_and_sta
     await room.told("incident.created")
     [alert] = await room.rows("SELECT * FROM alert")
     assert alert["occurrences"] == 100
+
+
+async def test_a_storm_survives_the_loss_of_each_server(room: Room, servers: Servers) -> None:
+    await room.impatient()
+    await asyncio.gather(room.start("incident-1", RR_BATCH="5"), room.start("incident-2", RR_BATCH="5"))
+    await asyncio.gather(*(room.post(event(number, turn=number)) for number in range(200)))
+
+    servers.kill(servers.postgres)
+    servers.restart(servers.postgres)
+    servers.kill(servers.nats)
+    servers.restart(servers.nats)
+
+    await eventually(room.connected, timeout=20)
+    await room.settled()
+    await room.told("incident.created")
+    [alert] = await room.rows("SELECT * FROM alert")
+    assert alert["occurrences"] == 200
+    assert await room.rows("SELECT * FROM dead_letter") == []
+    assert all(instance.process.returncode is None for instance in room.instances)
 
 
 async def test_a_crash_between_commit_and_acknowledgement_counts_nothing_twice(room: Room) -> None:
