@@ -254,6 +254,17 @@ def test_all_die_with_a_killed_supervisor_and_the_next_one_resumes(stack: Stack)
     assert settled(_recall(_admin(stack))) == ["kept"]
 
 
+def test_a_bus_that_lost_its_store_begins_a_new_epoch(stack: Stack) -> None:
+    stack.up()
+    stack.end()
+    shutil.rmtree(stack.root / "servers" / "nats" / "store")
+
+    stack.up()
+
+    assert settled(_epoch(_admin(stack))) == 2
+    assert settled(_consumer_exists(stack, "EVENTS", "timeline"))
+
+
 def test_a_second_start_on_one_directory_is_refused_and_names_the_first(standing: Stack) -> None:
     stack = standing
     assert stack.supervisor is not None
