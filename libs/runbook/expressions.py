@@ -157,6 +157,15 @@ def parse_reference(source: str) -> Reference:
     return Reference(root[0], tuple(path))
 
 
+def is_reference(source: str) -> bool:
+    """Whether an expression's source is a reference."""
+    try:
+        parse_reference(source)
+    except TemplateSyntaxError:
+        return False
+    return True
+
+
 def evaluate_reference(source: str, scope: Mapping[str, Any]) -> Any:
     """The value that a reference names in `scope`.
 

@@ -5,17 +5,15 @@ refused here rather than skipped there; a mutating step is verified; steps run f
 templates name things that exist by then.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
-from libs.runbook.expressions import ExpressionError, parse, parse_reference, templates
+from libs.runbook.expressions import templates
+from libs.runbook.lint_expressions import Names, source_faults, template_faults
 from libs.runbook.problems import Problem, dotted
 from libs.runbook.spec import RESERVED_IDS, ActionStep, Input, Runbook
 
 Path = tuple[str | int, ...]
-ROOTS: Final = ("inputs", "alert", "incident", "steps")
-ALERT_FIELDS: Final = ("name", "severity", "labels", "annotations")
-INCIDENT_FIELDS: Final = ("id",)
 
 
 def lint(spec: Runbook) -> list[tuple[Path, str]]:
@@ -45,7 +43,7 @@ def _inputs(spec: Runbook) -> Iterator[tuple[Path, str]]:
             yield path, "an optional input needs a default, so that every reference to it has a value"
         yield from (((*path, "default"), why) for why in _default_faults(declared))
         if declared.source is not None:
-            yield from (((*path, "from"), why) for why in _source_faults(declared.source))
+            yield from (((*path, "from"), why) for why in source_faults(declared))
 
 
 def _default_faults(declared: Input) -> Iterator[str]:
@@ -55,19 +53,6 @@ def _default_faults(declared: Input) -> Iterator[str]:
         yield f"default and one_of must be of type {declared.type}"
     elif declared.one_of is not None and any(value not in declared.one_of for value in offered):
         yield "the default must be one of one_of"
-
-
-def _source_faults(source: str) -> Iterator[str]:
-    try:
-        template = parse(source)
-        exact = len(template.parts) == 1 and len(template.expressions) == 1
-        if not exact or parse_reference(template.expressions[0].source).root not in {"alert", "incident"}:
-            yield "must be exactly one reference into the alert or the incident, such as ${{ alert.labels.shard }}"
-            return
-    except ExpressionError as error:
-        yield str(error)
-        return
-    yield from _reference_faults(template.expressions[0].source, frozenset(), frozenset())
 
 
 def _triggers(spec: Runbook) -> Iterator[tuple[Path, str]]:
@@ -127,12 +112,11 @@ def _step_faults(spec: Runbook, step: ActionStep) -> Iterator[tuple[str, str]]:
 
 
 def _references(spec: Runbook) -> Iterator[tuple[Path, str]]:
-    before: list[str] = []
     for index, step in enumerate(spec.steps):
+        names = Names.at(spec, index)
         for path, text in _step_templates(step):
-            for message in _template_faults(text, frozenset(spec.inputs), frozenset(before)):
+            for message in template_faults(text, names):
                 yield ("steps", index, *path), message
-        before.append(step.id)
 
 
 def _step_templates(step: ActionStep) -> Iterator[tuple[Path, str]]:
@@ -141,35 +125,6 @@ def _step_templates(step: ActionStep) -> Iterator[tuple[Path, str]]:
         yield ("resource",), step.resource
     if step.target is not None:
         yield ("target", "tags", "url"), step.target.tags.url
-
-
-def _template_faults(text: str, inputs: frozenset[str], steps: frozenset[str]) -> Iterator[str]:
-    try:
-        for expression in parse(text).expressions:
-            yield from _reference_faults(expression.source, inputs, steps)
-    except ExpressionError as error:
-        yield str(error)
-
-
-def _reference_faults(source: str, inputs: frozenset[str], steps: frozenset[str]) -> Iterator[str]:
-    reference = parse_reference(source)
-    head = reference.path[0] if reference.path else None
-    if reference.root not in ROOTS:
-        yield f"`{source}`: unknown name '{reference.root}'; known are {', '.join(ROOTS)}"
-    elif head is None:
-        yield f"`{source}`: name a part of {reference.root}"
-    elif reference.root == "inputs" and head not in inputs:
-        yield f"`{source}`: there is no input '{head}'; {_declared(sorted(inputs))}"
-    elif reference.root == "alert" and head not in ALERT_FIELDS:
-        yield f"`{source}`: an alert has {', '.join(ALERT_FIELDS)}"
-    elif reference.root == "incident" and head not in INCIDENT_FIELDS:
-        yield f"`{source}`: an incident has {', '.join(INCIDENT_FIELDS)}"
-    elif reference.root == "steps" and (head not in steps or reference.path[1:2] != ("outputs",)):
-        yield f"`{source}`: must be steps.<id of an earlier step>.outputs"
-
-
-def _declared(names: Sequence[Any]) -> str:
-    return f"declared are {', '.join(names)}" if names else "declare it under inputs"
 
 
 _RULES: Final = (_mode, _inputs, _triggers, _ids, _order, _steps, _references)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from libs.runbook import hashing
 from libs.runbook.canonical import OutsideProfile, canonical
+from libs.runbook.declared import evaluator_of
 from libs.runbook.expressions import Evaluate, ExpressionError, MissingValue, render
 from libs.runbook.problems import PlanRefused, Problem
 from libs.runbook.spec import Input, Runbook
@@ -85,6 +86,7 @@ def make_plan(spec: Runbook, given: Mapping[str, Any], facts: PlanFacts, *, eval
         PlanRefused: lists every input that is unknown, missing or of another type, and whatever needs an alert that
             is not there.
     """
+    evaluate = evaluate or evaluator_of(spec)
     problems = _occasion_faults(spec, facts)
     inputs, faults = resolve_inputs(spec, given, facts, evaluate=evaluate)
     problems += faults
@@ -100,6 +102,7 @@ def resolve_inputs(
     spec: Runbook, given: Mapping[str, Any], facts: PlanFacts, *, evaluate: Evaluate | None = None
 ) -> tuple[dict[str, InputValue], list[Problem]]:
     """The value of each declared input that has one, and what is wrong with the others."""
+    evaluate = evaluate or evaluator_of(spec)
     undeclared = sorted(set(given) - set(spec.inputs))
     problems = [Problem(f"inputs.{name}", "the runbook declares no such input") for name in undeclared]
     inputs: dict[str, InputValue] = {}

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from libs.runbook import durations, hashing
 from libs.runbook.canonical import OutsideProfile, canonical
+from libs.runbook.declared import evaluator_of
 from libs.runbook.expressions import Evaluate, ExpressionError, render
 from libs.runbook.frame import Frame
 from libs.runbook.planning import PlanFacts
@@ -54,6 +55,7 @@ def render_action(
             the whole is over 256 KiB. The step halts; nothing was done.
     """
     step = step_at(spec, path)
+    evaluate = evaluate or evaluator_of(spec)
     try:
         arguments = render(step.arguments, scope, evaluate)
         resource = _text("resource", step.resource, scope, evaluate)

@@ -1,0 +1,138 @@
+"""What is wrong with an expression where it stands: it is compiled as it will be, and each path that it reads exists.
+
+The names known at a step are the runbook's inputs, the alert, the incident, and the outputs of the steps before it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from libs.runbook.cel import Declarations, compile_condition, compile_expression
+from libs.runbook.cel_values import shown
+from libs.runbook.checked import Path
+from libs.runbook.declared import declarations
+from libs.runbook.expressions import ExpressionError, is_reference, parse, parse_reference
+from libs.runbook.selection import ROOTS, written
+from libs.runbook.spec import Input, Runbook
+
+ALERT_FIELDS: Final = ("name", "severity", "labels", "annotations")
+INCIDENT_FIELDS: Final = ("id",)
+_KINDS: Final = {"BOOL": "boolean", "INT": "integer"}
+_EXACTLY: Final = (
+    "must be exactly one reference into the alert or the incident, such as ${{ alert.labels.shard }}, "
+    "or one expression over them"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What an expression may name: the declared inputs, the steps before it; `later` tells late from unknown."""
+
+    declared: Declarations
+    earlier: frozenset[str] = frozenset()
+    later: frozenset[str] = frozenset()
+
+    @classmethod
+    def at(cls, spec: Runbook, index: int) -> "Names":
+        """The names at the step of that index."""
+        ids = [step.id for step in spec.steps]
+        return cls(declarations(spec), frozenset(ids[:index]), frozenset(ids[index:]))
+
+
+def template_faults(text: str, names: Names) -> Iterator[str]:
+    """What is wrong with the templates in a text."""
+    try:
+        for expression in parse(text).expressions:
+            yield from _expression_faults(expression.source, names)
+    except ExpressionError as error:
+        yield str(error)
+
+
+def condition_faults(source: str, names: Names) -> Iterator[str]:
+    """What is wrong with a condition (a bare expression, without `${{ }}`)."""
+    try:
+        compiled = compile_condition(source, names.declared)
+    except ExpressionError as error:
+        yield str(error)
+        return
+    yield from _path_faults(source, compiled.paths, names)
+    if not compiled.paths:
+        yield f"`{shown(source)}` is always the same: it reads no input, alert, incident or step"
+
+
+def source_faults(declared: Input) -> Iterator[str]:
+    """What is wrong with the `from` of an input."""
+    names = Names(Declarations())
+    try:
+        template = parse(declared.source or "")
+        if len(template.parts) != 1 or len(template.expressions) != 1:
+            yield _EXACTLY
+            return
+        source = template.expressions[0].source
+        if _roots(source, names) <= {"alert", "incident"}:
+            yield from _expression_faults(source, names)
+            yield from _kind_faults(source, declared, names)
+        else:
+            yield _EXACTLY
+    except ExpressionError as error:
+        yield str(error)
+
+
+def _roots(source: str, names: Names) -> set[str]:
+    if is_reference(source):
+        return {parse_reference(source).root}
+    return {str(path[0]) for path in compile_expression(source, names.declared).paths}
+
+
+def _kind_faults(source: str, declared: Input, names: Names) -> Iterator[str]:
+    if is_reference(source):
+        return
+    kind = compile_expression(source, names.declared).kind
+    if kind not in {"STRING", "DYN"} and _KINDS.get(kind) != declared.type:
+        yield f"`{shown(source)}` yields {kind}, but the input is of type {declared.type}"
+
+
+def _expression_faults(source: str, names: Names) -> Iterator[str]:
+    """References are looked at as such: they name places that CEL would not, and it cannot read every one."""
+    if is_reference(source):
+        reference = parse_reference(source)
+        yield from _path_faults(source, [(reference.root, *reference.path)], names)
+        return
+    paths = compile_expression(source, names.declared).paths
+    yield from _path_faults(source, paths, names)
+    if not paths:
+        yield f"`{shown(source)}` is not a reference, and computed from none: write its value"
+
+
+def _path_faults(source: str, paths: Sequence[Path], names: Names) -> Iterator[str]:
+    inputs = [name for name, _ in names.declared.inputs]
+    for path in paths:
+        fault = _path_fault(path, inputs) or _step_fault(path, names, asked=not is_reference(source))
+        if fault:
+            about = "" if written(path) == source else f"{written(path)}: "
+            yield f"`{shown(source)}`: {about}{fault}"
+
+
+def _path_fault(path: Path, inputs: Sequence[str]) -> str:
+    root, head = path[0], path[1] if len(path) > 1 else None
+    if root not in ROOTS:
+        return f"unknown name '{root}'; known are {', '.join(ROOTS)}"
+    if head is None:
+        return f"name a part of {root}"
+    if root == "inputs" and head not in inputs:
+        declared = f"declared are {', '.join(inputs)}" if inputs else "declare it under inputs"
+        return f"there is no input '{head}'; {declared}"
+    if root == "alert" and head not in ALERT_FIELDS:
+        return f"an alert has {', '.join(ALERT_FIELDS)}"
+    if root == "incident" and head not in INCIDENT_FIELDS:
+        return f"an incident has {', '.join(INCIDENT_FIELDS)}"
+    return ""
+
+
+def _step_fault(path: Path, names: Names, *, asked: bool) -> str:
+    """A path of two parts can only be asked for, as in `has(steps.probe)`: the compiler has seen to that."""
+    sound = path[2:3] == ("outputs",) or (asked and len(path) == 2)
+    if path[0] != "steps" or (sound and path[1] in names.earlier):
+        return ""
+    late = f"; '{path[1]}' does not come before" if path[1] in names.later else ""
+    return f"must be steps.<id of an earlier step>.outputs{late}"
