@@ -16,7 +16,7 @@ from tests.support.eventually import eventually
 
 @dataclass
 class GatewayProcess:
-    """A running `python -m services.gateway`."""
+    """A running `python -m services.gateway`, or another service's process, which has no `url`."""
 
     process: asyncio.subprocess.Process
     url: str
@@ -24,12 +24,12 @@ class GatewayProcess:
     output: Path
 
     @classmethod
-    async def start(cls, env: Mapping[str, str], folder: Path) -> "GatewayProcess":
+    async def start(cls, env: Mapping[str, str], folder: Path, module: str = "services.gateway") -> "GatewayProcess":
         port, health = free_port(), free_port()
-        output = folder / "gateway.log"
+        output = folder / f"{module}.log"
         with output.open("ab") as file:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "services.gateway"),
+                *(sys.executable, "-m", module),
                 env={
                     "PATH": os.environ["PATH"],
                     **env,
