@@ -24,6 +24,8 @@ ASK: Final = 256
 EXPIRES_SECONDS: Final = 30
 HEARTBEAT_SECONDS: Final = 5
 LOOK_SECONDS: Final = 1
+BATCH_BYTES: Final = 512 * 1024
+"""So that large messages do not make a transaction longer than its acknowledgement is waited for."""
 QUIET_SECONDS: Final = 2.5 * HEARTBEAT_SECONDS
 
 
@@ -63,7 +65,7 @@ class Puller:
             await self._subscription.unsubscribe()
 
     async def next(self) -> list[Msg]:
-        """The messages that have arrived, at least one and at most a batch, in the order of the stream."""
+        """The messages that have arrived, at least one and at most a batch or 512 KiB, in the order of the stream."""
         while not self._buffer:
             self._arrived.clear()
             try:
@@ -73,8 +75,17 @@ class Puller:
             except TimeoutError:
                 await self._if_quiet()
                 await self._ask()
-        taken = [self._buffer.popleft() for _ in range(min(self._batch, len(self._buffer)))]
+        taken = self._take()
         await self._ask()
+        return taken
+
+    def _take(self) -> list[Msg]:
+        taken, size = [self._buffer.popleft()], 0
+        while self._buffer and len(taken) < self._batch:
+            size += len(taken[-1].data)
+            if size + len(self._buffer[0].data) > BATCH_BYTES:
+                break
+            taken.append(self._buffer.popleft())
         return taken
 
     async def acknowledge(self, messages: list[Msg], *, last_only: bool = False) -> None:

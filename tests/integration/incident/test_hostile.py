@@ -6,6 +6,7 @@ import pytest
 from libs.common.contracts.alert import SUBJECT_ALERTMANAGER, SUBJECT_EVENT
 from libs.common.contracts.choreography import DLQ
 from libs.common.errors import Denied
+from libs.common.puller import BATCH_BYTES
 from tests.integration.incident.room import ADMIN, OPERATOR, Room, event, prometheus, webhook
 from tests.support.eventually import eventually
 
@@ -69,7 +70,7 @@ async def test_a_tenant_s_name_from_the_bus_is_checked_as_well(room: Room) -> No
     assert letter["reason"] == "malformed: header Rr-Tenant is not a tenant's name"
 
 
-async def test_the_largest_posts_allowed_are_folded_in_one_batch(room: Room) -> None:
+async def test_the_largest_posts_allowed_are_folded_in(room: Room) -> None:
     alerts = [prometheus(shard=str(number)) for number in range(200)]
     await room.post(*[webhook(*alerts)] * 40, subject=SUBJECT_ALERTMANAGER)
 
@@ -80,6 +81,20 @@ async def test_the_largest_posts_allowed_are_folded_in_one_batch(room: Room) -> 
     assert {row["occurrences"] for row in await room.rows("SELECT occurrences FROM alert")} == {40}
     assert await instance.metric('alerts_ingested_total{outcome="opened"}') == 200
     assert await instance.metric('alerts_ingested_total{outcome="repeated"}') == 200 * 39
+
+
+async def test_a_flood_of_distinct_problems_is_taken_in_transactions_of_bounded_length(room: Room) -> None:
+    """As one transaction 256 posts of 200 problems would take longer than their acknowledgement is waited for."""
+    bodies = [webhook(*(prometheus(shard=f"{n}-{i}") for i in range(200))) for n in range(32)]
+    for body in bodies:
+        await room.post(body, subject=SUBJECT_ALERTMANAGER)
+
+    instance = await room.start("incident-1")
+    await room.settled()
+
+    assert (await room.rows("SELECT count(*) AS n FROM incident")) == [{"n": 32 * 200}]
+    taken = await instance.metric('ranger_consume_batch_size_count{consumer="incident:INGRESS"}')
+    assert taken >= sum(map(len, bodies)) / BATCH_BYTES
 
 
 async def test_an_answer_stays_within_its_limit_whatever_was_posted(room: Room) -> None:
