@@ -1,7 +1,10 @@
 """The log in Postgres: one function appends, the others read.
 
-An append is one transaction: compare-and-set of the state, then leaves, payloads and heads. Either all of a batch is in
-the log or nothing of it, and of two writers only the one whose size and term still hold gets through.
+An append is one statement: compare-and-set of the state, and with it leaves, payloads and heads. Either all of a batch
+is in the log or nothing of it, and of two writers only the one whose size and term still hold gets through.
+
+One statement rather than COPY: measured side by side, COPY is no faster for 500 leaves and takes twice the CPU for one,
+since it asks for the columns' types each time.
 """
 
 import re
@@ -9,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from libs.common import telemetry
 from libs.common.database import Database, Tx
 from libs.common.telemetry import parse_traceparent
 from libs.tlog.chain import Batch, ChainKey, Entry, EventKey, First, Head, Message, Missing, Unreadable
@@ -18,11 +22,6 @@ from libs.tlog.tree import Frontier
 from services.timeline.errors import Frozen, TermLost
 from services.timeline.model import Arrival, LogState
 
-_LEAF_COLUMNS: Final = ("index", "kind", "leaf", "event_hash", "stream", "epoch", "seq", "source", "event_id")
-_PAYLOAD_COLUMNS: Final = (
-    *("index", "event_id", "payload", "salt", "type", "time", "actor", "tenant_id"),
-    *("incident_id", "execution_id", "runbook_id", "dataschema", "traceparent"),
-)
 _SCHEMA_NAME: Final = re.compile(r"[ -~]{0,200}")
 
 _BEGIN_TERM: Final = """
@@ -31,13 +30,25 @@ VALUES (1, $1, 1, 0, '', $2, $3, $4, 0)
 ON CONFLICT (id) DO UPDATE SET term = state.term + 1
 RETURNING origin, term, size, frontier, root, stream, epoch, seq
 """
-_ADVANCE: Final = """
-UPDATE log_state SET size = $3, frontier = $4, root = $5, epoch = $6, seq = $7 WHERE size = $1 AND term = $2
-"""
-_MOVE_HEADS: Final = """
-INSERT INTO chain_head AS head (kind, id, n, event_hash)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
-ON CONFLICT (kind, id) DO UPDATE SET n = excluded.n, event_hash = excluded.event_hash
+_APPEND: Final = """
+WITH advanced AS (
+  UPDATE log_state SET size = $3, frontier = $4, root = $5, epoch = $6, seq = $7 WHERE size = $1 AND term = $2
+  RETURNING 1),
+leaves AS (
+  INSERT INTO leaf (index, kind, leaf, event_hash, stream, epoch, seq, source, event_id)
+  SELECT added.* FROM advanced, unnest($8::bigint[], $9::text[], $10::bytea[], $11::bytea[], $12::text[],
+    $13::bigint[], $14::bigint[], $15::text[], $16::text[]) AS added),
+payloads AS (
+  INSERT INTO payload (index, event_id, payload, salt, type, time, actor, tenant_id, incident_id, execution_id,
+    runbook_id, dataschema, traceparent)
+  SELECT added.* FROM advanced, unnest($17::bigint[], $18::text[], $19::bytea[], $20::bytea[], $21::text[],
+    $22::timestamptz[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[],
+    $29::text[]) AS added),
+heads AS (
+  INSERT INTO chain_head AS head (kind, id, n, event_hash)
+  SELECT moved.* FROM advanced, unnest($30::text[], $31::text[], $32::bigint[], $33::bytea[]) AS moved
+  ON CONFLICT (kind, id) DO UPDATE SET n = excluded.n, event_hash = excluded.event_hash)
+SELECT count(*) FROM advanced
 """
 _HEADS: Final = """
 SELECT kind, id, n, event_hash FROM chain_head
@@ -92,20 +103,21 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
         TermLost: another writer appended or took over since `old` was read; nothing was written.
     """
     new = old.after(batch)
-    pairs = list(zip(batch.entries, arrivals, strict=True))
-    async with database.transaction("timeline append") as tx:
-        done = await tx.execute(
-            _ADVANCE, old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq
+    payloads = [
+        _payload_row(entry, arrival)
+        for entry, arrival in zip(batch.entries, arrivals, strict=True)
+        if entry.kind == EVENT
+    ]
+    with telemetry.span("db timeline append", attributes={"rr.leaves": len(batch.entries)}):
+        advanced = await database.pool.fetchval(
+            _APPEND,
+            *(old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq),
+            *_columns([_leaf_row(entry) for entry in batch.entries], 9),
+            *_columns(payloads, 13),
+            *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], 4),
         )
-        if done != "UPDATE 1":
-            raise TermLost(f"size {old.tree.size} of term {old.term} is no longer the end of the log")
-        leaves = [_leaf_row(entry) for entry in batch.entries]
-        await tx.copy_records_to_table("leaf", records=leaves, columns=_LEAF_COLUMNS)
-        payloads = [_payload_row(entry, arrival) for entry, arrival in pairs if entry.kind == EVENT]
-        if payloads:
-            await tx.copy_records_to_table("payload", records=payloads, columns=_PAYLOAD_COLUMNS)
-        if batch.heads:
-            await tx.execute(_MOVE_HEADS, *_columns(batch.heads))
+    if not advanced:
+        raise TermLost(f"size {old.tree.size} of term {old.term} is no longer the end of the log")
     return new
 
 
@@ -174,10 +186,5 @@ def _payload_row(entry: Entry, arrival: Arrival) -> tuple[Any, ...]:
     )
 
 
-def _columns(heads: dict[ChainKey, Head]) -> tuple[list[str], list[str], list[int], list[bytes]]:
-    return (
-        [kind for kind, _ in heads],
-        [chain_id for _, chain_id in heads],
-        [head.n for head in heads.values()],
-        [head.event_hash for head in heads.values()],
-    )
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [[row[at] for row in rows] for at in range(width)]
