@@ -28,6 +28,7 @@ from libs.runbook.facts import Fact, StepFailed
 from libs.runbook.frame import StepRun
 from libs.runbook.rendering import RenderRefused, render_action, scope_of
 from services.executor import storage
+from services.executor.evaluator import evaluator_for
 from services.executor.facts import to_fact
 from services.executor.model import ACTOR, Attempt, Execution, Hint, idem_key
 from services.executor.storage import Writes
@@ -131,7 +132,7 @@ class _Folding:
         execution = self._execution
         scope = scope_of(execution.inputs, execution.facts, execution.frame)
         try:
-            rendered = render_action(execution.spec, effect.path, scope)
+            rendered = render_action(execution.spec, effect.path, scope, evaluate=evaluator_for(execution.spec))
         except RenderRefused as error:
             self._todo.append(StepFailed(effect.path, effect.visit, "render_refused", str(error)))
             return

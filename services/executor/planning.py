@@ -25,6 +25,7 @@ from libs.runbook.problems import PlanRefused
 from libs.runbook.spec import Runbook
 from libs.runbook.triggers import AlertFacts
 from services.executor import storage
+from services.executor.evaluator import evaluator_for
 from services.executor.fold import Because, Change, cause_of, fold
 from services.executor.model import ACTOR, SERVICE, Execution, Hint
 
@@ -139,6 +140,6 @@ class Planner:
 
 def _planned(spec: Runbook, facts: PlanFacts) -> tuple[Plan | None, str]:
     try:
-        return make_plan(spec, {}, facts), ""
+        return make_plan(spec, {}, facts, evaluate=evaluator_for(spec)), ""
     except (PlanRefused, ExpressionError) as error:
         return None, str(error)
