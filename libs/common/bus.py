@@ -6,6 +6,7 @@ consumer: provisioning alone does that.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ RECONNECT_WAIT_SECONDS: Final = 1
 PING_SECONDS: Final = 5
 PINGS_OUTSTANDING: Final = 2
 ACK_TIMEOUT_SECONDS: Final = 5.0
+FLUSH_SECONDS: Final = 2
 WINDOW: Final = 256
 
 
@@ -73,6 +75,7 @@ class Bus:
             error_cb=self._error,
             disconnected_cb=self._disconnected,
             reconnected_cb=self._reconnected,
+            flush_timeout=FLUSH_SECONDS,
             drain_timeout=3,
             graceful_timeout=5,
         )
@@ -88,9 +91,12 @@ class Bus:
         await self.broker.start()
 
     async def close(self) -> None:
-        """Stop answering and leave."""
+        """Stop answering and leave, whether or not the server is there."""
         self._closing = True
-        await self.broker.stop()
+        with contextlib.suppress(nats.errors.Error):  # a connection that is just reconnecting refuses to drain
+            await self.broker.stop()
+        if self._nc is not None:
+            await self._nc.close()
 
     @property
     def nc(self) -> Client:
@@ -119,25 +125,31 @@ class Bus:
         if not self.nc.is_connected:
             return [PublishRefused("not connected") for _ in messages]
         window: dict[str, asyncio.Future[bytes | PublishRefused]] = {}
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + ACK_TIMEOUT_SECONDS
         try:
             for message in messages:
                 self._count += 1
                 token = str(self._count)
-                window[token] = self._waiting[token] = asyncio.get_running_loop().create_future()
-                await self._send(message, token, window[token])
+                window[token] = self._waiting[token] = loop.create_future()
+                await self._send(message, token, window[token], deadline)
             if window:
-                await asyncio.wait(window.values(), timeout=ACK_TIMEOUT_SECONDS)
+                await asyncio.wait(window.values(), timeout=max(0.0, deadline - loop.time()))
             return [_outcome(future) for future in window.values()]
         finally:
             for token in window:
                 self._waiting.pop(token, None)
 
-    async def _send(self, message: Outgoing, token: str, answer: "asyncio.Future[bytes | PublishRefused]") -> None:
+    async def _send(
+        self, message: Outgoing, token: str, answer: "asyncio.Future[bytes | PublishRefused]", deadline: float
+    ) -> None:
         """Hand one message to the connection; what cannot be sent is answered here and does not hold up the others."""
         reply = f"{self._inbox}.{token}"
         try:
             if not self.nc.is_connected:  # it would be kept back and sent at a moment of the client's choosing
                 raise ConnectionError("disconnected within the window")
+            if asyncio.get_running_loop().time() > deadline:
+                raise TimeoutError("the connection takes nothing")
             await self.nc.publish(message.subject, message.payload, reply=reply, headers=message.headers)
         except (nats.errors.Error, OSError, ValueError) as error:
             if not answer.done():

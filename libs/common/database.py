@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Final, TypeAlias
 
 import asyncpg
-from asyncpg.exceptions._base import DataError as ClientDataError  # not the server's error of the same name
 from asyncpg.pool import PoolConnectionProxy
 
 from libs.common import telemetry
@@ -30,12 +29,6 @@ TRANSIENT: Final = (
     TimeoutError,
 )
 """Errors that say nothing about the work itself: it is done again when the server is back."""
-
-
-class UnfitValueError(ValueError):
-    """A value that no column takes, such as an integer above 64 bits. The client calls it an InterfaceError, as it does
-    a lost connection, but it does not pass by itself: it is an error of the work.
-    """
 
 
 class Database:
@@ -86,16 +79,10 @@ class Database:
 
         `name` names its span, which belongs to the trace of `parent` or of the current span; without either there is
         none.
-
-        Raises:
-            UnfitValueError: a value does not fit its column; everything else comes through as it is.
         """
         with self._span(name, parent):
             async with self.pool.acquire(timeout=self._timeout) as connection, connection.transaction():
-                try:
-                    yield connection
-                except ClientDataError as error:
-                    raise UnfitValueError(str(error)) from error
+                yield connection
 
     def _span(self, name: str, parent: str) -> AbstractContextManager[object]:
         if not parent and not telemetry.traceparent():
