@@ -5,6 +5,7 @@ not the order of commits. A crash between publishing and marking costs a second 
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -61,11 +62,9 @@ class Relay:
                     pass
             except TRANSIENT as error:
                 log.warning("relay_waits", schema=self._database.schema, error=f"{type(error).__name__}: {error}")
-            with_timeout = asyncio.wait_for(self._wake.wait(), self._poll)
-            try:
-                await with_timeout
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll):
+                    await self._wake.wait()
 
     async def publish_once(self) -> int:
         """Publish one window in one transaction; returns how many rows are done (0 when another relay has the lock)."""

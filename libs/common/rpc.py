@@ -120,7 +120,8 @@ class RpcServer:
         return reply
 
     async def _once(self, verb: str, caller: Caller, question: C, handler: CommandHandler[C]) -> Answer:
-        digest = hashlib.sha256(verb.encode() + b"\0" + question.model_dump_json().encode()).digest()
+        asked = (verb, caller.principal.actor, question.model_dump_json())
+        digest = hashlib.sha256("\0".join(asked).encode()).digest()
         async with self._database.transaction(verb) as tx:
             # Two requests with one key at the same time: the second waits here and then finds the answer.
             await tx.execute(
@@ -212,7 +213,7 @@ def _parse(body: type[C], data: bytes) -> tuple[Caller, C]:
 def _stored_answer(stored_digest: bytes, response: bytes, digest: bytes) -> Answer:
     if bytes(stored_digest) != digest:
         raise Conflict(
-            "This request key was used before with another request.",
+            "This request key was used before, with another request or by somebody else.",
             fix="Use a new idempotency key for a new request.",
             code="request_key_reused",
         )

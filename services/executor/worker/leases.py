@@ -72,7 +72,8 @@ class Leases:
     async def _renew_forever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), self._every)
+                async with asyncio.timeout(self._every):
+                    await self._look.wait()
             self._look.clear()
             if self._running:
                 await self._renew()

@@ -1,7 +1,7 @@
 """The log: its state, leaves, payloads and chain heads.
 
 Leaves and payloads belong to whoever migrates, and the service's role may only read and add: what is logged cannot be
-changed with the service's own credentials.
+changed with the service's own credentials. So does the schema, whose owner could drop the tables.
 """
 
 from libs.common.migrations import run
@@ -65,6 +65,8 @@ ALTER TABLE leaf OWNER TO SESSION_USER;
 ALTER TABLE payload OWNER TO SESSION_USER;
 REVOKE ALL ON leaf, payload FROM rr_timeline;
 GRANT SELECT, INSERT ON leaf, payload TO rr_timeline;
+ALTER SCHEMA timeline OWNER TO SESSION_USER;
+GRANT USAGE, CREATE ON SCHEMA timeline TO rr_timeline;
 """
 
 
