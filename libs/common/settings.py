@@ -1,10 +1,31 @@
-"""Settings every process shares: one frozen object, read from `RR_…` variables at the entry point, secrets typed."""
+"""Settings every process shares: one frozen object, read from `RR_…` variables at the entry point, secrets typed.
 
+Each of them may stand in a file instead, named by `RR_…_FILE`.
+"""
+
+import os
 from typing import Annotated, Any, Self
 
 import orjson
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from libs.common.secret_files import UnreadableVariable, variable
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """Settings out of the files that `RR_…_FILE` variables name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:  # noqa: ARG002
+        """The content, the field's name, and that it is not JSON."""
+        name = f"RR_{field_name.upper()}"
+        return (variable(name) if os.environ.get(f"{name}_FILE") else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All that files name."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class ProcessSettings(BaseSettings):
@@ -34,6 +55,18 @@ class ProcessSettings(BaseSettings):
     consumer_check_seconds: float = 5.0
 
     @classmethod
+    def settings_customise_sources(  # the framework's own word for it
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- there are none
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- a folder of files; ours are named singly
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Variables and the files that variables name; nothing else is looked at."""
+        return init_settings, env_settings, FileSource(settings_cls)
+
+    @classmethod
     def read(cls) -> Self:
         """The settings of this process's environment; what is missing or wrong is said by variable, then it ends."""
         values: dict[str, Any] = {}
@@ -42,6 +75,8 @@ class ProcessSettings(BaseSettings):
         except ValidationError as error:
             wrong = [f"RR_{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
             raise SystemExit(f"settings: {'; '.join(wrong)}") from None
+        except UnreadableVariable as error:
+            raise SystemExit(f"settings: {error}") from None
 
 
 class TokenMap(BaseSettings):

@@ -5,13 +5,13 @@ crash the next run goes on where it stopped. Objects belong to the service's rol
 """
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from libs.common.contracts.choreography import SERVICES
 from libs.common.schema import VERSION_TABLE, current_and_head, versions_folder
+from libs.common.secret_files import UnreadableVariable, variable
 from runbook_ranger.stack.errors import StackError
 from runbook_ranger.stack.provision import connect
 from runbook_ranger.stack.roles import role_of
@@ -82,12 +82,12 @@ def _run(connection: "Connection", service: str, folder: Path) -> None:
 
 def main() -> None:
     """Migrate the database that `RR_POSTGRES_URL` (the administrator's) names, and say what changed."""
-    url = os.environ.get("RR_POSTGRES_URL")
-    if not url:
-        sys.exit("migrating needs RR_POSTGRES_URL, the administrator's")
     try:
+        url = variable("RR_POSTGRES_URL")
+        if not url:
+            sys.exit("migrating needs RR_POSTGRES_URL, the administrator's")
         changed = asyncio.run(migrate(url))
-    except StackError as refusal:
+    except (StackError, UnreadableVariable) as refusal:
         sys.exit(f"migration refused: {refusal}")
     for service, revision in changed.items():
         sys.stdout.write(f"{service} is at {revision}\n")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.common.secret_files import UnreadableVariable, variable
+from runbook_ranger.stack.errors import StackError
 from runbook_ranger.stack.files import write_atomically
 from runbook_ranger.stack.fleet import Plan
 from runbook_ranger.stack.layout import Layout
@@ -23,9 +25,10 @@ SERVICES_STAGE = 2
 SERVICES = ("timeline", "incident", "catalog", "approvals", "executor", "gateway")
 HINTED = ("executor", "worker")  # the only ones that see Redis
 OWN = {  # settings of the stack itself, or given to each process by name
-    "RR_NATS_URL", "RR_POSTGRES_URL", "RR_REDIS_URL", "RR_ROLE_SECRET", "RR_DATA_DIR", "RR_RUN_AS", "RR_FORK",
-    "RR_NATS_SYNC", "RR_PROCESS_ENV", "RR_TOKENS", "RR_TOKENS_FILE", "RR_TOKEN", "RR_URL", "RR_HEALTH_PORT",
-    "RR_INSTANCE", "RR_GATEWAY_HOST", "RR_GATEWAY_PORT",
+    "RR_NATS_URL", "RR_POSTGRES_URL", "RR_REDIS_URL", "RR_ROLE_SECRET",
+    "RR_NATS_URL_FILE", "RR_POSTGRES_URL_FILE", "RR_REDIS_URL_FILE", "RR_ROLE_SECRET_FILE",
+    "RR_DATA_DIR", "RR_RUN_AS", "RR_FORK", "RR_NATS_SYNC", "RR_PROCESS_ENV", "RR_TOKENS", "RR_TOKENS_FILE",
+    "RR_TOKEN", "RR_URL", "RR_HEALTH_PORT", "RR_INSTANCE", "RR_GATEWAY_HOST", "RR_GATEWAY_PORT",
 }  # fmt: skip
 
 
@@ -48,19 +51,29 @@ class Stack:
 
     @classmethod
     def choose(cls, layout: Layout, ports: Ports) -> "Stack":
-        """Embedded servers, except those that `RR_NATS_URL`, `RR_POSTGRES_URL` and `RR_REDIS_URL` replace."""
-        environment = os.environ
+        """Embedded servers, except those that `RR_NATS_URL`, `RR_POSTGRES_URL`, `RR_REDIS_URL` or their files replace.
+
+        Raises:
+            StackError: one of those files cannot be read.
+        """
+        try:
+            return cls._choose(layout, ports)
+        except UnreadableVariable as error:
+            raise StackError(str(error)) from None
+
+    @classmethod
+    def _choose(cls, layout: Layout, ports: Ports) -> "Stack":
         servers: list[Server] = []
-        if not (nats_url := environment.get("RR_NATS_URL", "")):
+        if not (nats_url := variable("RR_NATS_URL")):
             servers.append(nats := Nats(layout, ports))
             nats_url = nats.url()
-        if not (redis_url := environment.get("RR_REDIS_URL", "")):
+        if not (redis_url := variable("RR_REDIS_URL")):
             servers.append(valkey := Valkey(layout))
             redis_url = valkey.url()
-        if not (postgres_url := environment.get("RR_POSTGRES_URL", "")):
+        if not (postgres_url := variable("RR_POSTGRES_URL")):
             servers.append(postgres := Postgres(layout))
             postgres_url = postgres.url(DEFAULT)
-        secret = environment.get("RR_ROLE_SECRET") or layout.secret("roles")
+        secret = variable("RR_ROLE_SECRET") or layout.secret("roles")
         return cls(servers, Urls(postgres_url, nats_url, redis_url), secret)
 
     def admin_environment(self) -> dict[str, str]:

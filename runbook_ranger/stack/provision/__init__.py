@@ -6,7 +6,6 @@ Repeatable, safe to run twice at once (one advisory lock), and whole again after
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 import asyncpg
 
+from libs.common.secret_files import UnreadableVariable, variable
 from runbook_ranger.stack import roles
 from runbook_ranger.stack.errors import Difference, DriftError, EpochMismatchError, StackError
 from runbook_ranger.stack.provision import database, epochs, hints, wanted
@@ -37,15 +37,20 @@ class Targets:
 
     @classmethod
     def from_environment(cls) -> "Targets":
-        """From `RR_POSTGRES_URL` (the administrator's), `RR_NATS_URL`, `RR_REDIS_URL` and `RR_ROLE_SECRET`."""
-        missing = [name for name in ("RR_POSTGRES_URL", "RR_NATS_URL", "RR_ROLE_SECRET") if not os.environ.get(name)]
+        """From `RR_POSTGRES_URL` (the administrator's), `RR_NATS_URL`, `RR_REDIS_URL`, `RR_ROLE_SECRET`, or files."""
+        names = ("RR_POSTGRES_URL", "RR_NATS_URL", "RR_ROLE_SECRET", "RR_REDIS_URL")
+        try:
+            given = {name: variable(name) or "" for name in names}
+        except UnreadableVariable as error:
+            raise StackError(str(error)) from None
+        missing = [name for name in names[:3] if not given[name]]
         if missing:
             raise StackError(f"provisioning needs {', '.join(missing)}")
         return cls(
-            postgres=os.environ["RR_POSTGRES_URL"],
-            nats=os.environ["RR_NATS_URL"],
-            redis=os.environ.get("RR_REDIS_URL", ""),
-            role_secret=os.environ["RR_ROLE_SECRET"],
+            postgres=given["RR_POSTGRES_URL"],
+            nats=given["RR_NATS_URL"],
+            redis=given["RR_REDIS_URL"],
+            role_secret=given["RR_ROLE_SECRET"],
             settings=wanted.StreamSettings.from_environment(),
         )
 
