@@ -5,11 +5,11 @@ from __future__ import annotations
 import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from libs.common.contracts.choreography import PLANNED, ROWS
+from libs.common.contracts.choreography import ROWS
 from libs.common.contracts.envelope import Envelope, Ref
 from libs.common.contracts.fact import Fact
 
-FACTS: tuple[type[Fact], ...] = (*(row.fact for row in ROWS), *PLANNED)
+FACTS: tuple[type[Fact], ...] = tuple(row.fact for row in ROWS)
 PUBLISHERS = {row.subject: row.publisher for row in ROWS}
 
 
@@ -24,7 +24,7 @@ def envelope(fact: type[Fact]) -> Envelope:
     return Envelope(
         id="0198c0de-0000-7000-8000-000000000001",
         type=fact.subject,
-        source=f"/svc/{PUBLISHERS.get(fact.subject, 'approvals')}",
+        source=f"/svc/{PUBLISHERS[fact.subject]}",
         time="2026-03-01T09:59:50.000000Z",
         aggregate_type=fact.aggregate,
         aggregate_id="0198c0de-0000-7000-8000-000000000002",
@@ -53,4 +53,4 @@ def _value(name: str, kind: Any) -> Any:
         return [f"{name} 1", f"{name} 2"]
     if get_origin(kind) is dict:
         return {"service": "evidence", "zone": "a"}
-    return {str: f"{name} é", int: 7, bool: True}[kind]
+    return {str: f"{name} é", int: 7, float: 7.5, bool: True}[kind]

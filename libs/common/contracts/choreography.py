@@ -71,30 +71,34 @@ ROWS: Final = (
     Row(runbook.RunbookPublished, "catalog", (), "provenance: who made which content public"),
     Row(runbook.RunbookMatched, "catalog", ("executor",), "the executor plans it"),
     Row(execution.ExecutionPlanned, "executor", (), "what exactly would run, by hash"),
-    Row(execution.ExecutionBlocked, "executor", (), "someone has to act"),
+    Row(execution.ExecutionBlocked, "executor", ("approvals",), "someone has to act: an approval is asked for"),
     Row(execution.ExecutionUnblocked, "executor", (), "someone did"),
     Row(execution.ExecutionStarted, "executor", ("incident",), "the incident is mitigating"),
     Row(execution.StepCompleted, "executor", (), "an effect took place"),
     Row(execution.StepFailed, "executor", (), "an effect did not take place, or is tried again"),
     Row(execution.StepUnknown, "executor", (), "nobody knows whether an effect took place"),
     Row(execution.StepDecided, "executor", (), "a person said what became of it"),
-    Row(execution.ExecutionCompleted, "executor", ("incident",), "the incident is monitored"),
-    Row(execution.ExecutionFailed, "executor", ("incident",), "the incident is flagged: it did not help"),
-    Row(execution.ExecutionAborted, "executor", ("incident",), "the incident is flagged: a person ended it"),
+    Row(
+        execution.ExecutionCompleted,
+        "executor",
+        ("incident", "approvals"),
+        "the incident is monitored; nobody is asked",
+    ),
+    Row(execution.ExecutionFailed, "executor", ("incident", "approvals"), "it did not help: flagged; nobody is asked"),
+    Row(
+        execution.ExecutionAborted, "executor", ("incident", "approvals"), "the incident is flagged: a person ended it"
+    ),
     Row(execution.LockBroken, "executor", (), "who took a resource from whom, and why"),
     Row(execution.KillSwitchChanged, "executor", (), "who held back mutations, when and why"),
+    Row(approval.ApprovalRequested, "approvals", (), "a person is asked, until when, about which plan and action"),
+    Row(approval.ApprovalGranted, "approvals", ("executor",), "the step may be carried out, once"),
+    Row(approval.ApprovalRejected, "approvals", ("executor",), "the step fails: a person said no"),
+    Row(approval.ApprovalExpired, "approvals", ("executor",), "the step fails: nobody said yes in time"),
+    Row(approval.ApprovalRevoked, "approvals", (), "who took a grant back; the executor had it first, by request"),
+    Row(approval.ApprovalWithdrawn, "approvals", (), "nobody is asked any more, though nobody decided"),
 )
 
 BY_SUBJECT: Final[Mapping[str, Row]] = {row.subject: row for row in ROWS}
-
-PLANNED: Final[tuple[type[Fact], ...]] = (
-    approval.ApprovalRequested,
-    approval.ApprovalGranted,
-    approval.ApprovalRejected,
-    approval.ApprovalExpired,
-    approval.ApprovalRevoked,
-)
-"""Contracts that stand before their flow does: nobody may publish them yet."""
 
 
 def consumers() -> dict[tuple[str, str], tuple[str, ...]]:

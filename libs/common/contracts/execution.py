@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 from libs.common.contracts.fact import Fact
 
 BlockedReason = Literal["approval", "person", "lock", "paused", "unknown", "kill_switch"]
+ApprovalOf = Literal["plan", "action"]
+Risk = Literal["low", "medium", "high"]
 
 
 class ExecutionFact(Fact):
@@ -34,12 +36,28 @@ class ExecutionStarted(ExecutionFact):
 
 
 class ExecutionBlocked(ExecutionFact):
-    """Nothing goes on until what `reason` names has happened."""
+    """Nothing goes on until what `reason` names has happened.
+
+    With the reason `approval` it says what exactly a person is asked about, by hash, and who may not be that person
+    (`requester`); without these it cannot be asked. `action_hash` and `action` are left out where the whole plan is
+    asked about. `approvers` are roles of which the person must have one.
+    """
 
     subject: ClassVar[str] = "runbook.blocked"
     reason: BlockedReason
     step: str
     detail: str = ""
+    step_run_id: str | None = None
+    plan_hash: str | None = None
+    action_hash: str | None = None
+    approval_of: ApprovalOf | None = None
+    risk: Risk | None = None
+    requester: str | None = None
+    expires_seconds: float | None = None
+    prompt: str | None = None
+    action: str | None = None
+    resource_id: str | None = None
+    approvers: list[str] | None = None
 
 
 class ExecutionUnblocked(ExecutionFact):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from libs.common.contracts.choreography import DLQ, EVENTS, INGRESS, INTAKES, PLANNED, ROWS, STREAMS, consumers
+from libs.common.contracts.choreography import DLQ, EVENTS, INGRESS, INTAKES, ROWS, STREAMS, consumers
 
 _INTRODUCTION: Final = """# Who says what to whom
 
@@ -20,10 +20,6 @@ causation are CloudEvents attributes in the headers. The timeline hears everythi
 _INTAKES: Final = f"""## What outsiders post, on {INGRESS}
 
 Not yet facts: the incident service deduplicates them and publishes the facts."""
-
-_PLANNED: Final = """## Planned
-
-Contracts that stand before their flow does. Nobody may publish them yet."""
 
 _CONSUMERS: Final = f"""## Durable consumers
 
@@ -44,11 +40,6 @@ def render() -> str:
         _table(
             ("subject", "acted on by", "what"),
             ((f"`{intake.subject}`", _names(intake.consumers), intake.why) for intake in INTAKES),
-        ),
-        _PLANNED,
-        _table(
-            ("fact", "about", "what it will say"),
-            ((f"`{fact.subject}`", fact.aggregate, _first_line(fact)) for fact in PLANNED),
         ),
         _CONSUMERS,
         _table(
@@ -72,10 +63,6 @@ def _names(names: Iterable[str]) -> str:
 
 def _codes(names: Iterable[str]) -> str:
     return " ".join(f"`{name}`" for name in names)
-
-
-def _first_line(fact: type) -> str:
-    return (fact.__doc__ or "").strip().splitlines()[0]
 
 
 if __name__ == "__main__":

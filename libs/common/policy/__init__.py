@@ -68,6 +68,8 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
 _WRITERS: Final = frozenset({"admin", "operator", "system"})
 _READERS: Final = _WRITERS | {"viewer"}
 _ADMINS: Final = frozenset({"admin"})
+_APPROVERS: Final = frozenset({"admin", "operator", "approver"})
+"""People: no service grants what it asks for."""
 ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "alert.post": _WRITERS | {"alerting"},
     "incident.open": frozenset({"system"}),
@@ -79,6 +81,9 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "execution.plan": frozenset({"system"}),
     "execution.view": _READERS,
     "execution.abort": _WRITERS,
+    "approval.view": _READERS | _APPROVERS,
+    "approval.decide": _APPROVERS,
+    "approval.revoke": _APPROVERS,
     "step.claim": frozenset({"system"}),
     "step.decide": _WRITERS,
     "kill_switch.view": _READERS,

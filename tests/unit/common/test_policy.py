@@ -7,7 +7,7 @@ import pytest
 from libs.common.errors import Denied
 from libs.common.policy import ACTIONS, REASONS, SYSTEM_TENANTS, Decision, Principal, Resource, decide, require
 
-ROLES = ("admin", "operator", "viewer", "alerting", "system", "stranger", "")
+ROLES = ("admin", "operator", "viewer", "alerting", "approver", "system", "stranger", "")
 TENANTS = {"own": frozenset({"acme"}), "among": frozenset({"beta", "acme"}), "system": SYSTEM_TENANTS}
 FOREIGN = {"other": frozenset({"beta"}), "none": frozenset[str](), "star among": frozenset({"*", "beta"})}
 
@@ -40,6 +40,13 @@ def test_a_viewer_only_looks() -> None:
     allowed = {action for action, roles in ACTIONS.items() if "viewer" in roles}
 
     assert allowed == {action for action in ACTIONS if action.endswith(".view")} - {"dead_letter.view"}
+
+
+def test_people_alone_approve_and_an_approver_does_nothing_else() -> None:
+    approvals = {action for action in ACTIONS if action.startswith("approval.")}
+
+    assert {action for action, roles in ACTIONS.items() if "approver" in roles} == approvals
+    assert {action for action in approvals if "system" in ACTIONS[action]} == {"approval.view"}
 
 
 def test_only_services_claim_plan_and_match() -> None:
