@@ -105,7 +105,7 @@ class ActionContext:
     """Everything an attempt may know; it holds no credential of ours.
 
     `deadline` is the monotonic time at which the step's own timeout ends. `secrets` are values that must not be seen
-    in outputs, evidence or messages, whatever form they come back in.
+    in outputs, evidence or messages, whatever form they come back in. `channels` are webhook URLs by name.
     """
 
     idem_key: str
@@ -122,6 +122,7 @@ class ActionContext:
     lease: Lease = field(default_factory=Lease)
     shell: ShellPolicy = field(default_factory=ShellPolicy)
     secrets: tuple[str, ...] = ()
+    channels: Mapping[str, str] = field(default_factory=dict)
 
     def seconds_left(self) -> float:
         """Seconds until the deadline or the lease's end, whichever is first; 0 when it has passed."""

@@ -9,6 +9,7 @@ from typing import Any
 from libs.actions.api import Action
 from libs.actions.errors import ActionError, UnknownAction
 from libs.actions.http_request import HttpRequest
+from libs.actions.notify_send import NotifySend
 from libs.actions.shell_run import ShellRun
 
 GROUP = "runbook_ranger.actions"
@@ -32,14 +33,21 @@ class Registry:
 
     @classmethod
     def builtin(cls) -> Registry:
-        """`http.request` and `shell.run`."""
-        return cls((HttpRequest(), ShellRun()))
+        """`http.request`, `notify.send` and `shell.run`."""
+        return cls((HttpRequest(), NotifySend(), ShellRun()))
 
     @classmethod
     def installed(cls, points: Iterable[EntryPoint] | None = None) -> Registry:
         """The built-ins and what installed distributions register; an entry is an Action or a class of it."""
         found = entry_points(group=GROUP) if points is None else points
-        return cls((HttpRequest(), ShellRun(), *(_loaded(point) for point in sorted(found, key=lambda p: p.name))))
+        return cls(
+            (
+                HttpRequest(),
+                NotifySend(),
+                ShellRun(),
+                *(_loaded(point) for point in sorted(found, key=lambda p: p.name)),
+            )
+        )
 
     def get(self, name: str) -> Action[Any]:
         """The action of this name, or UnknownAction."""

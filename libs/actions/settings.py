@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.actions.addresses import EgressPolicy
@@ -9,7 +11,7 @@ from libs.actions.shell_policy import ShellPolicy
 
 
 class ActionSettings(BaseSettings):
-    """RR_EGRESS_ALLOW, RR_EGRESS_PUBLIC, RR_SHELL_ALLOW, RR_SHELL_ENV. Empty lists allow nothing beyond public hosts.
+    """RR_EGRESS_ALLOW, RR_EGRESS_PUBLIC, RR_SHELL_ALLOW, RR_SHELL_ENV, RR_NOTIFY_CHANNELS. Empty allows only public hosts.
 
     `egress_public=False` closes the public internet too: then only what RR_EGRESS_ALLOW lists is reachable.
     """
@@ -20,6 +22,7 @@ class ActionSettings(BaseSettings):
     egress_public: bool = True
     shell_allow: str = ""
     shell_env: str = ""
+    notify_channels: SecretStr = SecretStr("{}")
 
     def egress(self) -> EgressPolicy:
         """The outbound policy; ValueError names a bad entry, so that a process refuses to start with it."""
@@ -28,3 +31,13 @@ class ActionSettings(BaseSettings):
     def shell(self) -> ShellPolicy:
         """The command policy."""
         return ShellPolicy.of(self.shell_allow, self.shell_env)
+
+    def channels(self) -> dict[str, str]:
+        """Webhook URLs by channel name; ValueError when RR_NOTIFY_CHANNELS is not a JSON object of strings."""
+        try:
+            found = orjson.loads(self.notify_channels.get_secret_value())
+        except orjson.JSONDecodeError:
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(url, str) for url in found.values()):
+            raise ValueError("RR_NOTIFY_CHANNELS must be a JSON object: channel name to webhook URL")
+        return found
