@@ -14,7 +14,7 @@ _PARTS: Final = {
     "incident": "id",
     "steps": "<id of an earlier step>.outputs",
 }
-_ROOTS: Final = "inputs, alert, incident, steps"
+_ROOTS: Final = "inputs, alert, incident, steps, outputs"
 
 
 class NotCompiled(TemplateSyntaxError):

@@ -1,6 +1,7 @@
 """What is wrong with an expression where it stands: it is compiled as it will be, and each path that it reads exists.
 
-The names known at a step are the runbook's inputs, the alert, the incident, and the outputs of the steps before it.
+The names known at a step are the runbook's inputs, the alert, the incident, and the outputs of the steps before it;
+`outputs`, what its own action answered, only where that is judged or named.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,8 @@ from libs.runbook.expressions import ExpressionError, is_reference, parse, parse
 from libs.runbook.selection import ROOTS, written
 from libs.runbook.spec import Input, Runbook
 
-ALERT_FIELDS: Final = ("name", "severity", "labels", "annotations")
-INCIDENT_FIELDS: Final = ("id",)
+_FIELDS: Final = {"alert": ("name", "severity", "labels", "annotations"), "incident": ("id",)}
+_HAS: Final = {"alert": "an alert has", "incident": "an incident has"}
 _KINDS: Final = {"BOOL": "boolean", "INT": "integer"}
 _EXACTLY: Final = (
     "must be exactly one reference into the alert or the incident, such as ${{ alert.labels.shard }}, "
@@ -31,12 +32,13 @@ class Names:
     declared: Declarations
     earlier: frozenset[str] = frozenset()
     later: frozenset[str] = frozenset()
+    own_outputs: bool = False
 
     @classmethod
-    def at(cls, spec: Runbook, index: int) -> "Names":
-        """The names at the step of that index."""
+    def at(cls, spec: Runbook, index: int, *, own_outputs: bool = False) -> "Names":
+        """The names at the step of that index; with its own outputs once its action has answered."""
         ids = [step.id for step in spec.steps]
-        return cls(declarations(spec), frozenset(ids[:index]), frozenset(ids[index:]))
+        return cls(declarations(spec), frozenset(ids[:index]), frozenset(ids[index:]), own_outputs)
 
 
 def template_faults(text: str, names: Names) -> Iterator[str]:
@@ -44,6 +46,14 @@ def template_faults(text: str, names: Names) -> Iterator[str]:
     try:
         for expression in parse(text).expressions:
             yield from _expression_faults(expression.source, names)
+    except ExpressionError as error:
+        yield str(error)
+
+
+def expression_faults(source: str, names: Names) -> Iterator[str]:
+    """What is wrong with a bare expression, of whatever type it is."""
+    try:
+        yield from _expression_faults(source, names)
     except ExpressionError as error:
         yield str(error)
 
@@ -107,26 +117,27 @@ def _expression_faults(source: str, names: Names) -> Iterator[str]:
 def _path_faults(source: str, paths: Sequence[Path], names: Names) -> Iterator[str]:
     inputs = [name for name, _ in names.declared.inputs]
     for path in paths:
-        fault = _path_fault(path, inputs) or _step_fault(path, names, asked=not is_reference(source))
+        fault = _path_fault(path, inputs, own_outputs=names.own_outputs) or _step_fault(
+            path, names, asked=not is_reference(source)
+        )
         if fault:
             about = "" if written(path) == source else f"{written(path)}: "
             yield f"`{shown(source)}`: {about}{fault}"
 
 
-def _path_fault(path: Path, inputs: Sequence[str]) -> str:
+def _path_fault(path: Path, inputs: Sequence[str], *, own_outputs: bool) -> str:
     root, head = path[0], path[1] if len(path) > 1 else None
     if root not in ROOTS:
         return f"unknown name '{root}'; known are {', '.join(ROOTS)}"
+    if root == "outputs":
+        return "" if own_outputs else "names what this step's own action answered: nothing has answered yet"
     if head is None:
         return f"name a part of {root}"
-    if root == "inputs" and head not in inputs:
+    if root == "inputs":
         declared = f"declared are {', '.join(inputs)}" if inputs else "declare it under inputs"
-        return f"there is no input '{head}'; {declared}"
-    if root == "alert" and head not in ALERT_FIELDS:
-        return f"an alert has {', '.join(ALERT_FIELDS)}"
-    if root == "incident" and head not in INCIDENT_FIELDS:
-        return f"an incident has {', '.join(INCIDENT_FIELDS)}"
-    return ""
+        return "" if head in inputs else f"there is no input '{head}'; {declared}"
+    fields = _FIELDS.get(str(root))
+    return "" if fields is None or head in fields else f"{_HAS[str(root)]} {', '.join(fields)}"
 
 
 def _step_fault(path: Path, names: Names, *, asked: bool) -> str:

@@ -21,7 +21,8 @@ FACTS: Final[Mapping[str, str]] = {
     "alert.annotations": "texts",
     "incident.id": "string",
 }
-ROOTS: Final = ("inputs", "alert", "incident", "steps")
+ROOTS: Final = ("inputs", "alert", "incident", "steps", "outputs")
+_WHOLE: Final = frozenset({"steps", "outputs"})  # one variable; of the others each part is one
 
 Tree = dict[str, "Tree | None"]  # None: the whole value
 
@@ -56,7 +57,7 @@ class Selection:
         data: dict[str, Any] = {}
         for root, below in self.tree.items():
             value = _selected(scope.get(root, {}), below, root, "any", intake, self.kinds)
-            data |= {root: value} if root == "steps" else {f"{root}.{name}": item for name, item in value.items()}
+            data |= {root: value} if root in _WHOLE else {f"{root}.{name}": item for name, item in value.items()}
         return Bound(data, intake.size)
 
 
