@@ -11,7 +11,7 @@ from libs.actions.shell_policy import ShellPolicy
 
 
 class ActionSettings(BaseSettings):
-    """RR_EGRESS_ALLOW, RR_EGRESS_PUBLIC, RR_SHELL_ALLOW, RR_SHELL_ENV, RR_NOTIFY_CHANNELS. Empty allows only public hosts.
+    """RR_EGRESS_…, RR_SHELL_… and RR_NOTIFY_CHANNELS. Empty lists allow nothing beyond public hosts.
 
     `egress_public=False` closes the public internet too: then only what RR_EGRESS_ALLOW lists is reachable.
     """

@@ -16,13 +16,13 @@ def point(name: str, value: str) -> EntryPoint:
 def test_the_built_ins_are_there() -> None:
     registry = Registry.builtin()
 
-    assert {item.name for item in registry} == {"http.request", "shell.run"}
+    assert {item.name for item in registry} == {"http.request", "notify.send", "shell.run"}
     assert "http.request" in registry
     assert isinstance(registry.get("http.request"), HttpRequest)
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(UnknownAction, match=r"http\.request, shell\.run"):
+    with pytest.raises(UnknownAction, match=r"http\.request, notify\.send, shell\.run"):
         Registry.builtin().get("shell.eval")
 
 
