@@ -66,6 +66,8 @@ def fires(message: Message) -> bool:
 
 def _alert_key(message: Message) -> tuple[str, str, int] | None:
     fact = message.value.fact
+    if isinstance(fact, IncidentCreated) and not fact.alert_id:
+        return None  # nobody's alert: an execution that opened its incident does not wait for one
     if isinstance(fact, IncidentCreated | AlertLinked | AlertResolved):
         return message.tenant, fact.incident_id, message.value.envelope.aggregate_version
     return None

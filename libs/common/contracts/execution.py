@@ -3,6 +3,7 @@
 from typing import ClassVar, Literal
 
 from libs.common.contracts.fact import Fact
+from libs.common.contracts.incident import Severity
 
 BlockedReason = Literal["approval", "person", "lock", "paused", "unknown", "kill_switch"]
 ApprovalOf = Literal["plan", "action"]
@@ -19,13 +20,20 @@ class ExecutionFact(Fact):
 
 
 class ExecutionPlanned(ExecutionFact):
-    """Inputs are resolved and the graph is fixed: `plan_hash` is over spec, inputs and graph."""
+    """Inputs are resolved and the graph is fixed: `plan_hash` is over spec, inputs and graph.
+
+    With `opens_incident`, `incident_id` is `derived_id("incident", execution_id)`: an incident of that id is opened,
+    with this title and severity.
+    """
 
     subject: ClassVar[str] = "runbook.planned"
     runbook_version: int
     spec_hash: str
     plan_hash: str
     steps: list[str]
+    opens_incident: bool = False
+    title: str | None = None
+    severity: Severity | None = None
 
 
 class ExecutionStarted(ExecutionFact):

@@ -16,7 +16,10 @@ class IncidentFact(Fact):
 
 
 class IncidentCreated(IncidentFact):
-    """A problem was reported for the first time since its last incident was closed."""
+    """A problem was reported for the first time since its last incident was closed, or a person or an execution
+    opened an incident that no alert stands behind: then `fingerprint` is no alert's, `alert_id` and `alert_name` are
+    empty and `firing` is false.
+    """
 
     subject: ClassVar[str] = "incident.created"
     title: str
@@ -28,6 +31,9 @@ class IncidentCreated(IncidentFact):
     labels: dict[str, str]
     annotations: dict[str, str]
     firing: bool
+    description: str | None = None
+    tags: list[str] | None = None
+    sla_deadline: str | None = None
 
 
 class AlertLinked(IncidentFact):
@@ -55,6 +61,31 @@ class IncidentStatusChanged(IncidentFact):
     status: IncidentStatus
     trigger: str
     rationale: str | None = None
+
+
+class SeverityChanged(IncidentFact):
+    """A person judged the incident anew, and said why; the deadline follows the severity."""
+
+    subject: ClassVar[str] = "incident.severity_changed"
+    previous: Severity
+    severity: Severity
+    rationale: str
+    sla_deadline: str
+
+
+class OwnerChanged(IncidentFact):
+    """Someone is responsible for the incident from now on; an empty name is nobody."""
+
+    subject: ClassVar[str] = "incident.owner_changed"
+    previous: str
+    owner: str
+
+
+class RunbookLinked(IncidentFact):
+    """A person said that a runbook belongs to the incident; nothing runs because of it."""
+
+    subject: ClassVar[str] = "incident.runbook_linked"
+    runbook_id: str
 
 
 class RemediationFailed(IncidentFact):

@@ -6,7 +6,7 @@ from libs.common.contracts.fact import Fact
 
 
 class RunbookPublished(Fact):
-    """A version was made public; it never changes, and `spec_hash` names its content."""
+    """A version was made public; it never changes, and `spec_hash` names its content. `author` wrote its draft."""
 
     subject: ClassVar[str] = "runbook.published"
     aggregate: ClassVar[str] = "runbook"
@@ -14,6 +14,8 @@ class RunbookPublished(Fact):
     runbook_version: int
     name: str
     spec_hash: str
+    author: str | None = None
+    published_by: str | None = None
 
 
 class RunbookMatched(Fact):
