@@ -3,27 +3,37 @@
 Rules, in the order of their weight:
 
 1. A terminal frame never changes, whatever comes. An abort ends every frame that has not ended.
-2. A step is asked for only after the one before it has succeeded; a visit of a step succeeds at most once.
-3. Unknown stays unknown until a late result or a person says what happened; nothing repeats it meanwhile.
-4. No step that needs a firing alert is asked for once the alert was seen to have ended: what remains is skipped, and
+2. A step is asked for only after the one before it has ended; a visit of a step succeeds at most once. Steps lead
+   forward only.
+3. A step that needs an approval is not asked for before it was granted. Rejected, expired or revoked, it fails; what
+   is under way by then is let finish, and is not tried again. Once the approval of the plan is revoked, nothing begins.
+4. Unknown stays unknown until a late result or a person says what happened; nothing repeats it meanwhile.
+5. No step that needs a firing alert is asked for once the alert was seen to have ended: what remains is skipped, and
    the execution ends by its verification. The alert must also fire before the first change of an execution.
-5. A failure that may pass is tried again after its back-off, within the step's limit; any other ends the execution.
-6. After the last step the alert must end within the verification's time; a runbook without verification is done.
-7. The deadline stops what has not begun. A step under way, or unknown, is waited for, and then the execution fails.
-   What is under way is what `StepStarted` told of: fold it first.
+6. A condition that is false skips its step. One that has no value, or no boolean one, fails it.
+7. A failure that may pass is tried again after its back-off, within the step's limit; after any other the execution
+   ends, unless the step says how it goes on.
+8. After the last step the alert must end within the verification's time; a runbook without verification is done.
+9. The deadline stops what has not begun, and whatever waits for a time, a grant or a person. A step under way, or
+   unknown, is waited for, and then the execution fails. What is under way is what `StepStarted` told of: fold it first.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from libs.runbook import durations
-from libs.runbook.effects import CancelAction, Effect, RunAction
+from libs.runbook import durations, forms
+from libs.runbook.declared import evaluator_of
+from libs.runbook.effects import Effect
 from libs.runbook.facts import (
     AbortRequested,
     AlertObserved,
+    ApprovalDenied,
+    ApprovalGranted,
     Fact,
+    FailRequested,
     Started,
+    StepCompletedByPerson,
     StepDecided,
     StepFact,
     StepFailed,
@@ -36,40 +46,59 @@ from libs.runbook.facts import (
     StepUnknown,
     TimerFired,
 )
-from libs.runbook.frame import RETRY, Frame, StepRun
+from libs.runbook.frame import RETRY, WAIT, Frame, StepRun
+from libs.runbook.known import Known
 from libs.runbook.problems import RunbookError
+from libs.runbook.progress import (
+    ASKED,
+    UNDER_WAY,
+    arrive,
+    begin,
+    conclude,
+    fail,
+    fail_attempt,
+    give_up,
+    may_repeat,
+    needs_firing,
+    skip,
+    succeed,
+    verify,
+    withdraw,
+)
 from libs.runbook.spec import Runbook
+from libs.runbook.steps import ApprovalStep, ManualStep
 from libs.runbook.turn import Turn
 
+__all__ = ["MAX_LOSSES", "ImpossibleFact", "advance", "needs_firing"]
+
 MAX_LOSSES: Final = 5
-_ASKED: Final = frozenset({"ready", "running"})
 
 
 class ImpossibleFact(RunbookError):
     """A fact about a step that the execution never reached: a bug of whoever reported it."""
 
 
-def advance(spec: Runbook, frame: Frame, facts: Iterable[Fact]) -> tuple[Frame, tuple[Effect, ...]]:
+def advance(
+    spec: Runbook, frame: Frame, facts: Iterable[Fact], known: Known | None = None
+) -> tuple[Frame, tuple[Effect, ...]]:
     """Folds facts, in order, into the frame; the effects are to be carried out in order, in one transaction.
+
+    `known` is what conditions and templates refer to; the same for every call about one execution.
 
     Raises:
         ImpossibleFact: a fact names a step, or a visit of it, that was never reached.
     """
-    turn = Turn(spec, frame)
+    found = known or Known()
+    turn = Turn(spec, frame, found if found.evaluate else replace(found, evaluate=evaluator_of(spec)))
     for fact in facts:
         if turn.frame.terminal:
             break
         before, start = turn.frame, len(turn.effects)
         _ON[type(fact)](turn, fact)
+        while turn.onward:
+            arrive(turn, turn.onward.pop())
         turn.close(before, start)
     return turn.frame, tuple(turn.effects)
-
-
-def needs_firing(spec: Runbook, frame: Frame, path: str) -> bool:
-    """Whether the alert must fire for the step to be begun: it says so, or it would be the first to change anything."""
-    step = spec.step(path)
-    changed = any(run.state in {"succeeded", "unknown"} and spec.step(run.path).mutating for run in frame.step_runs)
-    return step.requires_firing or (step.mutating and not changed)
 
 
 def _on_started(turn: Turn, fact: Started) -> None:
@@ -79,7 +108,7 @@ def _on_started(turn: Turn, fact: Started) -> None:
     turn.change(state="running", alert_firing=known)
     turn.publish("started")
     turn.set_timer("deadline", turn.frame.path, durations.seconds(turn.spec.deadline))
-    _reach(turn, turn.spec.steps[0].id)
+    turn.onward.append(turn.spec.steps[0].id)
 
 
 def _on_step_started(turn: Turn, fact: StepStarted) -> None:
@@ -91,55 +120,44 @@ def _on_step_started(turn: Turn, fact: StepStarted) -> None:
 def _on_succeeded(turn: Turn, fact: StepSucceeded) -> None:
     run = _run(turn, fact)
     if _awaits_result(run):
-        _succeed(turn, replace(run, outputs=dict(fact.outputs)), decided_by_person=False)
+        conclude(turn, run, dict(fact.outputs))
 
 
 def _on_failed(turn: Turn, fact: StepFailed) -> None:
     run = _run(turn, fact)
-    if not _awaits_result(run):
-        return
-    failed = replace(run, failures=run.failures + 1, error_code=fact.error_code, message=fact.message, waiting_for="")
-    retry = turn.spec.step(run.path).retry
-    again = fact.retryable and failed.failures < retry.attempts and not turn.frame.deadline_passed
-    turn.publish_step("step_failed", failed, error_code=fact.error_code, message=fact.message, will_retry=again)
-    if again:
-        turn.put(replace(failed, state="waiting", waiting_for=RETRY))
-        turn.set_timer("retry", failed.ref, retry.pause_seconds(failed.failures))
-    else:
-        turn.put(replace(failed, state="failed"))
-        _fail(turn, "step_failed", run.path)
+    if _awaits_result(run) or run.waits_for("approval"):  # what cannot be rendered cannot be asked about either
+        fail_attempt(turn, run, fact.error_code, fact.message, retryable=fact.retryable)
 
 
 def _on_lost(turn: Turn, fact: StepLost) -> None:
     run = _run(turn, fact)
-    if run.state not in _ASKED and not run.held:  # held: whoever let it go has died before it could tell
+    if run.state not in ASKED and not run.held:  # held: whoever let it go has died before it could tell
         return
-    if turn.spec.step(run.path).effect == "unsafe":
+    if turn.spec.step(run.path).effect_name == "unsafe":
         _become_unknown(turn, run, "lease_lost")
         return
     lost = replace(
         run, losses=run.losses + 1, waiting_for="", error_code="lease_lost", message="the worker's lease ran out"
     )
-    again = lost.losses <= MAX_LOSSES and not turn.frame.deadline_passed
+    again = lost.losses <= MAX_LOSSES and may_repeat(turn, lost)
     turn.publish_step("step_failed", lost, error_code=lost.error_code, message=lost.message, will_retry=again)
     if again:
-        _ask(turn, replace(lost, state="pending"))
+        begin(turn, replace(lost, state="pending"))
     else:
-        turn.put(replace(lost, state="failed"))
-        _fail(turn, "step_failed", run.path)
+        give_up(turn, lost)
 
 
 def _on_unknown(turn: Turn, fact: StepUnknown) -> None:
     run = _run(turn, fact)
-    if run.state in _ASKED or run.held:
+    if run.state in ASKED or run.held:
         _become_unknown(turn, run, fact.reason)
 
 
 def _on_not_needed(turn: Turn, fact: StepNotNeeded) -> None:
     run = _run(turn, fact)
-    if run.state in _ASKED or run.held:
+    if run.state in ASKED or run.held:
         turn.change(alert_firing=False)
-        _skip(turn, run)
+        skip(turn, run)
 
 
 def _on_held(turn: Turn, fact: StepHeld) -> None:
@@ -151,7 +169,7 @@ def _on_held(turn: Turn, fact: StepHeld) -> None:
 def _on_released(turn: Turn, fact: StepReleased) -> None:
     run = _run(turn, fact)
     if run.held:
-        _ask(turn, run, attempt=run.attempts)
+        begin(turn, run, attempt=run.attempts)
 
 
 def _on_decided(turn: Turn, fact: StepDecided) -> None:
@@ -163,28 +181,84 @@ def _on_decided(turn: Turn, fact: StepDecided) -> None:
     if fact.decision == "abort":
         _abort(turn, fact.actor, fact.rationale)
     elif fact.decision == "failed":
-        turn.put(replace(run, state="failed"))
-        _fail(turn, "step_failed", run.path)
+        give_up(turn, run)
     else:
-        _succeed(turn, run, decided_by_person=True)
+        succeed(turn, run, by_person=True)
+
+
+def _on_granted(turn: Turn, fact: ApprovalGranted) -> None:
+    run = _run(turn, fact)
+    if not run.waits_for("approval"):
+        return
+    granted = replace(run, approval_id=fact.approval_id)
+    if isinstance(turn.spec.step(run.path), ApprovalStep):
+        succeed(turn, replace(granted, outputs={"approval_id": fact.approval_id}), by_person=True)
+    else:
+        begin(turn, granted, attempt=run.attempts or None)
+
+
+def _on_denied(turn: Turn, fact: ApprovalDenied) -> None:
+    run = _run(turn, fact)
+    if run.approval_id != fact.approval_id and not (run.waits_for("approval") and not run.approval_id):
+        return
+    if run.state in UNDER_WAY:
+        turn.put(replace(run, denied=fact.why))
+    elif run.state == "succeeded":
+        if fact.why == "revoked" and isinstance(turn.spec.step(run.path), ApprovalStep):
+            _revoke_plan(turn)
+    elif run.state in {"ready", "waiting"}:
+        withdraw(turn, run)
+        message = f"{fact.why} by {fact.actor}: {fact.rationale}" if fact.actor else fact.why
+        fail_attempt(turn, replace(run, denied=fact.why), f"approval_{fact.why}", message)
+
+
+def _revoke_plan(turn: Turn) -> None:
+    """Nothing more begins. After the last step there is nothing left to hold back."""
+    if turn.frame.verify_state != "none":
+        return
+    turn.change(revoked=True)
+    run = turn.frame.current
+    if run is None or run.state not in UNDER_WAY:
+        fail(turn, "approval_revoked", run.path if run else "")
+
+
+def _on_person(turn: Turn, fact: StepCompletedByPerson) -> None:
+    run, step = _run(turn, fact), turn.spec.step(fact.path)
+    if not run.waits_for("person") or not isinstance(step, ManualStep):
+        return
+    if forms.faults(step, fact.outcome, fact.evidence_ref, fact.values):
+        return
+    turn.cancel_timer("timeout", run.ref)
+    said = {"actor": fact.actor, "evidence_ref": fact.evidence_ref}
+    filled = replace(run, outputs=dict(fact.values))
+    if fact.outcome == "succeeded":
+        succeed(turn, filled, by_person=True, said=said)
+    else:
+        fail_attempt(turn, filled, "failed_by_person", f"{fact.actor} says that it failed", said=said)
 
 
 def _on_alert(turn: Turn, fact: AlertObserved) -> None:
     turn.change(alert_firing=fact.firing)
     if turn.frame.verify_state == "waiting" and not fact.firing:
-        _verify(turn)
+        verify(turn)
 
 
 def _on_timer(turn: Turn, fact: TimerFired) -> None:
     if not turn.take_timer(fact.kind, fact.ref):
         return
+    run = turn.frame.current
+    here = run is not None and run.ref == fact.ref
     if fact.kind == "deadline":
         _on_deadline(turn)
     elif fact.kind == "verify_due":
         turn.change(verify_state="failed")
-        _fail(turn, "verification_failed", "")
-    elif (run := turn.frame.current) is not None and run.waiting_for == RETRY and run.ref == fact.ref:
-        _ask(turn, run)
+        fail(turn, "verification_failed", "")
+    elif run is not None and here and run.waits_for(RETRY):
+        begin(turn, run)
+    elif run is not None and here and run.waits_for(WAIT):
+        succeed(turn, run)
+    elif run is not None and here and run.waits_for("person"):
+        fail_attempt(turn, run, "timeout", "nobody completed it in time")
 
 
 def _on_deadline(turn: Turn) -> None:
@@ -192,76 +266,23 @@ def _on_deadline(turn: Turn) -> None:
     if turn.frame.verify_state == "waiting":
         turn.change(verify_state="failed")
     run = turn.frame.current
-    if run is None or run.state not in {"running", "unknown"}:
-        _fail(turn, "deadline_exceeded", run.path if run else "")
+    if run is None or run.state not in UNDER_WAY:
+        fail(turn, "deadline_exceeded", run.path if run else "")
 
 
 def _on_abort(turn: Turn, fact: AbortRequested) -> None:
     _abort(turn, fact.actor, fact.rationale)
 
 
-def _reach(turn: Turn, path: str | None) -> None:
-    """Goes on to a step, or to the verification after the last."""
-    if turn.frame.deadline_passed:
-        _fail(turn, "deadline_exceeded", "")
-    elif path is None:
-        _verify(turn)
-    else:
-        _ask(turn, StepRun(path, turn.frame.visits(path) + 1))
-
-
-def _ask(turn: Turn, run: StepRun, *, attempt: int | None = None) -> None:
-    """Asks for an attempt of a step, the next one by default, unless the alert has ended and the step needs it."""
-    if turn.frame.alert_firing is False and needs_firing(turn.spec, turn.frame, run.path):
-        _skip(turn, run)
-        return
-    ready = replace(run, state="ready", waiting_for="", attempts=attempt or run.attempts + 1)
-    turn.put(ready)
-    limit = turn.spec.step(run.path).retry.attempts
-    turn.effects.append(RunAction(ready.path, ready.visit, ready.attempts, limit))
-
-
-def _skip(turn: Turn, run: StepRun) -> None:
-    """Leaves out what remains: the alert has ended without it."""
-    if run.state in _ASKED or run.held:
-        turn.effects.append(CancelAction(run.path, run.visit, run.attempts))
-    turn.put(replace(run, state="skipped", waiting_for="", message="the alert had ended"))
-    _verify(turn)
-
-
-def _succeed(turn: Turn, run: StepRun, *, decided_by_person: bool) -> None:
-    done = replace(run, state="succeeded", waiting_for="", error_code="", message="")
-    turn.put(done)
-    turn.publish_step("step_completed", done, decided_by_person=decided_by_person)
-    _reach(turn, turn.spec.successor(run.path))
+def _on_fail(turn: Turn, fact: FailRequested) -> None:
+    run = turn.frame.current
+    fail(turn, "failed_by_person", run.path if run else "", actor=fact.actor, rationale=fact.rationale)
 
 
 def _become_unknown(turn: Turn, run: StepRun, reason: str) -> None:
     unknown = replace(run, state="unknown", waiting_for="", error_code="unknown", message=reason)
     turn.put(unknown)
     turn.publish_step("step_unknown", unknown, reason=reason)
-
-
-def _verify(turn: Turn) -> None:
-    """Ends the execution if the alert has ended, or waits for that."""
-    verify = turn.spec.verify
-    skipped = [run.path for run in turn.frame.step_runs if run.state == "skipped"]
-    if verify is None:
-        turn.finish("completed", "alert_resolved" if skipped else "done", "completed", _done("none", skipped))
-    elif turn.frame.alert_firing is False:
-        turn.change(verify_state="passed")
-        turn.finish("completed", "alert_resolved", "completed", _done("alert_resolved", skipped))
-    else:
-        turn.change(verify_state="waiting")
-        turn.set_timer("verify_due", turn.frame.path, durations.seconds(verify.within))
-
-
-def _done(verified: str, skipped: list[str]) -> Mapping[str, Any]:
-    return {"verified": verified, "skipped": skipped}
-
-
-def _fail(turn: Turn, reason: str, path: str) -> None:
-    turn.finish("failed", reason, "failed", {"reason": reason, "path": path})
 
 
 def _abort(turn: Turn, actor: str, rationale: str) -> None:
@@ -277,7 +298,7 @@ def _run(turn: Turn, fact: StepFact) -> StepRun:
 
 def _awaits_result(run: StepRun) -> bool:
     """Results count while the action is asked for, held or unknown; not while a retry waits, nor afterwards."""
-    return run.state in _ASKED or run.held or run.state == "unknown"
+    return run.state in ASKED or run.held or run.state == "unknown"
 
 
 _ON: Final[Mapping[type, Callable[[Turn, Any], None]]] = {
@@ -291,7 +312,11 @@ _ON: Final[Mapping[type, Callable[[Turn, Any], None]]] = {
     StepHeld: _on_held,
     StepReleased: _on_released,
     StepDecided: _on_decided,
+    ApprovalGranted: _on_granted,
+    ApprovalDenied: _on_denied,
+    StepCompletedByPerson: _on_person,
     AlertObserved: _on_alert,
     TimerFired: _on_timer,
     AbortRequested: _on_abort,
+    FailRequested: _on_fail,
 }

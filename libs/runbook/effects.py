@@ -4,30 +4,65 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from libs.runbook.elements import Risk
 from libs.runbook.frame import ExecutionState, TimerKind
 
 FactType: TypeAlias = Literal[
     "started",
-    "blocked",  # reason, path
+    "blocked",  # reason, path; for an approval that is asked for also of, risk, expires_seconds, prompt, approvers
     "unblocked",  # reason, path
-    "step_completed",  # path, visit, attempt, decided_by_person
+    "step_completed",  # path, visit, attempt, decided_by_person; of a manual step also actor, evidence_ref
     "step_failed",  # path, visit, attempt, error_code, message, will_retry
+    "step_skipped",  # path, visit, attempt, reason: the condition of `when`
     "step_unknown",  # path, visit, attempt, reason
     "step_decided",  # path, visit, attempt, decision, actor, rationale
     "completed",  # verified: alert_resolved or none; skipped: paths
-    "failed",  # reason, path
+    "failed",  # reason, path; if a person did it also actor, rationale
     "aborted",  # actor, rationale
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class RunAction:
-    """Make the action ready. (path, visit, attempt) is unique: asked for again, it is the same action."""
+    """Make the action ready. (path, visit, attempt) is unique: asked for again, it is the same action.
+
+    `needs_approval`: the claim must find, in the executor's copy, a grant for this path and visit that still stands
+    and that carries these very hashes.
+    """
 
     path: str
     visit: int
     attempt: int
     attempt_limit: int
+    needs_approval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestApproval:
+    """Ask for an approval: of the whole plan, or of the action of this step, which is rendered and hashed now.
+
+    The request is for this path and visit, and covers the attempts of that visit. It comes before the `blocked` of the
+    same turn, which repeats it for everyone. An action that cannot be rendered has failed: fold `StepFailed`.
+    """
+
+    path: str
+    visit: int
+    attempt: int
+    of: Literal["plan", "action"]
+    risk: Risk
+    expires_seconds: float
+    prompt: str
+    approvers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AskPerson:
+    """Show a person what to do, and the fields to fill in: name → type, label, required, one_of."""
+
+    path: str
+    visit: int
+    instructions: str
+    form: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +107,6 @@ class Finish:
     reason: str
 
 
-Effect: TypeAlias = RunAction | CancelAction | SetTimer | CancelTimer | PublishFact | Finish
+Effect: TypeAlias = (
+    RunAction | CancelAction | RequestApproval | AskPerson | SetTimer | CancelTimer | PublishFact | Finish
+)

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeAlias
 from libs.runbook.frame import HoldReason, TimerKind
 
 Decision: TypeAlias = Literal["succeeded", "failed", "abort"]
+Denial: TypeAlias = Literal["rejected", "expired", "revoked"]
+Outcome: TypeAlias = Literal["succeeded", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class StepStarted(StepFact):
     """A worker has claimed the action, and lets go what held it.
 
     A claim need not tell: results count from a step that is only asked for, too. It must be told before a fact that
-    treats a step under way otherwise than one that has not begun, which is the deadline's timer.
+    treats a step under way otherwise than one that has not begun: the deadline's timer, and `ApprovalDenied`.
     """
 
 
@@ -91,6 +93,40 @@ class StepDecided(StepFact):
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalGranted(StepFact):
+    """Somebody who may has granted what `RequestApproval` asked for."""
+
+    approval_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalDenied(StepFact):
+    """The approval was not granted, or does not stand any more. `actor` and `rationale` are empty for an expiry.
+
+    A step that has not begun fails with `approval_<why>`. One that is under way is let finish and is not tried again:
+    fold `StepStarted` first if its action runs.
+    """
+
+    approval_id: str
+    why: Denial
+    actor: str = ""
+    rationale: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCompletedByPerson(StepFact):
+    """A person did what a manual step says, or could not. `values` answer its form and become its outputs.
+
+    Check with `forms.faults` first: what does not fit the form, or lacks required evidence, changes nothing here.
+    """
+
+    outcome: Outcome
+    actor: str
+    evidence_ref: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class AlertObserved:
     """Whether the alert fires now."""
 
@@ -113,6 +149,14 @@ class AbortRequested:
     rationale: str
 
 
+@dataclass(frozen=True, slots=True)
+class FailRequested:
+    """A person ends the execution as failed, whatever state it is in."""
+
+    actor: str
+    rationale: str
+
+
 Fact: TypeAlias = (
     Started
     | StepStarted
@@ -124,7 +168,11 @@ Fact: TypeAlias = (
     | StepHeld
     | StepReleased
     | StepDecided
+    | ApprovalGranted
+    | ApprovalDenied
+    | StepCompletedByPerson
     | AlertObserved
     | TimerFired
     | AbortRequested
+    | FailRequested
 )

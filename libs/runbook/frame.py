@@ -7,36 +7,43 @@ Phase and blocked reason are derived from the steps: waiting is a state of a ste
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 ExecutionState: TypeAlias = Literal["pending", "running", "blocked", "failed", "aborted", "completed"]
 StepState: TypeAlias = Literal[
     "pending",  # reached, not asked for yet
     "ready",  # an action was asked for
     "running",  # a worker has claimed it
-    "waiting",  # for a retry's time, or for what `waiting_for` names
+    "waiting",  # for a time, a grant, a person, or whatever else `waiting_for` names
     "unknown",  # nobody knows whether it took effect
     "succeeded",
     "failed",
-    "skipped",  # not needed: the alert had ended
+    "skipped",  # its `when` was false (error_code "when_false"), or the alert had ended (no error_code)
     "cancelled",  # the execution ended first; the action's own record says how far it came
 ]
 Phase: TypeAlias = Literal["plan", "approval_wait", "apply", "verify"]
 HoldReason: TypeAlias = Literal["approval", "person", "lock", "paused", "kill_switch"]
 BlockedReason: TypeAlias = Literal["approval", "person", "lock", "paused", "kill_switch", "unknown"]
 VerifyState: TypeAlias = Literal["none", "waiting", "passed", "failed"]
-TimerKind: TypeAlias = Literal["retry", "verify_due", "deadline"]
+WaitReason: TypeAlias = Literal["approval", "person", "lock", "paused", "kill_switch", "retry", "wait", ""]
+TimerKind: TypeAlias = Literal["retry", "verify_due", "deadline", "wait", "timeout"]
 Timer: TypeAlias = tuple[TimerKind, str]
 
 TERMINAL: Final[frozenset[ExecutionState]] = frozenset({"failed", "aborted", "completed"})
 STEP_TERMINAL: Final[frozenset[StepState]] = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 RETRY: Final = "retry"
+WAIT: Final = "wait"
+WHEN_FALSE: Final = "when_false"
 FORMAT: Final = 1
+_BLOCKS: Final[Mapping[str, BlockedReason]] = {reason: reason for reason in get_args(HoldReason)}
 
 
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """One visit of one step. `attempts` counts actions asked for, `losses` those whose worker vanished."""
+    """One visit of one step. `attempts` counts actions asked for, `losses` those whose worker vanished.
+
+    `approval_id` is the approval under which it may be carried out, `denied` why that does not stand any more.
+    """
 
     path: str
     visit: int
@@ -44,10 +51,12 @@ class StepRun:
     attempts: int = 0
     failures: int = 0
     losses: int = 0
-    waiting_for: HoldReason | Literal["retry", ""] = ""
+    waiting_for: WaitReason = ""
     outputs: Mapping[str, Any] = field(default_factory=dict)
     error_code: str = ""
     message: str = ""
+    approval_id: str = ""
+    denied: str = ""
 
     @property
     def ref(self) -> str:
@@ -56,8 +65,12 @@ class StepRun:
 
     @property
     def held(self) -> bool:
-        """Whether it waits for something other than a retry's time."""
-        return self.state == "waiting" and self.waiting_for != RETRY
+        """Whether its action was asked for and the claim turned it away: what is let go is the same attempt."""
+        return self.state == "waiting" and self.waiting_for != RETRY and self.attempts > 0
+
+    def waits_for(self, reason: WaitReason) -> bool:
+        """Whether it waits for just that."""
+        return self.state == "waiting" and self.waiting_for == reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,7 @@ class Frame:
     """One execution. `step_runs` are in the order in which steps were reached; the last one is where it stands.
 
     `alert_firing` is the last that was observed, None if nothing was. `timers` are those set and not yet fired.
+    `revoked`: the approval of the plan does not stand any more, so nothing more begins.
     `reason` says why a terminal state was reached.
     """
 
@@ -76,6 +90,7 @@ class Frame:
     deadline_passed: bool = False
     reason: str = ""
     timers: tuple[Timer, ...] = ()
+    revoked: bool = False
 
     @property
     def terminal(self) -> bool:
@@ -98,9 +113,7 @@ class Frame:
         run = self.current
         if run is None or self.terminal:
             return None
-        if run.state == "unknown":
-            return "unknown"
-        return None if run.waiting_for == "retry" else run.waiting_for or None
+        return "unknown" if run.state == "unknown" else _BLOCKS.get(run.waiting_for)
 
     @property
     def phase(self) -> Phase:
@@ -131,7 +144,7 @@ class Frame:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The frame that `to_json` described.
+        """The frame that `to_json` described, also by an earlier version: fields are only ever added, with a default.
 
         Raises:
             ValueError: the data is of a format that this version does not know.

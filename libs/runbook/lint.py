@@ -1,17 +1,19 @@
 """What a runbook must satisfy beyond its shape: a rule a function, each naming the place and what to do.
 
-Rules of this version: only `mode: auto` of low or medium risk is carried out, so whatever would force an approval is
-refused here rather than skipped there; a mutating step is verified; steps run forward and each can be reached;
-templates name things that exist by then.
+Rules of this version: only `mode: auto` is carried out, and only the types of steps in `CARRIED_OUT_TYPES`: what
+would be skipped there is refused here. A mutating step is verified; steps lead forward and each can be reached;
+templates and conditions name things that exist by then. Rules about single steps are in `rules.py`.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
-from libs.runbook.expressions import templates
-from libs.runbook.lint_expressions import Names, source_faults, template_faults
+from libs.runbook import rules
+from libs.runbook.expressions import OPEN, templates
+from libs.runbook.lint_expressions import Names, condition_faults, expression_faults, source_faults, template_faults
 from libs.runbook.problems import Problem, dotted
-from libs.runbook.spec import RESERVED_IDS, ActionStep, Input, Runbook
+from libs.runbook.spec import CARRIED_OUT_TYPES, Input, Runbook
+from libs.runbook.steps import ActionStep, AnyStep, ApprovalStep, CheckStep, ManualStep, NotifyStep, WaitStep
 
 Path = tuple[str | int, ...]
 
@@ -27,13 +29,15 @@ def lint_problems(spec: Runbook) -> list[Problem]:
 
 
 def _mode(spec: Runbook) -> Iterator[tuple[Path, str]]:
-    if spec.mode != "auto":
+    if spec.mode == "approve":
+        yield ("mode",), "'approve' is not carried out by this version; write auto, and a step of type approval"
+    elif spec.mode != "auto":
         yield ("mode",), f"'{spec.mode}' is not carried out by this version; write auto"
-    if spec.risk == "high":
+    asks = any(isinstance(step, ApprovalStep) or spec.needs_approval(step.id) for step in spec.steps)
+    if spec.risk == "high" and "approval" not in CARRIED_OUT_TYPES:
         yield ("risk",), "high risk needs an approval, which this version cannot carry out"
-    for index, step in enumerate(spec.steps):
-        if step.risk == "high":
-            yield ("steps", index, "risk"), "high risk needs an approval, which this version cannot carry out"
+    elif spec.risk == "high" and not asks:
+        yield ("risk",), "is high, but no step needs an approval: add one, or lower the risk"
 
 
 def _inputs(spec: Runbook) -> Iterator[tuple[Path, str]]:
@@ -61,65 +65,40 @@ def _triggers(spec: Runbook) -> Iterator[tuple[Path, str]]:
             yield ("triggers", index), "would match every alert; name an alert, a severity or a label"
 
 
-def _ids(spec: Runbook) -> Iterator[tuple[Path, str]]:
-    seen: set[str] = set()
-    for index, step in enumerate(spec.steps):
-        if step.id in seen:
-            yield ("steps", index, "id"), f"'{step.id}' is used twice; ids are unique"
-        if step.id in RESERVED_IDS:
-            yield ("steps", index, "id"), f"'{step.id}' is a word of the language; choose another id"
-        seen.add(step.id)
-
-
-def _order(spec: Runbook) -> Iterator[tuple[Path, str]]:
-    ids = [step.id for step in spec.steps]
-    if len(set(ids)) != len(ids):
-        return
-    for index, step in enumerate(spec.steps):
-        if step.on_success is not None and step.on_success not in ids[index + 1 :]:
-            yield ("steps", index, "on_success"), f"'{step.on_success}' is not the id of a later step"
-            return
-    reached, here = set[str](), ids[0] if ids else None
-    while here is not None:
-        reached.add(here)
-        here = spec.successor(here)
-    for index, step in enumerate(spec.steps):
-        if step.id not in reached:
-            yield ("steps", index), f"'{step.id}' is never reached; remove it, or change an on_success before it"
-
-
-def _steps(spec: Runbook) -> Iterator[tuple[Path, str]]:
-    for index, step in enumerate(spec.steps):
-        for key, message in _step_faults(spec, step):
-            yield ("steps", index, *([key] if key else [])), message
-
-
-def _step_faults(spec: Runbook, step: ActionStep) -> Iterator[tuple[str, str]]:
-    if step.on_failure != "stop":
-        yield "on_failure", f"'{step.on_failure}' is not carried out by this version; write stop, or leave it out"
-    if step.irreversible:
-        yield "irreversible", "forces an approval, which this version cannot carry out"
-    if step.rollback is not None:
-        yield "rollback", "is not carried out by this version; a failure stops, remove it"
-    if step.verify is not None:
-        yield "verify", "is not carried out for a single step by this version; write it at the top of the runbook"
-    if step.mutating and spec.verify is None and step.verify is None:
-        yield "effect", f"'{step.effect}' changes something, so the runbook needs verify: say how success is seen"
-    if step.mutating and step.resource is None:
-        yield "resource", f"is missing: '{step.effect}' changes something, so name the lock that keeps others away"
-    if step.effect == "unsafe" and step.retry.attempts > 1:
-        yield "retry", "an unsafe step is never tried again; remove it, or use an effect that may repeat"
-
-
 def _references(spec: Runbook) -> Iterator[tuple[Path, str]]:
     for index, step in enumerate(spec.steps):
-        names = Names.at(spec, index)
+        names, own = Names.at(spec, index), Names.at(spec, index, own_outputs=True)
         for path, text in _step_templates(step):
             for message in template_faults(text, names):
                 yield ("steps", index, *path), message
+        for key, condition in rules.conditions(step):
+            if OPEN not in condition:  # written as a template: rules.py says so
+                for message in condition_faults(condition, own if key == "expect" else names):
+                    yield ("steps", index, key), message
+        for name, source in step.captures.items():
+            for message in expression_faults(source, own):
+                yield ("steps", index, "capture", name), message
 
 
-def _step_templates(step: ActionStep) -> Iterator[tuple[Path, str]]:
+def _step_templates(step: AnyStep) -> Iterator[tuple[Path, str]]:
+    match step:
+        case ActionStep():
+            yield from _action_templates(step)
+        case CheckStep():
+            yield from templates(step.arguments, ("with",))
+        case NotifyStep():
+            yield from templates({"channel": step.channel, "message": step.message})
+        case WaitStep():
+            yield from templates({"for": step.duration, "seconds": step.seconds})
+        case ManualStep():
+            yield ("instructions",), step.instructions
+        case ApprovalStep():
+            yield ("prompt",), step.prompt
+    if isinstance(step, ActionStep | ManualStep) and step.approval is not None and step.approval.prompt is not None:
+        yield ("approval", "prompt"), step.approval.prompt
+
+
+def _action_templates(step: ActionStep) -> Iterator[tuple[Path, str]]:
     yield from templates(step.arguments, ("with",))
     if step.resource is not None:
         yield ("resource",), step.resource
@@ -127,4 +106,4 @@ def _step_templates(step: ActionStep) -> Iterator[tuple[Path, str]]:
         yield ("target", "tags", "url"), step.target.tags.url
 
 
-_RULES: Final = (_mode, _inputs, _triggers, _ids, _order, _steps, _references)
+_RULES: Final = (_mode, _inputs, _triggers, rules.ids, rules.order, rules.steps, _references)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from libs.runbook import spec as language
+from libs.runbook import elements, spec, steps
 from libs.runbook.hashing import spec_hash
 from libs.runbook.lint import lint
 from libs.runbook.problems import Problem, RunbookInvalid, dotted
@@ -58,19 +58,30 @@ def _problem(document: Document, path: Path, message: str) -> Problem:
 
 def _explained(data: Any, item: Any) -> tuple[Path, str]:
     """A validation error as (path, what to do). Names of union members, which pydantic adds, are left out."""
-    path = _existing(data, item["loc"])
+    location = _untagged(item["loc"])
+    path = _existing(data, location)
     kind, context = item["type"], item.get("ctx", {})
     if kind == "missing":
-        return (*path, item["loc"][-1]), "is missing; add it"
+        return (*path, location[-1]), "is missing; add it"
+    if kind in _UNTOLD:
+        return (*path, "type"), _UNTOLD[kind]
     if kind == "extra_forbidden":
-        return path, _unknown_key(str(item["loc"][-1]))
+        return path, _unknown_key(str(location[-1]))
     if kind == "literal_error":
         return path, f"must be {context['expected']}"
+    return path, _said(kind, context, item["msg"])
+
+
+def _said(kind: str, context: Any, message: str) -> str:
     if kind == "string_pattern_mismatch":
-        return path, _PATTERNS.get(context["pattern"], f"must match {context['pattern']}")
-    if kind == "value_error":
-        return path, str(context["error"])
-    return path, str(item["msg"]).replace("Input should", "must")
+        return _PATTERNS.get(context["pattern"], f"must match {context['pattern']}")
+    return str(context["error"]) if kind == "value_error" else message.replace("Input should", "must")
+
+
+def _untagged(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A location without the type of the step, which pydantic puts behind its index."""
+    is_step = len(location) > 2 and location[0] == "steps" and location[2] in steps.STEP_TYPES
+    return (*location[:2], *location[3:]) if is_step else location
 
 
 def _existing(data: Any, location: tuple[str | int, ...]) -> Path:
@@ -85,17 +96,24 @@ def _existing(data: Any, location: tuple[str | int, ...]) -> Path:
 
 
 def _unknown_key(key: str) -> str:
+    if key in _KEYS:
+        return "does not belong here; remove it"
     near = difflib.get_close_matches(key, _KEYS, n=1)
     return f"unknown key; did you mean {near[0]}?" if near else "unknown key; remove it"
 
 
 def _language_keys() -> tuple[str, ...]:
-    models = [item for item in vars(language).values() if isinstance(item, type) and issubclass(item, BaseModel)]
+    found = [item for module in (elements, steps, spec) for item in vars(module).values()]
+    models = [item for item in found if isinstance(item, type) and issubclass(item, BaseModel)]
     return tuple(sorted({field.alias or name for model in models for name, field in model.model_fields.items()}))
 
 
+_UNTOLD: Final = {
+    "union_tag_not_found": "is missing; add it",
+    "union_tag_invalid": f"must be one of {', '.join(steps.STEP_TYPES)}",
+}
 _KEYS: Final = _language_keys()
 _PATTERNS: Final = {
-    language.SLUG: "must be lower-case letters, digits and hyphens, at most 63, such as restart-api",
+    elements.SLUG: "must be lower-case letters, digits and hyphens, at most 63, such as restart-api",
     r"^[a-z][a-z0-9_]{0,62}$": "must be lower-case letters, digits and underscores, such as shard_name",
 }

@@ -17,6 +17,7 @@ from libs.runbook.declared import evaluator_of
 from libs.runbook.expressions import Evaluate, ExpressionError, MissingValue, render
 from libs.runbook.problems import PlanRefused, Problem
 from libs.runbook.spec import Input, Runbook
+from libs.runbook.steps import ActionStep, ApprovalStep
 from libs.runbook.triggers import AlertFacts
 
 MAX_INPUTS_BYTES: Final = 64 * 1024
@@ -46,16 +47,28 @@ class PlanFacts:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One step of the graph, in the order in which steps run."""
+    """One step of the graph. `next` follows its success, or its being left out; `on_failure` its failure.
+
+    `approval`: it is not carried out before a person has granted it.
+    """
 
     path: str
     action: str
     effect: str
     next: str | None
+    type: str = "action"
+    on_failure: str = "stop"
+    approval: bool = False
+    conditional: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The node as JSON-ready data; part of what the plan's hash is over."""
-        return {"path": self.path, "action": self.action, "effect": self.effect, "next": self.next}
+        """The node as JSON-ready data; part of what the plan's hash is over.
+
+        What is as in the first version of the language is left out, so that plans from then keep their hash.
+        """
+        data = {"path": self.path, "action": self.action, "effect": self.effect, "next": self.next}
+        news = {"type": "action", "on_failure": "stop", "approval": False, "conditional": False}
+        return data | {key: getattr(self, key) for key, old in news.items() if getattr(self, key) != old}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +130,22 @@ def resolve_inputs(
 
 
 def step_graph(spec: Runbook) -> tuple[Node, ...]:
-    """The steps in the order in which they run; each names the one that follows its success."""
-    nodes: list[Node] = []
-    here: str | None = spec.steps[0].id
-    while here is not None:
-        step, following = spec.step(here), spec.successor(here)
-        nodes.append(Node(here, step.action, step.effect, following))
-        here = following
-    return tuple(nodes)
+    """The steps that can be reached, in their order; each names the one that follows its success."""
+    reached = spec.reachable()
+    return tuple(
+        Node(
+            path=step.id,
+            action=step.action_name,
+            effect=step.effect_name,
+            next=spec.successor(step.id),
+            type=step.type,
+            on_failure=step.on_failure,
+            approval=spec.needs_approval(step.id) or isinstance(step, ApprovalStep),
+            conditional=step.when is not None,
+        )
+        for step in spec.steps
+        if step.id in reached
+    )
 
 
 class _Refused(Exception):
@@ -214,7 +235,7 @@ def _resources(
     scope = {"inputs": inputs, **facts.to_scope()}
     found: set[str] = set()
     for step in spec.steps:
-        if step.resource is None:
+        if not isinstance(step, ActionStep) or step.resource is None:
             continue
         try:
             found.add(str(render(step.resource, scope, evaluate)))

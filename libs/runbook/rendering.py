@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from libs.runbook import durations, hashing
+from libs.runbook import durations, forms, hashing
 from libs.runbook.canonical import OutsideProfile, canonical
 from libs.runbook.declared import evaluator_of
 from libs.runbook.expressions import Evaluate, ExpressionError, render
 from libs.runbook.frame import Frame
 from libs.runbook.planning import PlanFacts
-from libs.runbook.spec import ActionStep, Runbook
+from libs.runbook.spec import Runbook
+from libs.runbook.steps import ActingStep, ActionStep, AnyStep, CheckStep, ManualStep, NotifyStep
 
 MAX_RENDERED: Final = 256 * 1024
 MAX_RESOURCE: Final = 512
+BY_HAND: Final = "manual"
 
 
 class RenderRefused(ExpressionError):
@@ -48,18 +50,20 @@ def scope_of(inputs: Mapping[str, Any], facts: PlanFacts, frame: Frame) -> dict[
 def render_action(
     spec: Runbook, path: str, scope: Mapping[str, Any], *, evaluate: Evaluate | None = None
 ) -> RenderedAction:
-    """The action of the step at `path`.
+    """What a worker carries out at `path`: an action, the action of a check, a notification.
+
+    Of a manual step it is what an approval is for: the action is named `manual`, its arguments are what the person
+    is shown, and no worker carries it out.
 
     Raises:
-        RenderRefused: a value is missing, is no text where text is needed, is a float or otherwise not hashed, or
-            the whole is over 256 KiB. The step halts; nothing was done.
+        RenderRefused: the step has nothing to carry out, or a value is missing, is no text where text is needed, is a
+            float or otherwise not hashed, or the whole is over 256 KiB. The step halts; nothing was done.
     """
     step = step_at(spec, path)
     evaluate = evaluate or evaluator_of(spec)
     try:
-        arguments = render(step.arguments, scope, evaluate)
-        resource = _text("resource", step.resource, scope, evaluate)
-        tags_url = _text("target.tags.url", step.target.tags.url if step.target else None, scope, evaluate)
+        arguments = render(_arguments(step), scope, evaluate)
+        resource, tags_url = _surroundings(step, scope, evaluate)
         rendered = canonical(_described(step, path, arguments, resource, tags_url))
     except RenderRefused:
         raise
@@ -69,18 +73,18 @@ def render_action(
         raise RenderRefused(f"{path}: is {len(rendered)} bytes long; an action has at most {MAX_RENDERED}")
     return RenderedAction(
         path=path,
-        action=step.action,
+        action=_action(step),
         arguments=arguments,
-        effect=step.effect,
+        effect=step.effect_name,
         resource=resource,
         tags_url=tags_url,
-        timeout_seconds=durations.seconds(step.timeout),
+        timeout_seconds=_timeout_ms(step) / 1_000,
         rendered=rendered,
         action_hash=hashing.action_hash(rendered),
     )
 
 
-def step_at(spec: Runbook, path: str) -> ActionStep:
+def step_at(spec: Runbook, path: str) -> AnyStep:
     """The step that a path leads to; in a runbook without bodies a path is a step's id.
 
     Raises:
@@ -89,18 +93,47 @@ def step_at(spec: Runbook, path: str) -> ActionStep:
     return spec.step(path)
 
 
-def _described(
-    step: ActionStep, path: str, arguments: Any, resource: str | None, tags_url: str | None
-) -> dict[str, Any]:
+def _arguments(step: AnyStep) -> dict[str, Any]:
+    match step:
+        case ActionStep():
+            return step.arguments
+        case CheckStep(action=str()):
+            return step.arguments
+        case NotifyStep():
+            severity = {"severity": step.severity} if step.severity else {}
+            return {"channel": step.channel, "message": step.message, **severity}
+        case ManualStep():
+            return {"instructions": step.instructions, "form": forms.described(step), "evidence": step.evidence}
+        case _:
+            raise RenderRefused(f"{step.id}: has nothing to carry out")
+
+
+def _surroundings(step: AnyStep, scope: Mapping[str, Any], evaluate: Evaluate | None) -> tuple[str | None, str | None]:
+    """The lock's key, and where the target's tags are read."""
+    if not isinstance(step, ActionStep):
+        return None, None
+    url = step.target.tags.url if step.target else None
+    return _text("resource", step.resource, scope, evaluate), _text("target.tags.url", url, scope, evaluate)
+
+
+def _described(step: AnyStep, path: str, arguments: Any, resource: str | None, tags_url: str | None) -> dict[str, Any]:
     return {
         "path": path,
-        "action": step.action,
+        "action": _action(step),
         "with": arguments,
-        "effect": step.effect,
+        "effect": step.effect_name,
         "resource": resource,
         "tags_url": tags_url,
-        "timeout_ms": durations.milliseconds(step.timeout),
+        "timeout_ms": _timeout_ms(step),
     }
+
+
+def _action(step: AnyStep) -> str:
+    return BY_HAND if isinstance(step, ManualStep) else step.action_name
+
+
+def _timeout_ms(step: AnyStep) -> int:
+    return durations.milliseconds(step.timeout) if isinstance(step, ActingStep) else 0
 
 
 def _text(name: str, template: str | None, scope: Mapping[str, Any], evaluate: Evaluate | None) -> str | None:

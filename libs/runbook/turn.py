@@ -4,20 +4,36 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from libs.runbook.effects import CancelAction, CancelTimer, Effect, FactType, Finish, PublishFact, SetTimer
+from libs.runbook.effects import (
+    CancelAction,
+    CancelTimer,
+    Effect,
+    FactType,
+    Finish,
+    PublishFact,
+    RequestApproval,
+    SetTimer,
+)
 from libs.runbook.frame import STEP_TERMINAL, ExecutionState, Frame, StepRun, TimerKind
+from libs.runbook.known import Known
 from libs.runbook.spec import Runbook
 
 _WITHDRAWN: Final = frozenset({"ready", "running", "waiting"})
 
 
 class Turn:
-    """A cursor over one frame. Values go in and come out; nothing of it is kept."""
+    """A cursor over one frame. Values go in and come out; nothing of it is kept.
 
-    def __init__(self, spec: Runbook, frame: Frame) -> None:
+    `onward` holds the step to go on to, or None for the verification: at most one at a time. Whoever ends a step puts
+    it there, and `advance` takes it up, so that a long row of steps that need nobody is no deep recursion.
+    """
+
+    def __init__(self, spec: Runbook, frame: Frame, known: Known) -> None:
         self.spec = spec
         self.frame = frame
+        self.known = known
         self.effects: list[Effect] = []
+        self.onward: list[str | None] = []
 
     def change(self, **fields: Any) -> None:
         """Replaces fields of the frame."""
@@ -53,10 +69,15 @@ class Turn:
         self.change(timers=timers)
         return taken
 
+    def cancel_timer(self, kind: TimerKind, ref: str) -> None:
+        """Takes a timer back, if it was set."""
+        if self.take_timer(kind, ref):
+            self.effects.append(CancelTimer(kind, ref))
+
     def finish(self, state: ExecutionState, reason: str, kind: FactType, data: Mapping[str, Any]) -> None:
         """Ends the execution: what is under way is withdrawn, timers go, the fact is published."""
         for run in self.frame.step_runs:
-            if run.state in _WITHDRAWN:
+            if run.state in _WITHDRAWN and run.attempts:
                 self.effects.append(CancelAction(run.path, run.visit, run.attempts))
             if run.state not in STEP_TERMINAL and run.state != "unknown":
                 self.put(replace(run, state="cancelled", waiting_for=""))
@@ -76,7 +97,15 @@ class Turn:
         if was is not None and was != now and not self.frame.terminal:
             self.effects.insert(start, PublishFact("unblocked", was))
         if now is not None and was != now:
-            self.publish("blocked", **now)
+            self.publish("blocked", **now, **self._asked_for(start))
+
+    def _asked_for(self, start: int) -> dict[str, Any]:
+        """The approval that this turn asked for, as everyone is told of it."""
+        for effect in self.effects[start:]:
+            if isinstance(effect, RequestApproval):
+                data = {"of": effect.of, "risk": effect.risk, "expires_seconds": effect.expires_seconds}
+                return {**data, "prompt": effect.prompt, "approvers": list(effect.approvers)}
+        return {}
 
 
 def _block(frame: Frame) -> dict[str, str] | None:

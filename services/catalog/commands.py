@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from libs.common.clock import rfc3339
 from libs.common.rpc import Question
-from libs.runbook.spec import SLUG
+from libs.runbook.elements import SLUG
 from services.catalog.model import Header
 
 MAX_PAGE: Final = 200

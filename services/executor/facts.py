@@ -48,8 +48,8 @@ def _completed(
     step = execution.spec.step(data["path"])
     return contract.StepCompleted(
         **_step(execution, data),
-        action=step.action,
-        effect=step.effect,
+        action=step.action_name,
+        effect=step.effect_name,
         action_hash=attempt.action_hash if attempt else "",
         fence=attempt.fence if attempt else 0,
         worker=attempt.worker_id if attempt else "",
@@ -89,10 +89,17 @@ def _decided(
     return contract.StepDecided(**_step(execution, data), decision=data["decision"], rationale=data["rationale"])
 
 
+def _blocked(
+    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
+) -> contract.ExecutionBlocked:
+    about: dict[str, Any] = _about(execution)
+    return contract.ExecutionBlocked(**about, reason=data["reason"], step=data["path"])
+
+
 _Build = Callable[[Execution, Mapping[str, Any], Attempt | None, str], Fact]
 _FACTS: Final[Mapping[FactType, _Build]] = {
     "started": lambda e, _d, _a, _t: contract.ExecutionStarted(**_about(e), plan_hash=e.plan_hash),
-    "blocked": lambda e, d, _a, _t: contract.ExecutionBlocked(**_about(e), reason=d["reason"], step=d["path"]),
+    "blocked": _blocked,
     "unblocked": lambda e, d, _a, _t: contract.ExecutionUnblocked(**_about(e), reason=d["reason"], step=d["path"]),
     "step_completed": _completed,
     "step_failed": _failed_step,

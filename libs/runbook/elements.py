@@ -1,0 +1,167 @@
+"""What steps and runbooks are made of: scalars and small parts, as frozen models.
+
+Scalars are strict: a string is never read as a number, nor a number as a string. Nothing here is a float.
+"""
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from libs.runbook import durations
+from libs.runbook.canonical import OutsideProfile, canonical
+
+SLUG: Final = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+MAX_TEXT: Final = 16_384
+
+Risk: TypeAlias = Literal["low", "medium", "high"]
+Effect: TypeAlias = Literal["read", "idempotent", "keyed", "unsafe"]
+Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
+InputType: TypeAlias = Literal["string", "integer", "boolean"]
+InputValue: TypeAlias = StrictBool | StrictInt | StrictStr
+
+
+def _duration(value: str) -> str:
+    durations.milliseconds(value)
+    return value
+
+
+def _one_or_many(data: Any) -> Any:
+    return [data] if isinstance(data, str) else data
+
+
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The values, of which no two are equal."""
+    if len(set(values)) != len(values):
+        raise ValueError("names a value twice")
+    return values
+
+
+def _hashable(value: dict[str, Any]) -> dict[str, Any]:
+    """Arguments lie inside the hash profile, without null: `steps[0].with.x` is set or left out."""
+    try:
+        canonical(value)
+    except OutsideProfile as error:
+        raise ValueError(str(error)) from None
+    _refuse_null(value, "")
+    return value
+
+
+def _refuse_null(value: Any, path: str) -> None:
+    if value is None:
+        raise ValueError(f"{path}: null is not accepted; leave the key out")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_null(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _refuse_null(item, f"{path}[{index}]")
+
+
+Slug: TypeAlias = Annotated[StrictStr, StringConstraints(pattern=SLUG)]
+Line: TypeAlias = Annotated[StrictStr, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\n\r]+$")]
+Text: TypeAlias = Annotated[StrictStr, StringConstraints(max_length=MAX_TEXT)]
+TemplateText: TypeAlias = Annotated[StrictStr, StringConstraints(min_length=1, max_length=4096)]
+Duration: TypeAlias = Annotated[
+    StrictStr, AfterValidator(_duration), WithJsonSchema({"type": "string", "pattern": durations.PATTERN})
+]
+InputName: TypeAlias = Annotated[StrictStr, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+ActionName: TypeAlias = Annotated[
+    StrictStr, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}(\.[a-z][a-z0-9_]{0,30}){1,3}$")
+]
+Condition: TypeAlias = Annotated[StrictStr, StringConstraints(min_length=1, max_length=4096)]
+Captures: TypeAlias = Annotated[dict[InputName, Condition], Field(min_length=1, max_length=50)]
+Role: TypeAlias = Annotated[StrictStr, StringConstraints(pattern=r"^[a-z][a-z0-9_.:-]{0,62}$")]
+Roles: TypeAlias = Annotated[
+    tuple[Role, ...], BeforeValidator(_one_or_many), AfterValidator(distinct), Field(min_length=1, max_length=20)
+]
+Arguments: TypeAlias = Annotated[dict[str, Any], AfterValidator(_hashable)]
+OneOf: TypeAlias = Annotated[
+    tuple[Annotated[StrictStr, StringConstraints(min_length=1, max_length=1024)], ...],
+    BeforeValidator(_one_or_many),
+    AfterValidator(distinct),
+    Field(min_length=1, max_length=100),
+]
+Severities: TypeAlias = Annotated[
+    tuple[Severity, ...], BeforeValidator(_one_or_many), AfterValidator(distinct), Field(min_length=1)
+]
+Tag: TypeAlias = Annotated[StrictStr, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.:/-]{0,62}$")]
+LabelName: TypeAlias = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$")]
+
+
+class Element(BaseModel):
+    """Base of every part of a runbook: unknown keys are refused, nothing can be set afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_alias=True, validate_by_name=True)
+
+
+class Verify(Element):
+    """What must be seen after the last step: the alert has ended within this time."""
+
+    alert: Literal["resolved"]
+    within: Duration
+
+
+class TagsSource(Element):
+    """How a target's tags are read: GET of a URL that answers with a JSON object of strings."""
+
+    url: TemplateText
+
+
+class Target(Element):
+    """What a step changes. Without the tag `allow-remediation: true` nothing is changed."""
+
+    tags: TagsSource
+
+
+class Retry(Element):
+    """How often a step that failed for a passing reason is tried, first attempt included."""
+
+    attempts: Annotated[StrictInt, Field(ge=1, le=20)] = 1
+    backoff: Literal["constant", "exponential"] = "exponential"
+    delay: Duration = "1s"
+    max_delay: Duration = "60s"
+
+    def pause_seconds(self, failures: int) -> float:
+        """Seconds to wait after that many failures: constant, or doubled each time, up to `max_delay`."""
+        delay = durations.milliseconds(self.delay)
+        if self.backoff == "exponential":
+            delay *= 2 ** (failures - 1)
+        return min(delay, durations.milliseconds(self.max_delay)) / 1_000
+
+
+class Rollback(Element):
+    """The action that takes a step back."""
+
+    action: ActionName
+    arguments: Arguments = Field(default={}, alias="with")
+
+
+class Approval(Element):
+    """Who must agree before a step is carried out, and by when: after `expires` it is rejected by itself.
+
+    `approvers` are roles of which the person must have one; without them, policy alone decides.
+    """
+
+    prompt: TemplateText | None = None
+    expires: Duration = "15m"
+    approvers: Roles = ()
+
+
+class FormField(Element):
+    """One value that a person fills in. A field that is not required may be left out."""
+
+    type: InputType = "string"
+    label: Line | None = None
+    required: StrictBool = True
+    one_of: Annotated[tuple[InputValue, ...], Field(min_length=1, max_length=100)] | None = None
