@@ -20,6 +20,7 @@ Tx: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 TRANSIENT: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the client makes of a session that was cut in mid-protocol
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,

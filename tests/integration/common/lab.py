@@ -239,6 +239,11 @@ class Lab:
         self.servers.restart(self.servers.nats)
         await eventually(lambda: bool(self.bus.nc.is_connected))
 
+    async def readmitted(self) -> None:
+        """Open the administrator's connection again after Postgres was restarted; the pools mend themselves."""
+        self.admin = await asyncpg.connect(self.env["RR_POSTGRES_URL"])
+        self.open.push_async_callback(_leave, self.admin.close)
+
     async def impatient(self, name: str = "catalog", seconds: float = 1.0) -> None:
         """Make a durable that delivers again after `seconds`, in place of the provisioned one."""
         with suppress(nats.js.errors.NotFoundError):

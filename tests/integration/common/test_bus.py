@@ -102,23 +102,26 @@ async def test_a_silent_server_refuses_in_time_and_a_repeat_finds_what_it_stored
 async def test_bytes_that_an_outage_left_unsent_are_not_sent_behind_what_it_lost(
     lab: Lab, servers: Servers, stopped_nats: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """8 MB: the socket takes a part, the client keeps the rest. Sent after reconnecting it would overtake that part."""
+    """The socket takes a part, the client keeps the rest. Sent after reconnecting it would overtake that part."""
     monkeypatch.setattr(bus_module, "ACK_TIMEOUT_SECONDS", 1.0)
-    events = facts(1, 16, size=500_000)
+    monkeypatch.setattr(bus_module, "FLUSH_SECONDS", 0.2)
+    clogged = await lab.another_bus("clogged")
+    events = facts(1, 40, size=500_000)
     os.kill(stopped_nats, signal.SIGSTOP)
-    outcomes = await lab.bus.publish([outgoing(event) for event in events])
+    outcomes = await clogged.publish([outgoing(event) for event in events])
     assert {type(outcome) for outcome in outcomes} == {PublishRefused}
+    assert clogged.nc.pending_data_size > 0
     servers.kill(servers.nats)
-    await eventually(lambda: not connected(lab.bus))
+    await eventually(lambda: not connected(clogged))
 
     servers.restart(servers.nats)
-    await eventually(lambda: connected(lab.bus))
-    await lab.bus.ping()
+    await eventually(lambda: connected(clogged))
+    await clogged.ping()
 
     monkeypatch.undo()
     for event in events:
-        assert isinstance((await lab.bus.publish([outgoing(event)]))[0], Stored)
-    assert [version for _, version in await lab.on_stream()] == list(range(1, 17))
+        assert isinstance((await clogged.publish([outgoing(event)]))[0], Stored)
+    assert [version for _, version in await lab.on_stream()] == list(range(1, 41))
 
 
 async def test_the_connection_outlives_more_attempts_than_the_client_would_make(
