@@ -26,6 +26,7 @@ from libs.runbook.effects import (
 )
 from libs.runbook.facts import Fact, StepFailed
 from libs.runbook.frame import StepRun
+from libs.runbook.known import Known
 from libs.runbook.rendering import RenderRefused, render_action, scope_of
 from services.executor import storage
 from services.executor.evaluator import evaluator_for
@@ -82,7 +83,9 @@ class _Folding:
         if self._execution.frame.terminal:
             self._writes.ended.append(self._execution)  # what still ran may have ended now, and lets go of its lock
         while self._todo:
-            frame, effects = advance(self._execution.spec, self._execution.frame, [self._todo.popleft()])
+            execution = self._execution
+            known = Known(execution.inputs, execution.facts, evaluator_for(execution.spec))
+            frame, effects = advance(execution.spec, execution.frame, [self._todo.popleft()], known)
             self._execution = self._execution.with_frame(frame, facts=0)
             for effect in effects:
                 self._carry_out(effect)
@@ -193,5 +196,15 @@ def changes_of(
 
 
 def is_blocked(run: StepRun) -> bool:
-    """Whether a step run waits for something other than its worker."""
-    return run.held or run.state == "unknown"
+    """Whether a step run waits for something other than its worker, or a time."""
+    return run.held or run.state == "unknown" or run.waits_for("approval") or run.waits_for("person")
+
+
+def merged(changes: Sequence[Change]) -> list[Change]:
+    """One change an execution: facts of the same execution are folded one after the other, not side by side."""
+    found: dict[str, Change] = {}
+    for change in changes:
+        first = found.setdefault(change.execution.execution_id, Change(change.execution, [], change.because))
+        first.facts = [*first.facts, *change.facts]
+        first.attempt = change.attempt or first.attempt
+    return list(found.values())
