@@ -31,3 +31,14 @@ def test_once_means_that_the_process_started_next_goes_on(tmp_path: Path) -> Non
 
     assert _run(RR_CRASH_AT="here", RR_CRASH_ONCE=marker)[0] == 137
     assert _run(RR_CRASH_AT="here", RR_CRASH_ONCE=marker) == (0, "went on\n")
+
+
+def test_an_order_is_carried_out_once_and_at_its_point_alone(tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    order.write_text("there")
+    assert _run(RR_CRASH_ORDER=str(order)) == (0, "went on\n")
+
+    order.write_text("here")
+
+    assert _run(RR_CRASH_ORDER=str(order)) == (137, "")
+    assert _run(RR_CRASH_ORDER=str(order)) == (0, "went on\n")

@@ -1,0 +1,170 @@
+"""Any process killed at any moment of a step: it completes after the restart, and nothing is done twice.
+
+An unsafe step is never called a second time: whoever dies after its claim leaves an unknown, which a person decides.
+A keyed one may be called twice and takes effect once.
+"""
+
+import signal
+
+import pytest
+
+from tests.chaos.lab import HOLD_AFTER, HOLD_BEFORE, KEYED, OPEN, UNSAFE, Lab
+from tests.support.eventually import eventually
+from tests.support.stack import Case
+
+pytestmark = [pytest.mark.chaos, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+
+CLAIMED, ACTED, SETTLED = "between claim and effect", "between effect and commit", "after the commit"
+MOMENTS = (CLAIMED, ACTED, SETTLED)
+PROCESSES = (
+    "incident", "catalog", "executor", "timeline", "gateway", "approvals", "nats", "valkey", "postgres", "supervisor"
+)  # fmt: skip
+BEFORE_EFFECT = ("after_claim", "before_effect")
+AFTER_EFFECT = ("after_effect", "before_settle")
+KINDS = pytest.mark.parametrize("kind", [KEYED, UNSAFE])
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_killed_process_costs_nothing(lab: Lab, moment: str, name: str) -> None:
+    case = lab.case(KEYED)
+    if moment == SETTLED:
+        await case.fire()
+        await case.reaches(phase="verify")
+        await lab.stack.kill(name)
+    else:
+        await lab.hold(HOLD_BEFORE if moment == CLAIMED else HOLD_AFTER)
+        await case.fire()
+        await lab.held()
+        await lab.stack.kill(name)
+        await lab.hold(OPEN)
+
+    await completes(case)
+
+    calls, effects = await lab.count(case)
+    assert effects == 1
+    assert calls == 1 or name in {"postgres", "supervisor"}, calls  # those take the lease with them
+    await lab.stack.settled()
+
+
+@KINDS
+async def test_a_worker_that_dies_before_its_claim_leaves_a_ready_action(lab: Lab, kind: str) -> None:
+    case = await crashes_at(lab, kind, "before_claim")
+
+    await completes(case)
+
+    assert await lab.count(case) == (1, 1)
+    await lab.stack.settled()
+
+
+@pytest.mark.parametrize("point", [*BEFORE_EFFECT, *AFTER_EFFECT])
+async def test_a_worker_that_dies_in_a_keyed_step_costs_an_attempt_and_no_second_effect(lab: Lab, point: str) -> None:
+    case = await crashes_at(lab, KEYED, point)
+
+    shown = await completes(case)
+
+    calls, effects = await lab.count(case)
+    assert (calls, effects) == (1 if point in BEFORE_EFFECT else 2, 1)
+    assert [attempt["error_code"] for attempt in shown["steps"][0]["attempts"]] == ["lease_lost", None]
+    await lab.stack.settled()
+
+
+@pytest.mark.parametrize("point", [*BEFORE_EFFECT, *AFTER_EFFECT])
+async def test_a_worker_that_dies_in_an_unsafe_step_leaves_an_unknown_that_a_person_decides(
+    lab: Lab, point: str
+) -> None:
+    case = await crashes_at(lab, UNSAFE, point)
+
+    await decided(case)
+    await completes(case)
+
+    calls, effects = await lab.count(case)
+    assert (calls, effects) == ((0, 0) if point in BEFORE_EFFECT else (1, 1))
+    await lab.stack.settled()
+
+
+@KINDS
+async def test_a_worker_that_dies_after_its_settlement_loses_only_a_hint(lab: Lab, kind: str) -> None:
+    case = await crashes_at(lab, kind, "after_settle")
+
+    await completes(case)
+
+    assert await lab.count(case) == (1, 1)
+    await lab.stack.settled()
+
+
+@KINDS
+@pytest.mark.parametrize("mode", [HOLD_BEFORE, HOLD_AFTER])
+async def test_a_worker_killed_while_its_call_is_under_way(lab: Lab, mode: str, kind: str) -> None:
+    case = lab.case(kind)
+    await lab.hold(mode, count=1)
+    await case.fire()
+    await lab.held()
+
+    await lab.stack.kill(await case.worker())
+    if kind == UNSAFE:
+        await decided(case)
+    else:
+        await case.reaches(phase="verify")
+    await lab.hold(OPEN)  # what was held goes on at the target, with nobody to hear of it
+    await completes(case)
+
+    calls, effects = await lab.count(case)
+    assert (calls, effects) == (1 if kind == UNSAFE else 2, 1)
+    await lab.stack.settled()
+
+
+@KINDS
+async def test_a_worker_that_stands_still_past_its_lease_changes_nothing_when_it_goes_on(lab: Lab, kind: str) -> None:
+    case = lab.case(kind)
+    await lab.hold(HOLD_AFTER, count=1)
+    await case.fire()
+    await lab.held()
+    worker = await case.worker()
+
+    lab.stack.send(worker, signal.SIGSTOP)
+    try:
+        if kind == UNSAFE:
+            await case.reaches(blocked_reason="unknown")
+        else:
+            await case.reaches(phase="verify")
+        await lab.hold(OPEN)
+    finally:
+        lab.stack.send(worker, signal.SIGCONT)
+    if kind == UNSAFE and (await case.show())["blocked_reason"] == "unknown":
+        await decided(case)  # unless the late answer came first
+    await completes(case)
+
+    assert await lab.count(case) == (1 if kind == UNSAFE else 2, 1)
+    await lab.stack.settled()
+
+
+async def crashes_at(lab: Lab, kind: str, point: str) -> Case:
+    """A case whose step meets a worker that dies there; by now it runs again."""
+    case = lab.case(kind)
+    lab.stack.crash("worker", point)
+    await case.fire()
+    await lab.stack.crashed("worker")
+    return case
+
+
+async def decided(case: Case) -> None:
+    """Wait for the unknown, and say that it took effect."""
+    shown = await case.reaches(blocked_reason="unknown")
+    assert [lock["state"] for lock in shown["locks"]] in ([], ["suspect"])
+    body = {"decision": "succeeded", "rationale": "The target's ledger shows it."}
+    try:
+        await case.stack.post(f"/executions/{case.execution}/steps/act/decide", body)
+    except AssertionError:
+        assert (await case.show())["blocked_reason"] is None
+
+
+async def completes(case: Case) -> dict[str, object]:
+    """Wait for the verification, end the alert, and wait for the end of the execution."""
+    await case.reaches(phase="verify")
+    await case.resolve()
+    shown = await case.reaches(state="completed")
+    assert shown["reason"] == "alert_resolved"
+    assert shown["locks"] == []
+    await eventually(case.stack.ready, timeout=60)
+    return shown
