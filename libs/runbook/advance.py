@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from libs.runbook import durations, forms
+from libs.runbook import durations, people
 from libs.runbook.declared import evaluator_of
 from libs.runbook.effects import Effect
 from libs.runbook.facts import (
@@ -35,7 +35,6 @@ from libs.runbook.facts import (
     Started,
     StepCompletedByPerson,
     StepDecided,
-    StepFact,
     StepFailed,
     StepHeld,
     StepLost,
@@ -48,7 +47,6 @@ from libs.runbook.facts import (
 )
 from libs.runbook.frame import RETRY, WAIT, Frame, StepRun
 from libs.runbook.known import Known
-from libs.runbook.problems import RunbookError
 from libs.runbook.progress import (
     ASKED,
     UNDER_WAY,
@@ -63,19 +61,13 @@ from libs.runbook.progress import (
     skip,
     succeed,
     verify,
-    withdraw,
 )
 from libs.runbook.spec import Runbook
-from libs.runbook.steps import ApprovalStep, ManualStep
-from libs.runbook.turn import Turn
+from libs.runbook.turn import ImpossibleFact, Turn
 
 __all__ = ["MAX_LOSSES", "ImpossibleFact", "advance", "needs_firing"]
 
 MAX_LOSSES: Final = 5
-
-
-class ImpossibleFact(RunbookError):
-    """A fact about a step that the execution never reached: a bug of whoever reported it."""
 
 
 def advance(
@@ -112,25 +104,25 @@ def _on_started(turn: Turn, fact: Started) -> None:
 
 
 def _on_step_started(turn: Turn, fact: StepStarted) -> None:
-    run = _run(turn, fact)
+    run = turn.run(fact)
     if run.state == "ready" or run.held:
         turn.put(replace(run, state="running", waiting_for=""))
 
 
 def _on_succeeded(turn: Turn, fact: StepSucceeded) -> None:
-    run = _run(turn, fact)
+    run = turn.run(fact)
     if _awaits_result(run):
         conclude(turn, run, dict(fact.outputs))
 
 
 def _on_failed(turn: Turn, fact: StepFailed) -> None:
-    run = _run(turn, fact)
+    run = turn.run(fact)
     if _awaits_result(run) or run.waits_for("approval"):  # what cannot be rendered cannot be asked about either
         fail_attempt(turn, run, fact.error_code, fact.message, retryable=fact.retryable)
 
 
 def _on_lost(turn: Turn, fact: StepLost) -> None:
-    run = _run(turn, fact)
+    run = turn.run(fact)
     if run.state not in ASKED and not run.held:  # held: whoever let it go has died before it could tell
         return
     if turn.spec.step(run.path).effect_name == "unsafe":
@@ -148,93 +140,28 @@ def _on_lost(turn: Turn, fact: StepLost) -> None:
 
 
 def _on_unknown(turn: Turn, fact: StepUnknown) -> None:
-    run = _run(turn, fact)
+    run = turn.run(fact)
     if run.state in ASKED or run.held:
         _become_unknown(turn, run, fact.reason)
 
 
 def _on_not_needed(turn: Turn, fact: StepNotNeeded) -> None:
-    run = _run(turn, fact)
+    run = turn.run(fact)
     if run.state in ASKED or run.held:
         turn.change(alert_firing=False)
         skip(turn, run)
 
 
 def _on_held(turn: Turn, fact: StepHeld) -> None:
-    run = _run(turn, fact)
+    run = turn.run(fact)
     if run.state == "ready" or run.held:
         turn.put(replace(run, state="waiting", waiting_for=fact.reason))
 
 
 def _on_released(turn: Turn, fact: StepReleased) -> None:
-    run = _run(turn, fact)
+    run = turn.run(fact)
     if run.held:
         begin(turn, run, attempt=run.attempts)
-
-
-def _on_decided(turn: Turn, fact: StepDecided) -> None:
-    run = _run(turn, fact)
-    if run.state != "unknown":
-        return
-    said = {"decision": fact.decision, "actor": fact.actor, "rationale": fact.rationale}
-    turn.publish_step("step_decided", run, **said)
-    if fact.decision == "abort":
-        _abort(turn, fact.actor, fact.rationale)
-    elif fact.decision == "failed":
-        give_up(turn, run)
-    else:
-        succeed(turn, run, by_person=True)
-
-
-def _on_granted(turn: Turn, fact: ApprovalGranted) -> None:
-    run = _run(turn, fact)
-    if not run.waits_for("approval"):
-        return
-    granted = replace(run, approval_id=fact.approval_id)
-    if isinstance(turn.spec.step(run.path), ApprovalStep):
-        succeed(turn, replace(granted, outputs={"approval_id": fact.approval_id}), by_person=True)
-    else:
-        begin(turn, granted, attempt=run.attempts or None)
-
-
-def _on_denied(turn: Turn, fact: ApprovalDenied) -> None:
-    run = _run(turn, fact)
-    if run.approval_id != fact.approval_id and not (run.waits_for("approval") and not run.approval_id):
-        return
-    if run.state in UNDER_WAY:
-        turn.put(replace(run, denied=fact.why))
-    elif run.state == "succeeded":
-        if fact.why == "revoked" and isinstance(turn.spec.step(run.path), ApprovalStep):
-            _revoke_plan(turn)
-    elif run.state in {"ready", "waiting"}:
-        withdraw(turn, run)
-        message = f"{fact.why} by {fact.actor}: {fact.rationale}" if fact.actor else fact.why
-        fail_attempt(turn, replace(run, denied=fact.why), f"approval_{fact.why}", message)
-
-
-def _revoke_plan(turn: Turn) -> None:
-    """Nothing more begins. After the last step there is nothing left to hold back."""
-    if turn.frame.verify_state != "none":
-        return
-    turn.change(revoked=True)
-    run = turn.frame.current
-    if run is None or run.state not in UNDER_WAY:
-        fail(turn, "approval_revoked", run.path if run else "")
-
-
-def _on_person(turn: Turn, fact: StepCompletedByPerson) -> None:
-    run, step = _run(turn, fact), turn.spec.step(fact.path)
-    if not run.waits_for("person") or not isinstance(step, ManualStep):
-        return
-    if forms.faults(step, fact.outcome, fact.evidence_ref, fact.values):
-        return
-    turn.cancel_timer("timeout", run.ref)
-    said = {"actor": fact.actor, "evidence_ref": fact.evidence_ref}
-    filled = replace(run, outputs=dict(fact.values))
-    if fact.outcome == "succeeded":
-        succeed(turn, filled, by_person=True, said=said)
-    else:
-        fail_attempt(turn, filled, "failed_by_person", f"{fact.actor} says that it failed", said=said)
 
 
 def _on_alert(turn: Turn, fact: AlertObserved) -> None:
@@ -270,30 +197,10 @@ def _on_deadline(turn: Turn) -> None:
         fail(turn, "deadline_exceeded", run.path if run else "")
 
 
-def _on_abort(turn: Turn, fact: AbortRequested) -> None:
-    _abort(turn, fact.actor, fact.rationale)
-
-
-def _on_fail(turn: Turn, fact: FailRequested) -> None:
-    run = turn.frame.current
-    fail(turn, "failed_by_person", run.path if run else "", actor=fact.actor, rationale=fact.rationale)
-
-
 def _become_unknown(turn: Turn, run: StepRun, reason: str) -> None:
     unknown = replace(run, state="unknown", waiting_for="", error_code="unknown", message=reason)
     turn.put(unknown)
     turn.publish_step("step_unknown", unknown, reason=reason)
-
-
-def _abort(turn: Turn, actor: str, rationale: str) -> None:
-    turn.finish("aborted", "aborted", "aborted", {"actor": actor, "rationale": rationale})
-
-
-def _run(turn: Turn, fact: StepFact) -> StepRun:
-    run = turn.frame.run(fact.path, fact.visit)
-    if run is None:
-        raise ImpossibleFact(f"{type(fact).__name__}: step {fact.path}, visit {fact.visit}, was never reached")
-    return run
 
 
 def _awaits_result(run: StepRun) -> bool:
@@ -311,12 +218,12 @@ _ON: Final[Mapping[type, Callable[[Turn, Any], None]]] = {
     StepNotNeeded: _on_not_needed,
     StepHeld: _on_held,
     StepReleased: _on_released,
-    StepDecided: _on_decided,
-    ApprovalGranted: _on_granted,
-    ApprovalDenied: _on_denied,
-    StepCompletedByPerson: _on_person,
+    StepDecided: people.on_decided,
+    ApprovalGranted: people.on_granted,
+    ApprovalDenied: people.on_denied,
+    StepCompletedByPerson: people.on_person,
     AlertObserved: _on_alert,
     TimerFired: _on_timer,
-    AbortRequested: _on_abort,
-    FailRequested: _on_fail,
+    AbortRequested: people.on_abort,
+    FailRequested: people.on_fail,
 }

@@ -5,7 +5,7 @@ would be skipped there is refused here. A mutating step is verified; steps lead 
 templates and conditions name things that exist by then. Rules about single steps are in `rules.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from libs.runbook import rules
@@ -18,14 +18,17 @@ from libs.runbook.steps import ActionStep, AnyStep, ApprovalStep, CheckStep, Man
 Path = tuple[str | int, ...]
 
 
-def lint(spec: Runbook) -> list[tuple[Path, str]]:
-    """Every rule that the spec breaks, as (path, what to do); empty means that it can be published."""
-    return [found for rule in _RULES for found in rule(spec)]
+def lint(spec: Runbook, *, types: Collection[str] = CARRIED_OUT_TYPES) -> list[tuple[Path, str]]:
+    """Every rule that the spec breaks, as (path, what to do); empty means that it can be published.
+
+    `types` are the step types that are carried out; "approval" among them means that approvals are.
+    """
+    return [*rules.carried_out(spec, types), *(found for rule in _RULES for found in rule(spec))]
 
 
-def lint_problems(spec: Runbook) -> list[Problem]:
+def lint_problems(spec: Runbook, *, types: Collection[str] = CARRIED_OUT_TYPES) -> list[Problem]:
     """`lint` without positions, for specs that did not come from text."""
-    return [Problem(dotted(path), message) for path, message in lint(spec)]
+    return [Problem(dotted(path), message) for path, message in lint(spec, types=types)]
 
 
 def _mode(spec: Runbook) -> Iterator[tuple[Path, str]]:
@@ -34,9 +37,7 @@ def _mode(spec: Runbook) -> Iterator[tuple[Path, str]]:
     elif spec.mode != "auto":
         yield ("mode",), f"'{spec.mode}' is not carried out by this version; write auto"
     asks = any(isinstance(step, ApprovalStep) or spec.needs_approval(step.id) for step in spec.steps)
-    if spec.risk == "high" and "approval" not in CARRIED_OUT_TYPES:
-        yield ("risk",), "high risk needs an approval, which this version cannot carry out"
-    elif spec.risk == "high" and not asks:
+    if spec.risk == "high" and not asks:
         yield ("risk",), "is high, but no step needs an approval: add one, or lower the risk"
 
 

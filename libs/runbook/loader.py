@@ -5,6 +5,7 @@ of the language (`spec.py`), the runbook obeys the rules of this version (`lint.
 """
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,19 +29,19 @@ class Loaded:
     source: str
 
 
-def load(source: str | bytes) -> Loaded:
-    """The runbook in `source` (YAML, UTF-8).
+def load(source: str | bytes, *, types: Collection[str] = spec.CARRIED_OUT_TYPES) -> Loaded:
+    """The runbook in `source` (YAML, UTF-8); `types` are the step types that are carried out.
 
     Raises:
         RunbookInvalid: lists every problem of the first gate that refuses.
     """
     document = read(source)
-    spec = _shaped(document)
-    problems = [_problem(document, path, message) for path, message in lint(spec)]
+    found = _shaped(document)
+    problems = [_problem(document, path, message) for path, message in lint(found, types=types)]
     if problems:
         raise RunbookInvalid(problems)
-    data = spec.to_json()
-    return Loaded(spec, data, spec_hash(data), source.decode() if isinstance(source, bytes) else source)
+    data = found.to_json()
+    return Loaded(found, data, spec_hash(data), source.decode() if isinstance(source, bytes) else source)
 
 
 def _shaped(document: Document) -> Runbook:

@@ -4,7 +4,7 @@ RunbookError
 ├── RunbookInvalid       the text is not a runbook that this version accepts; carries every `Problem`
 ├── PlanRefused          the spec is good, these inputs are not; carries every `Problem`
 ├── ExpressionError      (expressions.py) a template that cannot be parsed or has no value
-└── ImpossibleFact       (advance.py) a fact about a step that the execution never reached
+└── ImpossibleFact       (turn.py) a fact about a step that the execution never reached
 
 All are expected refusals; nothing was changed when one is raised.
 """

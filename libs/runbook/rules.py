@@ -1,15 +1,33 @@
 """What lint asks of steps: where they lead, what is carried out, and what each type needs."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from libs.runbook.expressions import OPEN
-from libs.runbook.spec import CARRIED_OUT_TYPES, END, RESERVED_IDS, Runbook
-from libs.runbook.steps import ActionStep, AnyStep, ApprovalStep, CheckStep, ManualStep, NotifyStep, WaitStep
+from libs.runbook.spec import END, RESERVED_IDS, Runbook
+from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, CheckStep
 
 Path = tuple[str | int, ...]
 Fault = tuple[str, str]
+_NO_APPROVALS: Final = "high risk needs an approval, which this version cannot carry out"
 KEYWORDS: Final = ("stop", "continue")
+
+
+def carried_out(spec: Runbook, types: Collection[str]) -> Iterator[tuple[Path, str]]:
+    """Nothing is in a runbook that would be skipped when it runs; `types` are the step types that are carried out."""
+    approvals = "approval" in types
+    if spec.risk == "high" and not approvals:
+        yield ("risk",), _NO_APPROVALS
+    for index, step in enumerate(spec.steps):
+        if step.type not in types:
+            known = ", ".join(kind for kind in STEP_TYPES if kind in types)
+            message = f"'{step.type}' is not carried out by this version; it carries out: {known}"
+            yield ("steps", index, "type"), message
+        elif not approvals and step.own_risk == "high":
+            yield ("steps", index, "risk"), _NO_APPROVALS
+        elif not approvals and step.own_approval is not None:
+            key = "irreversible" if _irreversible(step) else "approval"
+            yield ("steps", index, key), "forces an approval, which this version cannot carry out"
 
 
 def ids(spec: Runbook) -> Iterator[tuple[Path, str]]:
@@ -58,17 +76,13 @@ def _astray(spec: Runbook, names: list[str]) -> Iterator[tuple[Path, str]]:
 
 
 def _faults(spec: Runbook, step: AnyStep) -> Iterator[Fault]:
-    yield from _not_carried_out(spec, step)
     for key, condition in conditions(step):
         if OPEN in condition:
             yield key, "is a condition, not a template; write it without ${{ }}"
-    match step:
-        case ActionStep():
-            yield from _action(spec, step)
-        case CheckStep():
-            yield from _check(step)
-        case NotifyStep() | WaitStep() | ManualStep() | ApprovalStep():
-            pass
+    if isinstance(step, ActionStep):
+        yield from _action(spec, step)
+    elif isinstance(step, CheckStep):
+        yield from _check(step)
 
 
 def conditions(step: AnyStep) -> Iterator[tuple[str, str]]:
@@ -77,16 +91,6 @@ def conditions(step: AnyStep) -> Iterator[tuple[str, str]]:
         yield "when", step.when
     if isinstance(step, CheckStep):
         yield "expect", step.expect
-
-
-def _not_carried_out(spec: Runbook, step: AnyStep) -> Iterator[Fault]:
-    known = ", ".join(sorted(CARRIED_OUT_TYPES))
-    if step.type not in CARRIED_OUT_TYPES:
-        yield "type", f"'{step.type}' is not carried out by this version; it carries out: {known}"
-    elif "approval" not in CARRIED_OUT_TYPES and spec.needs_approval(step.id):
-        key = "risk" if step.own_approval is None else "irreversible" if _irreversible(step) else "approval"
-        reason = "high risk needs" if key == "risk" else "forces"
-        yield key, f"{reason} an approval, which this version cannot carry out"
 
 
 def _irreversible(step: AnyStep) -> bool:

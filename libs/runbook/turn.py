@@ -14,11 +14,17 @@ from libs.runbook.effects import (
     RequestApproval,
     SetTimer,
 )
+from libs.runbook.facts import StepFact
 from libs.runbook.frame import STEP_TERMINAL, ExecutionState, Frame, StepRun, TimerKind
 from libs.runbook.known import Known
+from libs.runbook.problems import RunbookError
 from libs.runbook.spec import Runbook
 
 _WITHDRAWN: Final = frozenset({"ready", "running", "waiting"})
+
+
+class ImpossibleFact(RunbookError):
+    """A fact about a step that the execution never reached: a bug of whoever reported it."""
 
 
 class Turn:
@@ -34,6 +40,17 @@ class Turn:
         self.known = known
         self.effects: list[Effect] = []
         self.onward: list[str | None] = []
+
+    def run(self, fact: StepFact) -> StepRun:
+        """The step run that a fact is about.
+
+        Raises:
+            ImpossibleFact: it was never reached.
+        """
+        run = self.frame.run(fact.path, fact.visit)
+        if run is None:
+            raise ImpossibleFact(f"{type(fact).__name__}: step {fact.path}, visit {fact.visit}, was never reached")
+        return run
 
     def change(self, **fields: Any) -> None:
         """Replaces fields of the frame."""
