@@ -64,8 +64,20 @@ def explained(source: str, report: str, inputs: Sequence[str]) -> NotCompiled:
         why = "is nested too deeply" if "recursion limit" in report else report.partition("\n")[0][:300]
         return NotCompiled(source, why)
     names = [item[1] for item in _UNDECLARED.finditer(report)]
-    why = _unknown(names[0], inputs) if _UNDECLARED.search(found[3]) else found[3]
-    return NotCompiled(source, why.replace(" (in container '')", ""), int(found[1]), int(found[2]))
+    line, column = int(found[1]), int(found[2])
+    if not _UNDECLARED.search(found[3]):
+        why = found[3]
+    elif _at(source, line, column) == "(":
+        why = f"there is no function '{names[0]}' that takes as many arguments"
+    else:
+        why = _unknown(names[0], inputs)
+    return NotCompiled(source, why, line, column)
+
+
+def _at(source: str, line: int, column: int) -> str:
+    """The character at a place, which of a call is its bracket."""
+    lines = source.split("\n")
+    return lines[line - 1][column - 1 : column] if line <= len(lines) else ""
 
 
 def _unknown(name: str, inputs: Sequence[str]) -> str:
@@ -78,4 +90,4 @@ def _unknown(name: str, inputs: Sequence[str]) -> str:
         return f"name a part of inputs with a dot: {known}"
     if root in _PARTS:
         return f"name a part of {root} with a dot: {_PARTS[root]}"
-    return f"unknown name '{root}'; known are {_ROOTS}, and the functions of CEL, its strings and its math"
+    return f"unknown name '{root}'; known are {_ROOTS}"

@@ -206,7 +206,8 @@ def test_guard_4_the_librarys_data_is_a_copy() -> None:
 
 
 def test_guard_4_a_label_that_is_no_string_is_refused() -> None:
-    for labels in ({"zone": 1}, [], "zone", None):
+    wrong: list[Any] = [{"zone": 1}, [], "zone", None]
+    for labels in wrong:
         with pytest.raises(ScopeRefused, match=r"alert\.labels"):
             evaluate(compile_expression("size(alert.labels)", DECLARED), {"alert": {"labels": labels}})
 
@@ -331,7 +332,7 @@ def test_guard_6_presence_is_asked_for_explicitly(source: str, value: Any) -> No
     ],
 )
 def test_guard_6_no_other_error_is_swallowed_either(source: str) -> None:
-    assert compile_condition(source, DECLARED)
+    assert compile_condition(source, DECLARED).kind == "BOOL"
     with pytest.raises(EvaluationFailed):
         holds(source, text="a", hosts=[{}, {"up": False}, {"up": True}])
 
