@@ -51,11 +51,12 @@ class Outcome:
 
 
 class Story:
-    """One run of the demo against a running stack and target."""
+    """One run of the demo against a running stack and target; `gateway_url` is where the target reaches the gateway."""
 
-    def __init__(self, api: httpx.Client, target: httpx.Client, tell: Tell) -> None:
+    def __init__(self, api: httpx.Client, target: httpx.Client, tell: Tell, gateway_url: str = "") -> None:
         self._api = api
         self._target = target
+        self._gateway_url = gateway_url or f"{api.base_url}".rstrip("/")
         self._tell = tell
         self._began = time.monotonic()
         self.outcome = Outcome()
@@ -80,8 +81,7 @@ class Story:
 
     def _break_the_storage(self) -> None:
         token = self._api.headers["Authorization"].removeprefix("Bearer ")
-        url = f"{self._api.base_url}".rstrip("/")
-        self._post(self._target, "/alerter", json={"url": f"{url}/webhooks/alertmanager", "token": token})
+        self._post(self._target, "/alerter", json={"url": f"{self._gateway_url}/webhooks/alertmanager", "token": token})
         self._began = time.monotonic()
         self._post(self._target, "/latency", json={"shard": "primary", "ms": SLOW_MS})
         self._say(f"the primary shard's storage now takes {SLOW_MS} ms; the alert will fire")

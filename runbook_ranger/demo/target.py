@@ -1,6 +1,7 @@
 """The demo target over HTTP: `python -m runbook_ranger.demo.target --port 0 --dir D`.
 
-Prints one JSON line with its port when it is up, on the loopback interface only. All state survives kill -9.
+Prints one JSON line with its port when it is up, on the loopback interface unless told otherwise. All state survives
+kill -9.
 """
 
 from __future__ import annotations
@@ -249,7 +250,9 @@ def build(target: Target, interval_seconds: float, announce: Callable[[], None])
 def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="runbook_ranger.demo.target", description="an ingest service to remediate")
-    parser.add_argument("--port", type=int, default=0, help="loopback port; 0 picks a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="the interface to listen on")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--url", default="", help="how others reach it; by default by host and port")
     parser.add_argument("--dir", type=Path, required=True, help="where the journal is kept")
     parser.add_argument("--alert-url", default=None, help="where Alertmanager webhooks are posted")
     parser.add_argument("--alert-token", default="", help="bearer token of the webhook")
@@ -262,8 +265,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Serve until a signal."""
     options = parse(sys.argv[1:] if argv is None else argv)
-    listener = socket.create_server(("127.0.0.1", options.port))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener = socket.create_server((options.host, options.port))
+    url = options.url or f"http://{options.host}:{listener.getsockname()[1]}"
     journal = Journal(options.dir / "target.jsonl")
     ingest = Ingest(journal)
     alerter = Alerter(ingest, url, resend_seconds=options.resend)
