@@ -105,6 +105,8 @@ def compile_expression(source: str, declarations: Declarations) -> Compiled:
     """
     if len(source) > MAX_SOURCE or len(source.encode(errors="replace")) > MAX_SOURCE:
         raise failed(source, f"is longer than {MAX_SOURCE} bytes")
+    if "\x00" in source:
+        raise failed(source, "holds a NUL character")
     environment = _environment(declarations)
     try:
         program = environment.compile(source)
@@ -116,6 +118,8 @@ def compile_expression(source: str, declarations: Declarations) -> Compiled:
         raise failed(source, str(error)) from None
     except _RAISED as error:
         raise explained(source, str(error), [name for name, _ in declarations.inputs]) from None
+    if uses.messages:
+        raise failed(source, f"{min(uses.messages)} is a protobuf message; write a map, such as {{'a': 1}}")
     if kind.partition("<")[0] not in _YIELDS:
         raise refused_result(source, kind)
     selected = selection.of(source, uses, dict(declarations.inputs))

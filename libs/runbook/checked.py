@@ -39,11 +39,13 @@ class Uses:
     """What an expression does with its variables.
 
     `reads` are paths whose value is used; `probes` those that are only asked for, by `has(a.b)` or `"b" in a`.
+    `messages` are the protobuf messages that it makes.
     """
 
     reads: set[Path] = field(default_factory=set)
     probes: set[Path] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
+    messages: set[str] = field(default_factory=set)
     macros: bool = False
 
 
@@ -139,7 +141,9 @@ def _visit(expression: Message, uses: Uses, names: dict[int, str], local: frozen
     call = expression.message(_CALL)
     if call is not None:
         uses.functions.add(call.text(_FUNCTION))
-    comprehension = expression.message(_COMPREHENSION)
+    struct, comprehension = expression.message(_STRUCT), expression.message(_COMPREHENSION)
+    if struct is not None and struct.has(1):
+        uses.messages.add(struct.text(1))
     if comprehension is not None:
         uses.macros = True
         _visit_comprehension(comprehension, uses, names, local)

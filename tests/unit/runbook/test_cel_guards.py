@@ -64,6 +64,9 @@ def test_guard_2_a_condition_yields_a_boolean_by_its_type(source: str) -> None:
         "[1].sort()",
         "sets.contains([1], [1])",
         "inputs.shard.nothing()",
+        "google.protobuf.Struct{}",
+        "size([google.protobuf.Value{string_value: 'a'}])",
+        "google.protobuf.Duration{seconds: 1}",
     ],
 )
 def test_guard_2_only_the_strings_and_math_extensions_are_there(source: str) -> None:

@@ -102,6 +102,12 @@ def test_a_constant_may_hold_nul_and_is_not_cut() -> None:
     assert value_of(r'"a\u0000b"') == "a\x00b"
 
 
+@pytest.mark.parametrize("source", ["true\x00 && false", "'a\x00b' == 'a'", "'\ud800' == 'a'", "inputs.shard\udfff"])
+def test_a_source_that_the_library_would_cut_or_choke_on_is_refused(source: str) -> None:
+    with pytest.raises(NotCompiled):
+        compile_expression(source, DECLARED)
+
+
 def test_a_key_with_nul_is_not_taken_for_its_beginning() -> None:
     with pytest.raises(ScopeRefused, match="NUL"):
         value_of(r'steps.probe.outputs["a\u0000b"] == 1', **{"a\x00b": 1, "a": 2})
