@@ -44,7 +44,7 @@ class Layout:
         base = chosen_root(root)
         account = server_account()
         _folder(base, 0o711 if account else 0o700)
-        for name in ("secrets", "run", "logs", "traces"):
+        for name in ("secrets", "run", "logs", "traces", "objects"):
             _folder(base / name, 0o700)
         servers = _servers(base, account)
         return cls(base, servers, _sockets(base, servers, account), account)
@@ -58,6 +58,11 @@ class Layout:
     def traces(self) -> Path:
         """One file of spans a process."""
         return self.root / "traces"
+
+    @property
+    def objects(self) -> Path:
+        """Evidence, each file named by its SHA-256."""
+        return self.root / "objects"
 
     @property
     def state(self) -> Path:

@@ -100,7 +100,7 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
     write_atomically(layout.client, json.dumps({"url": url, "token": token}))
     gateway = {"RR_GATEWAY_HOST": host, "RR_GATEWAY_PORT": str(port), "RR_TOKENS": _tokens(token)}
     names = [*SERVICES, *(f"worker-{number}" for number in range(1, workers + 1))]
-    particular = {name: _traces(layout, name) | (gateway if name == "gateway" else {}) for name in names}
+    particular = {name: _files(layout, name) | (gateway if name == "gateway" else {}) for name in names}
     services = [_service(name, stack, ports, particular[name]) for name in names]
     admin = stack.admin_environment()
     return Plan(
@@ -134,11 +134,12 @@ def _service(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> 
     return ProcessSpec(name, module, env, ready, STAGES.get(kind, SERVICES_STAGE))
 
 
-def _traces(layout: Layout, name: str) -> dict[str, str]:
-    """Spans go to a file a process, for `rangerctl trace`, unless an operator has them sent elsewhere."""
-    if os.environ.get("RR_TRACE_FILE") or os.environ.get("RR_OTLP_ENDPOINT"):
-        return {}
-    return {"RR_TRACE_FILE": str(layout.traces / f"{name}.jsonl")}
+def _files(layout: Layout, name: str) -> dict[str, str]:
+    """Where a process keeps objects and, unless they are sent elsewhere, its spans for `rangerctl trace`."""
+    files = {"RR_OBJECTS_DIR": os.environ.get("RR_OBJECTS_DIR") or str(layout.objects)}
+    if not (os.environ.get("RR_TRACE_FILE") or os.environ.get("RR_OTLP_ENDPOINT")):
+        files["RR_TRACE_FILE"] = str(layout.traces / f"{name}.jsonl")
+    return files
 
 
 def _particular(name: str) -> dict[str, str]:

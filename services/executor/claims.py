@@ -19,8 +19,8 @@ from libs.common.policy import Principal, Resource, decide
 from libs.runbook import hashing
 from libs.runbook.facts import Fact, StepFailed, StepHeld, StepNotNeeded, StepStarted
 from libs.runbook.frame import HoldReason
-from services.executor import kill_switch, storage
-from services.executor.fold import Because, Change, fold
+from services.executor import approvals, kill_switch, storage
+from services.executor.fold import Because, Change, fold, merged
 from services.executor.kill_switch import Switches
 from services.executor.model import SERVICE, Attempt, Execution, Hint
 from services.executor.settings import ExecutorSettings
@@ -57,6 +57,9 @@ class NotNeeded:
 
 
 Turned: TypeAlias = Held | Refused | NotNeeded
+UNAPPROVED: Final = Refused(
+    "approval_invalid", "no grant stands for this plan and action: it expired, was revoked, was used, or is for another"
+)
 
 _LOCK_READY: Final = """
 SELECT a.*, e.plan_hash, e.state AS execution_state FROM action_log a JOIN execution e USING (execution_id)
@@ -129,6 +132,8 @@ class Claims:
                 turned.append((attempt, verdict))
         free, busy = await self._take_locks(tx, passed)
         turned += [(attempt, Held("lock")) for attempt in busy]
+        free, unapproved = await self._use_approvals(tx, free)
+        turned += [(attempt, UNAPPROVED) for attempt in unapproved]
         await _note_holds(tx, turned)
         return await self._run(tx, free, switches), turned
 
@@ -157,6 +162,13 @@ class Claims:
             if not a.mutating or a.resource_id is None or (a.tenant_id, a.resource_id, a.execution_id) in got
         ]
         return free, [a for a in attempts if a not in free]
+
+    async def _use_approvals(self, tx: Tx, attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
+        """Those that need no approval or whose grant stands for exactly this plan and action, and the others."""
+        needing = [(a, a.plan_hash) for a in attempts if a.needs_approval]
+        granted = await approvals.use(tx, needing)
+        refused = [a for a, _ in needing if a.action_id not in granted]
+        return [a for a in attempts if a not in refused], refused
 
     async def _run(self, tx: Tx, attempts: Sequence[Attempt], switches: Switches) -> dict[str, Attempt]:
         if not attempts:
@@ -193,16 +205,6 @@ class Claims:
                 _change(executions, a, StepStarted(a.path, a.visit)) for a in released if a.execution_id in executions
             ]
             return await fold(tx, self._outbox, merged(changes), now=self._clock())
-
-
-def merged(changes: Sequence[Change]) -> list[Change]:
-    """One change an execution: facts of the same execution are folded one after the other, not side by side."""
-    found: dict[str, Change] = {}
-    for change in changes:
-        first = found.setdefault(change.execution.execution_id, Change(change.execution, [], change.because))
-        first.facts = [*first.facts, *change.facts]
-        first.attempt = change.attempt or first.attempt
-    return list(found.values())
 
 
 def _verdict(attempt: Attempt, refusal: tuple[str, str] | None, switches: Switches) -> Turned | None:

@@ -35,6 +35,42 @@ class DecideStep(Question):
     rationale: Rationale
 
 
+class StartExecution(Question):
+    """Begin a runbook: its newest version unless one is named, for an incident, for one that it opens, or for none."""
+
+    runbook_id: Annotated[str, StringConstraints(min_length=1, max_length=63)]
+    version: Annotated[int, Field(ge=1)] | None = None
+    inputs: dict[str, str | int | bool] = Field(default_factory=dict)
+    incident_id: Id | None = None
+    open_incident: bool = False
+
+
+class CompleteStep(Question):
+    """What a person did for a manual step. `values` answer its form; `approval_ids` are its grants."""
+
+    execution_id: Id
+    step: str
+    outcome: Literal["succeeded", "failed"]
+    evidence_ref: Annotated[str, StringConstraints(max_length=1000)] = ""
+    approval_ids: Annotated[list[Id], Field(default_factory=list, max_length=16)]
+    values: dict[str, str | int | bool] = Field(default_factory=dict)
+    rationale: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class FailExecution(Question):
+    """End an execution as failed, by a person's word."""
+
+    execution_id: Id
+    rationale: Rationale
+
+
+class RevokeApproval(Question):
+    """Take a grant back, unless it was used."""
+
+    approval_id: Id
+    rationale: Rationale
+
+
 class AbortExecution(Question):
     """End an execution, whatever state it is in."""
 

@@ -33,6 +33,29 @@ class StepNotUnknown(Conflict):
         )
 
 
+class StepNotManual(Conflict):
+    """Only a manual step that waits for a person is completed by one."""
+
+    def __init__(self, step: str, state: str) -> None:
+        super().__init__(
+            f"Step {step} is {state}; it does not wait for a person.",
+            fix="`rangerctl execution show` tells what it waits for.",
+            code="step_not_manual",
+            state=state,
+        )
+
+
+class EvidenceMissing(Conflict):
+    """A step of high risk is completed only under a grant for this plan and step, and with evidence."""
+
+    def __init__(self, step: str, what: str) -> None:
+        super().__init__(
+            f"Step {step} is of high risk: {what}.",
+            fix="Name the approval's id in approval_ids and what proves the work in evidence_ref.",
+            code="evidence_missing",
+        )
+
+
 class ExecutionEnded(Conflict):
     """A terminal state never changes."""
 

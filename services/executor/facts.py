@@ -93,9 +93,28 @@ def _blocked(
     execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
 ) -> contract.ExecutionBlocked:
     about: dict[str, Any] = _about(execution)
-    return contract.ExecutionBlocked(**about, reason=data["reason"], step=data["path"])
+    asked = {key: data[key] for key in _ASKED if key in data} if data["reason"] == "approval" else {}
+    return contract.ExecutionBlocked(**about, reason=data["reason"], step=data["path"], **asked)
 
 
+def _skipped(
+    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
+) -> contract.StepSkipped:
+    return contract.StepSkipped(**_step(execution, data), reason=data["reason"])
+
+
+def _failed(
+    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
+) -> contract.ExecutionFailed:
+    about: dict[str, Any] = _about(execution)
+    rationale = data.get("rationale")
+    return contract.ExecutionFailed(**about, reason=data["reason"], step=data["path"], rationale=rationale)
+
+
+_ASKED: Final = (
+    "step_run_id", "plan_hash", "action_hash", "approval_of", "risk", "requester", "expires_seconds", "prompt",
+    "action", "resource_id", "approvers",
+)  # fmt: skip
 _Build = Callable[[Execution, Mapping[str, Any], Attempt | None, str], Fact]
 _FACTS: Final[Mapping[FactType, _Build]] = {
     "started": lambda e, _d, _a, _t: contract.ExecutionStarted(**_about(e), plan_hash=e.plan_hash),
@@ -106,6 +125,7 @@ _FACTS: Final[Mapping[FactType, _Build]] = {
     "step_unknown": _unknown,
     "step_decided": _decided,
     "completed": lambda e, d, _a, _t: contract.ExecutionCompleted(**_about(e), verified=d["verified"]),
-    "failed": lambda e, d, _a, _t: contract.ExecutionFailed(**_about(e), reason=d["reason"], step=d["path"]),
+    "step_skipped": _skipped,
+    "failed": _failed,
     "aborted": lambda e, d, _a, _t: contract.ExecutionAborted(**_about(e), rationale=d["rationale"]),
 }

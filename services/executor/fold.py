@@ -8,26 +8,31 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from libs.common.clock import rfc3339
+from libs.common.contracts.envelope import Ref
 from libs.common.database import Tx
 from libs.common.ids import new_id
 from libs.common.outbox import Cause, Outbox, OutboxEvent
 from libs.runbook.advance import advance, needs_firing
 from libs.runbook.effects import (
+    AskPerson,
     CancelAction,
     CancelTimer,
     Effect,
     Finish,
     PublishFact,
+    RequestApproval,
     RunAction,
     SetTimer,
 )
 from libs.runbook.facts import Fact, StepFailed
 from libs.runbook.frame import StepRun
 from libs.runbook.known import Known
-from libs.runbook.rendering import RenderRefused, render_action, scope_of
+from libs.runbook.rendering import RenderedAction, RenderRefused, render_action, scope_of
 from services.executor import storage
 from services.executor.evaluator import evaluator_for
 from services.executor.facts import to_fact
@@ -54,6 +59,7 @@ class Change:
     facts: Sequence[Fact]
     because: Because = field(default_factory=Because)
     attempt: Attempt | None = None
+    refs: tuple[Ref, ...] = ()
 
 
 async def fold(tx: Tx, outbox: Outbox, changes: Iterable[Change], *, now: datetime) -> list[Hint]:
@@ -76,6 +82,9 @@ class _Folding:
         self._outbox = outbox
         self._now = now
         self._todo: deque[Fact] = deque(change.facts)
+        self._asked: dict[str, dict[str, Any]] = {}
+        evaluate = evaluator_for(self._execution.spec)
+        self._known = Known(self._execution.inputs, self._execution.facts, evaluate)
 
     def run(self) -> None:
         """Fold every fact, and those that carrying out an effect brings (a step that cannot be rendered has failed)."""
@@ -100,6 +109,11 @@ class _Folding:
                 self._publish(effect)
             case RunAction():
                 self._ready(effect)
+            case RequestApproval():
+                self._ask_approval(effect)
+            case AskPerson():
+                asked = {"instructions": effect.instructions, "form": effect.form}
+                self._writes.asked.append((self._execution.step_run_id(effect.path, effect.visit), asked))
             case CancelAction():
                 self._writes.withdrawn.append((self._execution, effect.path, effect.visit, effect.attempt))
             case SetTimer():
@@ -115,13 +129,14 @@ class _Folding:
         attempt = self._change.attempt
         if attempt is not None and effect.data.get("path") != attempt.path:
             attempt = None
-        fact = to_fact(self._execution, effect, attempt, rfc3339(self._now))
+        told = PublishFact(effect.type, {**effect.data, **self._asked.get(str(effect.data.get("path")), {})})
+        fact = to_fact(self._execution, told, attempt, rfc3339(self._now))
         self._execution = self._execution.with_frame(self._execution.frame, facts=1)
-        self._writes.events.append(self._event(fact))
+        self._writes.events.append(self._event(fact, self._change.refs if effect.type == "step_completed" else ()))
         if effect.type == "step_unknown":
             self._writes.suspects.append(self._execution.execution_id)
 
-    def _event(self, fact: "storage.PublishedFact") -> OutboxEvent:
+    def _event(self, fact: "storage.PublishedFact", refs: tuple[Ref, ...]) -> OutboxEvent:
         because = self._change.because
         return self._outbox.event(
             fact,
@@ -129,15 +144,49 @@ class _Folding:
             aggregate_version=self._execution.version,
             cause=cause_of(self._execution, because),
             now=self._now,
+            refs=refs,
         )
 
-    def _ready(self, effect: RunAction) -> None:
+    def _ask_approval(self, effect: RequestApproval) -> None:
+        """What exactly a person is asked about: the plan, or the action as it would be carried out now, by hash."""
+        execution = self._execution
+        asked: dict[str, Any] = {
+            "step_run_id": execution.step_run_id(effect.path, effect.visit),
+            "plan_hash": execution.plan_hash,
+            "approval_of": effect.of,
+            "risk": effect.risk,
+            "requester": execution.initiator,
+            "expires_seconds": effect.expires_seconds,
+            "prompt": effect.prompt,
+            "approvers": list(effect.approvers) or None,
+        }
+        if effect.of == "action":
+            rendered = self._rendered(effect.path, effect.visit)
+            if rendered is None:
+                return
+            asked |= {
+                "action_hash": rendered.action_hash,
+                "action": rendered.action,
+                "resource_id": rendered.resource,
+                "arguments": orjson.loads(rendered.rendered)["with"],
+            }
+        self._asked[effect.path] = asked
+        self._writes.asked.append((asked["step_run_id"], asked))
+
+    def _rendered(self, path: str, visit: int) -> RenderedAction | None:
+        """The step's action; one that cannot be rendered has failed, and that is folded next."""
         execution = self._execution
         scope = scope_of(execution.inputs, execution.facts, execution.frame)
         try:
-            rendered = render_action(execution.spec, effect.path, scope, evaluate=evaluator_for(execution.spec))
+            return render_action(execution.spec, path, scope, evaluate=self._known.evaluate)
         except RenderRefused as error:
-            self._todo.append(StepFailed(effect.path, effect.visit, "render_refused", str(error)))
+            self._todo.append(StepFailed(path, visit, "render_refused", str(error)))
+            return None
+
+    def _ready(self, effect: RunAction) -> None:
+        execution = self._execution
+        rendered = self._rendered(effect.path, effect.visit)
+        if rendered is None:
             return
         step_run_id = execution.step_run_id(effect.path, effect.visit)
         self._writes.actions.append(
@@ -162,6 +211,7 @@ class _Folding:
                     requires_firing=execution.facts.alert is not None
                     and needs_firing(execution.spec, execution.frame, effect.path),
                     traceparent=self._change.because.traceparent or execution.traceparent,
+                    needs_approval=effect.needs_approval,
                 ),
                 stream_of(execution),
             )
@@ -207,4 +257,5 @@ def merged(changes: Sequence[Change]) -> list[Change]:
         first = found.setdefault(change.execution.execution_id, Change(change.execution, [], change.because))
         first.facts = [*first.facts, *change.facts]
         first.attempt = change.attempt or first.attempt
+        first.refs = (*first.refs, *change.refs)
     return list(found.values())

@@ -1,15 +1,17 @@
-"""Facts from other services: matches are planned, alerts are remembered and told to live executions."""
+"""Facts from other services: matches are planned; live executions hear of alerts and of approvals."""
 
 from collections.abc import Sequence
 
 from libs.common.clock import Clock
 from libs.common.consumer import FactReceived, Received, handled_span
+from libs.common.contracts.approval import ApprovalFact
 from libs.common.contracts.incident import AlertLinked, AlertResolved, IncidentCreated
 from libs.common.contracts.runbook import RunbookMatched
 from libs.common.database import Tx
 from libs.common.outbox import Outbox
 from libs.runbook.facts import AlertObserved
 from services.executor import storage
+from services.executor.approvals import Approvals
 from services.executor.fold import Because, Change, fold
 from services.executor.hints import Hints
 from services.executor.model import ACTOR, SERVICE
@@ -21,14 +23,15 @@ Message = Received[FactReceived]
 class Handlers:
     """Applies a batch in one transaction; hints are sent after its commit."""
 
-    def __init__(self, planner: Planner, outbox: Outbox, hints: Hints, *, clock: Clock) -> None:
+    def __init__(self, planner: Planner, held: Approvals, outbox: Outbox, hints: Hints, *, clock: Clock) -> None:
         self._planner = planner
+        self._approvals = held
         self._outbox = outbox
         self._hints = hints
         self._clock = clock
 
     async def apply(self, tx: Tx, messages: Sequence[Message]) -> None:
-        """Alerts first, so that plans know them; then live executions hear of the alerts."""
+        """Alerts first, so that plans know them; then live executions hear of the alerts, and of approvals."""
         alerts = {key: message for message in messages if (key := _alert_key(message)) is not None}
         latest: dict[tuple[str, str], Message] = {}
         for key, message in alerts.items():
@@ -42,6 +45,9 @@ class Handlers:
             self._hints.later(await self._planner.plan(tx, matches))
         if latest:
             await self._tell(tx, latest)
+        decided = [message for message in messages if isinstance(message.value.fact, ApprovalFact)]
+        if decided:
+            self._hints.later(await self._approvals.apply(tx, decided))
 
     async def _tell(self, tx: Tx, latest: dict[tuple[str, str], Message]) -> None:
         executions = await storage.lock(tx, await storage.live_of_incidents(tx, list(latest)))

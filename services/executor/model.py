@@ -71,6 +71,8 @@ class Attempt:
     timeout_seconds: float
     requires_firing: bool
     traceparent: str
+    needs_approval: bool = False
+    plan_hash: str = ""
     held_reason: str | None = None
     worker_id: str = ""
     fence: int = 0

@@ -3,13 +3,15 @@
 What cannot be planned is an execution too: it ends `failed` with the reasons, so that nobody waits for it in vain.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from libs.common.clock import Clock
 from libs.common.consumer import FactReceived, Received, handled_span
 from libs.common.contracts.execution import ExecutionFailed, ExecutionPlanned
 from libs.common.contracts.fact import Fact as PublishedFact
+from libs.common.contracts.incident import Severity
 from libs.common.contracts.runbook import RunbookMatched
 from libs.common.database import Tx
 from libs.common.errors import Unavailable
@@ -37,9 +39,27 @@ class SpecMismatch(RuntimeError):
     """The catalog's spec is not the one that its fact named: nothing is planned from it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """What an execution is begun for. `match_id` is empty when a person asks; `title` is of an incident to open."""
+
+    execution_id: str
+    tenant_id: str
+    runbook_version: int
+    spec_hash: str
+    facts: PlanFacts
+    initiator: str
+    correlation: str
+    because: Because
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    match_id: str = ""
+    title: str | None = None
+    severity: Severity | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Plans matches."""
+    """Plans matches, and what people start."""
 
     outbox: Outbox
     fetch: FetchSpec
@@ -55,6 +75,17 @@ class Planner:
                 changes.append(change)
         return await fold(tx, self.outbox, changes, now=self.clock())
 
+    async def begin(self, tx: Tx, spec: Runbook, occasion: Occasion) -> list[Hint]:
+        """Begin what a person asked for; returns the actions that are ready.
+
+        Raises:
+            PlanRefused, ExpressionError: it cannot be planned; nothing was stored.
+        """
+        plan = make_plan(spec, occasion.inputs, occasion.facts, evaluate=evaluator_for(spec))
+        await storage.keep_spec(tx, occasion.tenant_id, occasion.spec_hash, spec, occasion.runbook_version)
+        change = await self._store(tx, spec, occasion, plan, "")
+        return await fold(tx, self.outbox, [change] if change else [], now=self.clock())
+
     async def _plan_one(
         self, tx: Tx, message: Received[FactReceived], specs: dict[tuple[str, str], Runbook]
     ) -> Change | None:
@@ -65,38 +96,34 @@ class Planner:
         if named not in specs:
             specs[named] = await self._spec(tx, message.tenant, match)
         spec = specs[named]
-        execution_id = derived_id("execution", match.match_id)
         traceparent = handled_span(message, SERVICE, **{"ranger.incident_id": match.incident_id})
-        because = Because(ACTOR, message.event_id, traceparent)
-        facts = PlanFacts(
-            alert=AlertFacts(match.alert_name, match.severity, match.labels, match.annotations),
-            incident_id=match.incident_id,
-        )
-        plan, refusal = _planned(spec, facts)
-        execution = Execution(
-            execution_id=execution_id,
+        occasion = Occasion(
+            execution_id=derived_id("execution", match.match_id),
             tenant_id=message.tenant,
-            incident_id=match.incident_id,
-            runbook_id=match.runbook_id,
             runbook_version=match.runbook_version,
             spec_hash=match.spec_hash,
-            plan_hash=plan.plan_hash if plan else "",
+            facts=PlanFacts(
+                alert=AlertFacts(match.alert_name, match.severity, match.labels, match.annotations),
+                incident_id=match.incident_id,
+            ),
             initiator=ACTOR,
             correlation=message.value.envelope.correlation,
-            traceparent=traceparent,
-            inputs=plan.inputs if plan else {},
-            facts=facts,
-            version=1,
-            frame=Frame() if plan else Frame(state="failed", reason=f"plan_refused: {refusal}"),
-            spec=spec,
+            because=Because(ACTOR, message.event_id, traceparent),
+            match_id=match.match_id,
         )
-        if not await storage.insert_execution(tx, execution, match.match_id):
+        plan, refusal = _planned(spec, occasion)
+        return await self._store(tx, spec, occasion, plan, refusal)
+
+    async def _store(self, tx: Tx, spec: Runbook, occasion: Occasion, plan: Plan | None, refusal: str) -> Change | None:
+        """Store the execution and say that it is planned; None when there is nothing to start."""
+        execution = _execution(spec, occasion, plan, refusal)
+        if not await storage.insert_execution(tx, execution, occasion.match_id):
             return None
-        await self._publish(tx, execution, plan, refusal, because)
+        await self._publish(tx, execution, occasion, plan, refusal)
         if plan is None:
             return None
-        firing = await storage.alert_fires(tx, message.tenant, match.incident_id)
-        return Change(execution, [Started(alert_firing=firing)], because)
+        firing = await storage.alert_fires(tx, occasion.tenant_id, occasion.facts.incident_id)
+        return Change(execution, [Started(alert_firing=firing)], occasion.because)
 
     async def _spec(self, tx: Tx, tenant: str, match: RunbookMatched) -> Runbook:
         known = await storage.known_spec(tx, tenant, match.spec_hash)
@@ -111,35 +138,61 @@ class Planner:
             await storage.keep_spec(tx, tenant, match.spec_hash, known, match.runbook_version)
         return known
 
-    async def _publish(self, tx: Tx, execution: Execution, plan: Plan | None, refusal: str, because: Because) -> None:
-        about = {
-            "execution_id": execution.execution_id,
-            "incident_id": execution.incident_id,
-            "runbook_id": execution.runbook_id,
-        }
-        fact: PublishedFact
-        if plan is None:
-            fact = ExecutionFailed(**about, reason=f"plan_refused: {refusal}"[:2000])
-        else:
-            fact = ExecutionPlanned(
-                **about,
-                runbook_version=execution.runbook_version,
-                spec_hash=plan.spec_hash,
-                plan_hash=plan.plan_hash,
-                steps=[node.path for node in plan.graph],
-            )
+    async def _publish(self, tx: Tx, execution: Execution, occasion: Occasion, plan: Plan | None, refusal: str) -> None:
         event = self.outbox.event(
-            fact,
+            _first_fact(execution, occasion, plan, refusal),
             aggregate_id=execution.execution_id,
             aggregate_version=1,
-            cause=cause_of(execution, because),
+            cause=cause_of(execution, occasion.because),
             now=self.clock(),
         )
         await self.outbox.add(tx, [event])
 
 
-def _planned(spec: Runbook, facts: PlanFacts) -> tuple[Plan | None, str]:
+def _execution(spec: Runbook, occasion: Occasion, plan: Plan | None, refusal: str) -> Execution:
+    return Execution(
+        execution_id=occasion.execution_id,
+        tenant_id=occasion.tenant_id,
+        incident_id=occasion.facts.incident_id,
+        runbook_id=spec.id,
+        runbook_version=occasion.runbook_version,
+        spec_hash=occasion.spec_hash,
+        plan_hash=plan.plan_hash if plan else "",
+        initiator=occasion.initiator,
+        correlation=occasion.correlation,
+        traceparent=occasion.because.traceparent,
+        inputs=plan.inputs if plan else {},
+        facts=occasion.facts,
+        version=1,
+        frame=Frame() if plan else Frame(state="failed", reason=f"plan_refused: {refusal}"),
+        spec=spec,
+    )
+
+
+def _first_fact(execution: Execution, occasion: Occasion, plan: Plan | None, refusal: str) -> PublishedFact:
+    if plan is None:
+        return ExecutionFailed(
+            execution_id=execution.execution_id,
+            incident_id=execution.incident_id,
+            runbook_id=execution.runbook_id,
+            reason=f"plan_refused: {refusal}"[:2000],
+        )
+    return ExecutionPlanned(
+        execution_id=execution.execution_id,
+        incident_id=execution.incident_id,
+        runbook_id=execution.runbook_id,
+        runbook_version=execution.runbook_version,
+        spec_hash=plan.spec_hash,
+        plan_hash=plan.plan_hash,
+        steps=[node.path for node in plan.graph],
+        opens_incident=occasion.title is not None,
+        title=occasion.title,
+        severity=occasion.severity,
+    )
+
+
+def _planned(spec: Runbook, occasion: Occasion) -> tuple[Plan | None, str]:
     try:
-        return make_plan(spec, {}, facts, evaluate=evaluator_for(spec)), ""
+        return make_plan(spec, occasion.inputs, occasion.facts, evaluate=evaluator_for(spec)), ""
     except (PlanRefused, ExpressionError) as error:
         return None, str(error)

@@ -11,13 +11,13 @@ from typing import Any, Final
 import orjson
 
 from libs.common.clock import Clock, rfc3339
+from libs.common.contracts.envelope import Ref
 from libs.common.crash import crash_point
 from libs.common.database import Database, Tx
 from libs.common.outbox import Outbox
 from libs.runbook.facts import Fact, StepFailed, StepSucceeded, StepUnknown
 from services.executor import storage
-from services.executor.claims import merged
-from services.executor.fold import Because, Change, fold
+from services.executor.fold import Because, Change, fold, merged
 from services.executor.lifecycle import ActionState, after
 from services.executor.model import Attempt, Hint, Settlement
 
@@ -63,7 +63,13 @@ class Settlements:
             executions = await storage.lock(tx, (s.attempt.execution_id for s in settlements))
             counted = await self._store(tx, settlements)
             changes = [
-                Change(executions[s.attempt.execution_id], [to_fact(s)], Because(traceparent=s.traceparent), s.attempt)
+                Change(
+                    executions[s.attempt.execution_id],
+                    [to_fact(s)],
+                    Because(traceparent=s.traceparent),
+                    s.attempt,
+                    _refs(s.evidence),
+                )
                 for s in settlements
                 if s.attempt.action_id in counted
             ]
@@ -106,6 +112,12 @@ def to_fact(settlement: Settlement) -> Fact:
             )
         case "doubt":
             return StepUnknown(attempt.path, attempt.visit, settlement.error_code or "no_answer")
+
+
+def _refs(evidence: Mapping[str, Any]) -> tuple[Ref, ...]:
+    """Objects that the action kept: the fact names them, and so does its leaf."""
+    objects = evidence.get("objects", ())
+    return tuple(Ref(kind=item["k"], sha256=item["sha256"], length=item["len"]) for item in objects)
 
 
 def _row(settlement: Settlement) -> tuple[Any, ...]:

@@ -33,6 +33,7 @@ class Writes:
 
     executions: list[tuple[Execution, Execution]] = field(default_factory=list)
     step_runs: list[tuple[Execution, StepRun]] = field(default_factory=list)
+    asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     actions: list[tuple[Attempt, str]] = field(default_factory=list)
     withdrawn: list[tuple[Execution, str, int, int]] = field(default_factory=list)
     timers: list[tuple[str, str, str, float]] = field(default_factory=list)
@@ -141,13 +142,13 @@ ON CONFLICT (match_id) DO NOTHING RETURNING 1
 
 
 async def insert_execution(tx: Tx, execution: Execution, match_id: str) -> bool:
-    """Store a new execution; False when this match has one already."""
+    """Store a new execution; False when this match has one already (`match_id` is empty when a person asks)."""
     alert = execution.facts.alert
     done = await tx.fetchval(
         _INSERT_EXECUTION,
         uuid.UUID(execution.execution_id),
         execution.tenant_id,
-        uuid.UUID(match_id),
+        uuid.UUID(match_id) if match_id else None,
         execution.incident_id,
         execution.runbook_id,
         execution.runbook_version,
@@ -184,13 +185,17 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::int[], 
 ON CONFLICT (step_run_id) DO UPDATE SET state = EXCLUDED.state
 """
 
+_ASK: Final = """
+UPDATE step_run SET asked = t.asked::jsonb FROM unnest($1::uuid[], $2::text[]) AS t(id, asked) WHERE step_run_id = t.id
+"""
+
 _INSERT_ACTIONS: Final = """
 INSERT INTO action_log (action_id, tenant_id, step_run_id, execution_id, incident_id, path, visit, attempt, idem_key,
-  action, effect, action_hash, rendered, resource_id, tags_url, timeout_seconds, requires_firing, traceparent, stream,
-  state)
+  action, effect, action_hash, rendered, resource_id, tags_url, timeout_seconds, requires_firing, traceparent,
+  needs_approval, stream, state)
 SELECT *, 'ready' FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int[],
   $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bytea[], $14::text[], $15::text[], $16::float8[],
-  $17::boolean[], $18::text[], $19::text[])
+  $17::boolean[], $18::text[], $19::boolean[], $20::text[])
 ON CONFLICT (step_run_id, attempt) DO UPDATE SET hinted_at = clock_timestamp(), held_reason = NULL
   WHERE action_log.state = 'ready'
 RETURNING action_id, stream, traceparent
@@ -242,6 +247,8 @@ async def write(tx: Tx, writes: Writes) -> list[Hint]:
     await _update_executions(tx, writes.executions)
     if writes.step_runs:
         await tx.execute(_UPSERT_STEP_RUNS, *_columns(_step_run_row(e, run) for e, run in writes.step_runs))
+    if writes.asked:
+        await tx.execute(_ASK, *_columns((uuid.UUID(step_run_id), _json(asked)) for step_run_id, asked in writes.asked))
     ready = await tx.fetch(_INSERT_ACTIONS, *_columns(map(_action_row, writes.actions))) if writes.actions else []
     if writes.withdrawn:
         rows = [(uuid.UUID(e.step_run_id(path, visit)), attempt) for e, path, visit, attempt in writes.withdrawn]
@@ -329,6 +336,7 @@ def _action_row(item: tuple[Attempt, str]) -> tuple[Any, ...]:
         attempt.timeout_seconds,
         attempt.requires_firing,
         attempt.traceparent,
+        attempt.needs_approval,
         stream,
     )
 
@@ -375,6 +383,8 @@ def to_attempt(row: asyncpg.Record) -> Attempt:
         timeout_seconds=row["timeout_seconds"],
         requires_firing=row["requires_firing"],
         traceparent=row["traceparent"],
+        needs_approval=row["needs_approval"],
+        plan_hash=row.get("plan_hash") or "",
         held_reason=row["held_reason"],
         worker_id=row["worker_id"] or "",
         fence=row["fence"] or 0,

@@ -17,8 +17,7 @@ from libs.common.outbox import Outbox
 from libs.common.telemetry import log
 from libs.runbook.facts import StepLost
 from services.executor import metrics, storage
-from services.executor.claims import merged
-from services.executor.fold import Because, Change, fold
+from services.executor.fold import Because, Change, fold, merged
 from services.executor.hints import Hints
 from services.executor.lifecycle import after
 from services.executor.model import Execution, Hint

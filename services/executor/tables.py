@@ -85,6 +85,7 @@ step_run = Table(
     Column("path", Text, nullable=False),
     Column("visit", Integer, nullable=False),
     Column("state", Text, nullable=False),
+    Column("asked", JSONB),
     UniqueConstraint("execution_id", "path", "visit", name="uq_step_run_visit"),
 )
 
@@ -126,6 +127,7 @@ action_log = Table(
     Column("result", JSONB),
     Column("evidence", JSONB),
     Column("late", JSONB),
+    Column("needs_approval", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("step_run_id", "attempt", name="uq_action_attempt"),
     Index("ix_action_ready", "hinted_at", postgresql_where=text("state = 'ready'")),
     Index("ix_action_lease", "lease_until", postgresql_where=text("state = 'running'")),
@@ -169,4 +171,21 @@ timer = Table(
     Column("fired_at", MOMENT),
     UniqueConstraint("kind", "ref_id", "ref_version", name="uq_timer_ref"),
     Index("ix_timer_due", "due_at", postgresql_where=text("state = 'set'")),
+)
+
+approval = Table(
+    "approval",
+    metadata,
+    Column("approval_id", Uuid, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("execution_id", Uuid),
+    Column("step_run_id", Uuid),
+    Column("plan_hash", Text, nullable=False),
+    Column("action_hash", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("expires_at", MOMENT),
+    Column("used_at", MOMENT),
+    Index("ix_approval_step_run", "step_run_id"),
+    Index("ix_approval_execution", "execution_id"),
 )

@@ -6,14 +6,27 @@ from typing import Any, Final
 
 from libs.common.clock import Clock
 from libs.common.database import Tx
+from libs.common.errors import InvalidInput
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Resource, require
 from libs.common.rpc import Answer, Caller
-from libs.runbook.facts import AbortRequested, Fact, StepDecided
+from libs.runbook import forms
+from libs.runbook.facts import AbortRequested, Fact, FailRequested, StepCompletedByPerson, StepDecided
 from libs.runbook.frame import StepRun
-from services.executor import kill_switch, locks, storage
-from services.executor.commands import AbortExecution, BreakLock, DecideStep, GetKillSwitch, SetKillSwitch
-from services.executor.errors import ExecutionEnded, ExecutionNotFound, StepNotUnknown
+from libs.runbook.steps import ManualStep
+from services.executor import approvals, kill_switch, locks, storage
+from services.executor.approvals import Approvals
+from services.executor.commands import (
+    AbortExecution,
+    BreakLock,
+    CompleteStep,
+    DecideStep,
+    FailExecution,
+    GetKillSwitch,
+    RevokeApproval,
+    SetKillSwitch,
+)
+from services.executor.errors import EvidenceMissing, ExecutionEnded, ExecutionNotFound, StepNotManual, StepNotUnknown
 from services.executor.fold import Because, Change, fold
 from services.executor.hints import Hints
 from services.executor.lifecycle import after
@@ -25,7 +38,8 @@ _DECIDED: Final[Mapping[str, str]] = {"succeeded": after("unknown", "succeed"), 
 class Commands:
     """The use cases; each runs inside the transaction that stores its answer."""
 
-    def __init__(self, outbox: Outbox, hints: Hints, *, clock: Clock) -> None:
+    def __init__(self, outbox: Outbox, hints: Hints, held: Approvals, *, clock: Clock) -> None:
+        self._approvals = held
         self._outbox = outbox
         self._hints = hints
         self._clock = clock
@@ -49,6 +63,45 @@ class Commands:
         if execution.frame.terminal:
             raise ExecutionEnded(command.execution_id, execution.frame.state)
         return await self._fold(tx, caller, execution, [AbortRequested(caller.principal.actor, command.rationale)])
+
+    async def fail(self, tx: Tx, caller: Caller, command: FailExecution) -> Answer:
+        """End an execution as failed, by a person's word."""
+        execution = await self._locked(tx, caller, command.execution_id, "execution.abort")
+        if execution.frame.terminal:
+            raise ExecutionEnded(command.execution_id, execution.frame.state)
+        return await self._fold(tx, caller, execution, [FailRequested(caller.principal.actor, command.rationale)])
+
+    async def complete_step(self, tx: Tx, caller: Caller, command: CompleteStep) -> Answer:
+        """A person did what a manual step says, or could not; of high risk only under a grant and with evidence."""
+        execution = await self._locked(tx, caller, command.execution_id, "step.complete")
+        run = latest(execution, command.step)
+        step = execution.spec.step(run.path) if run is not None else None
+        if run is None or not run.waits_for("person") or not isinstance(step, ManualStep):
+            raise StepNotManual(command.step, run.state if run else "not reached")
+        found = forms.faults(step, command.outcome, command.evidence_ref, command.values)
+        if found:
+            raise InvalidInput("; ".join(f"{fault.path} {fault.message}" for fault in found), code="form_faults")
+        if command.outcome == "succeeded" and execution.spec.needs_approval(run.path):
+            await self._require_evidence(tx, execution, run, command)
+        actor = caller.principal.actor
+        fact = StepCompletedByPerson(
+            run.path, run.visit, command.outcome, actor, command.evidence_ref, dict(command.values)
+        )
+        return await self._fold(tx, caller, execution, [fact])
+
+    async def revoke_approval(self, tx: Tx, caller: Caller, command: RevokeApproval) -> Answer:
+        """Take a grant back; `revoked` is false when it was used already."""
+        require(caller.principal, "approval.revoke", Resource("approval", command.approval_id, caller.tenant))
+        revoked, hints = await self._approvals.revoke(
+            tx,
+            tenant_id=caller.tenant,
+            approval_id=command.approval_id,
+            actor=caller.principal.actor,
+            rationale=command.rationale,
+            traceparent=caller.traceparent,
+        )
+        self._hints.later(hints)
+        return {"revoked": revoked} if revoked else {"revoked": False, "reason": "used"}
 
     async def break_lock(self, tx: Tx, caller: Caller, command: BreakLock) -> Answer:
         """Free a resource; who waits for it is hinted."""
@@ -87,6 +140,18 @@ class Commands:
         """The switches that concern the caller's tenant."""
         require(caller.principal, "kill_switch.view", Resource("kill_switch", "*", caller.tenant))
         return {"items": await kill_switch.listing(tx, caller.tenant)}
+
+    async def _require_evidence(self, tx: Tx, execution: Execution, run: StepRun, command: CompleteStep) -> None:
+        """The grants named must hold one for this very plan and step, unexpired; it is used up by this.
+
+        Raises:
+            EvidenceMissing: there is none, or nothing proves the work.
+        """
+        if not command.evidence_ref:
+            raise EvidenceMissing(command.step, "evidence_ref is missing")
+        step_run_id = execution.step_run_id(run.path, run.visit)
+        if not await approvals.use_by_person(tx, command.approval_ids, step_run_id, execution.plan_hash):
+            raise EvidenceMissing(command.step, "no grant for this plan and step is named in approval_ids")
 
     async def _locked(self, tx: Tx, caller: Caller, execution_id: str, action: str) -> Execution:
         execution = (await storage.lock(tx, [execution_id])).get(execution_id)

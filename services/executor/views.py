@@ -1,6 +1,7 @@
 """Executions as people read them: state and phase, what it is blocked on, steps with their attempts, locks held."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -9,7 +10,7 @@ import orjson
 from libs.common.database import Tx
 from libs.common.policy import Resource, require
 from libs.common.rpc import Answer, Caller
-from services.executor import locks
+from services.executor import approvals, locks
 from services.executor.commands import GetExecution, ListExecutions
 from services.executor.errors import ExecutionNotFound
 
@@ -34,13 +35,17 @@ async def get_execution(tx: Tx, caller: Caller, question: GetExecution) -> Answe
     if row is None:
         raise ExecutionNotFound(question.execution_id)
     require(caller.principal, "execution.view", Resource("execution", question.execution_id, row["tenant_id"]))
+    asked = await tx.fetch("SELECT path, visit, asked FROM step_run WHERE execution_id = $1", execution_id)
     attempts = await tx.fetch(
         f"SELECT {_ATTEMPT} FROM action_log WHERE execution_id = $1 ORDER BY ready_at, attempt", execution_id
     )
+    steps = _steps(orjson.loads(row["frame"]), [_plain(item) for item in attempts], asked)
     return {
         **_summary(row),
         "inputs": orjson.loads(row["inputs"]),
-        "steps": _steps(orjson.loads(row["frame"]), [_plain(item) for item in attempts]),
+        "current_step": steps[-1]["step"] if steps else None,
+        "steps": steps,
+        "approvals": [_plain(item) for item in await approvals.of_execution(tx, execution_id)],
         "locks": await locks.of_execution(tx, execution_id),
     }
 
@@ -64,8 +69,14 @@ async def list_executions(tx: Tx, caller: Caller, question: ListExecutions) -> A
     return {"items": items, "next": items[-1]["execution_id"] if len(items) == question.limit else None}
 
 
-def _steps(frame: dict[str, Any], attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Step runs in the order in which they were reached. A claim does not write the frame: a running attempt shows."""
+def _steps(
+    frame: dict[str, Any], attempts: list[dict[str, Any]], asked: Sequence[asyncpg.Record]
+) -> list[dict[str, Any]]:
+    """Step runs in the order in which they were reached. A claim does not write the frame: a running attempt shows.
+
+    `asked` is what a person is asked: exactly what would run, by hash, or what to do and which fields to fill in.
+    """
+    questions = {(row["path"], row["visit"]): orjson.loads(row["asked"]) for row in asked if row["asked"]}
     steps = []
     for run in frame["step_runs"]:
         own = [item for item in attempts if (item["path"], item["visit"]) == (run["path"], run["visit"])]
@@ -76,6 +87,7 @@ def _steps(frame: dict[str, Any], attempts: list[dict[str, Any]]) -> list[dict[s
                 "visit": run["visit"],
                 "state": "running" if running else run["state"],
                 "waiting_for": run["waiting_for"],
+                "asked": questions.get((run["path"], run["visit"])),
                 "outputs": run["outputs"],
                 "error_code": run["error_code"],
                 "message": run["message"],

@@ -11,11 +11,13 @@ from libs.common.process import Runtime
 from libs.common.rpc import RpcClient
 from libs.runbook.spec import Runbook
 from services.executor import commands, views
+from services.executor.approvals import Approvals
 from services.executor.handlers import Handlers
 from services.executor.hints import Hints, connect
 from services.executor.model import SERVICE
 from services.executor.planning import FetchSpec, Planner
 from services.executor.settings import ExecutorSettings
+from services.executor.starting import Starting
 from services.executor.sweeper import Sweeper
 from services.executor.timers import Timers
 from services.executor.usecases import Commands
@@ -33,15 +35,22 @@ async def wire(runtime: Runtime) -> None:
     outbox = Outbox(SERVICE, runtime.database.schema)
     runtime.health.add("redis", hints.ping)
 
-    planner = Planner(outbox, _spec_from_catalog(runtime), utc_now)
-    handlers = Handlers(planner, outbox, hints, clock=utc_now)
+    client = RpcClient(runtime.bus, timeout=runtime.settings.rpc_timeout_seconds)
+    planner = Planner(outbox, _spec_from_catalog(client), utc_now)
+    held = Approvals(outbox, utc_now)
+    handlers = Handlers(planner, held, outbox, hints, clock=utc_now)
     runtime.consume(EVENTS, decode_fact, handlers.apply, hints.flush)
 
-    people = Commands(outbox, hints, clock=utc_now)
+    people = Commands(outbox, hints, held, clock=utc_now)
+    starting = Starting(planner, client, hints)
     rpc = runtime.rpc
     rpc.query("get", commands.GetExecution, views.get_execution)
     rpc.query("list", commands.ListExecutions, views.list_executions)
     rpc.query("kill_switch_get", commands.GetKillSwitch, people.get_kill_switch)
+    rpc.command("execute", commands.StartExecution, starting.start, hints.flush)
+    rpc.command("complete_step", commands.CompleteStep, people.complete_step, hints.flush)
+    rpc.command("fail", commands.FailExecution, people.fail, hints.flush)
+    rpc.command("revoke_approval", commands.RevokeApproval, people.revoke_approval, hints.flush)
     rpc.command("decide_step", commands.DecideStep, people.decide_step, hints.flush)
     rpc.command("abort", commands.AbortExecution, people.abort, hints.flush)
     rpc.command("break_lock", commands.BreakLock, people.break_lock, hints.flush)
@@ -51,9 +60,7 @@ async def wire(runtime: Runtime) -> None:
     runtime.add("sweeper", Sweeper(runtime.database, outbox, hints, settings, clock=utc_now))
 
 
-def _spec_from_catalog(runtime: Runtime) -> FetchSpec:
-    client = RpcClient(runtime.bus, timeout=runtime.settings.rpc_timeout_seconds)
-
+def _spec_from_catalog(client: RpcClient) -> FetchSpec:
     async def fetch(tenant: str, runbook_id: str, version: int) -> Runbook:
         question = {"runbook_id": runbook_id, "version": version}
         principal = Principal.system(SERVICE)

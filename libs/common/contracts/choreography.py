@@ -79,6 +79,7 @@ ROWS: Final = (
     Row(execution.ExecutionStarted, "executor", ("incident",), "the incident is mitigating"),
     Row(execution.StepCompleted, "executor", (), "an effect took place"),
     Row(execution.StepFailed, "executor", (), "an effect did not take place, or is tried again"),
+    Row(execution.StepSkipped, "executor", (), "a condition left a step out"),
     Row(execution.StepUnknown, "executor", (), "nobody knows whether an effect took place"),
     Row(execution.StepDecided, "executor", (), "a person said what became of it"),
     Row(

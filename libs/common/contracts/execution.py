@@ -109,6 +109,13 @@ class StepFailed(StepFact):
     will_retry: bool
 
 
+class StepSkipped(StepFact):
+    """The step was left out: its condition did not hold."""
+
+    subject: ClassVar[str] = "runbook.step_skipped"
+    reason: str
+
+
 class StepUnknown(StepFact):
     """Nobody knows whether the effect took place; it is never tried again by itself: a person decides."""
 
@@ -139,6 +146,7 @@ class ExecutionFailed(ExecutionFact):
     subject: ClassVar[str] = "runbook.failed"
     reason: str
     step: str = ""
+    rationale: str | None = None
 
 
 class ExecutionAborted(ExecutionFact):

@@ -7,7 +7,7 @@ commit, ready actions without a hint. The sweeper finds each of them.
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -66,6 +66,7 @@ class Means:
     registry: Registry
     egress: Egress
     shell: ShellPolicy
+    channels: Mapping[str, str]
 
 
 class Worker:
@@ -197,6 +198,7 @@ class Worker:
             traceparent=telemetry.traceparent() or None,
             lease=lease,
             shell=self._means.shell,
+            channels=self._means.channels,
         )
         with metrics.STEP_SECONDS.labels(attempt.action).time(), telemetry.span(f"effect {attempt.action}"):
             result = await invoke(action, orjson.loads(attempt.rendered)["with"], context)

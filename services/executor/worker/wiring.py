@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,7 @@ from libs.actions import ActionSettings, Egress, Registry
 from libs.common.clock import utc_now
 from libs.common.outbox import Outbox
 from libs.common.process import Runtime
+from libs.common.rpc import RpcClient
 from libs.common.telemetry import log
 from services.executor.claims import Claims
 from services.executor.hints import DATA_KEY, GROUP, STREAMS, Hints, connect
@@ -22,6 +24,7 @@ from services.executor.model import SERVICE
 from services.executor.settings import ExecutorSettings
 from services.executor.settlement import Settlements
 from services.executor.worker.attempts import Entry, Means, Worker
+from services.executor.worker.evidence import EvidenceBundle
 from services.executor.worker.leases import Leases
 
 BLOCK_MILLISECONDS: Final = 2000
@@ -47,7 +50,7 @@ async def wire(runtime: Runtime) -> None:
         settlements=Settlements(runtime.database, outbox, clock=utc_now),
         hints=hints,
         leases=Leases(runtime.database, settings),
-        means=Means(Registry.installed(), egress, actions.shell()),
+        means=Means(_registry(runtime, settings), egress, actions.shell(), actions.channels()),
         settings=settings,
     )
     ear = Ear(url, instance, worker, hints)
@@ -55,6 +58,12 @@ async def wire(runtime: Runtime) -> None:
     runtime.add("worker", worker)
     runtime.add("ear", ear)
     runtime.on_stop += [ear.stop, lambda: worker.drain(settings.drain_seconds), egress.close]
+
+
+def _registry(runtime: Runtime, settings: ExecutorSettings) -> Registry:
+    """The installed actions, and those that are ours alone because they ask other services."""
+    client = RpcClient(runtime.bus, timeout=runtime.settings.rpc_timeout_seconds)
+    return Registry([*Registry.installed(), EvidenceBundle(client, Path(settings.objects_dir))])
 
 
 class Ear:
