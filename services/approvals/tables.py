@@ -1,8 +1,93 @@
-"""The approvals service's tables: the substrate."""
+"""The approvals service's tables.
 
-from sqlalchemy import MetaData
+`execution` is what facts of executions lock: a row for each that was heard of, so that two processes handle its facts
+one after the other and a question that comes after the end is not asked.
+"""
 
-from libs.common.tables import substrate
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Identity,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from libs.common.tables import MOMENT, substrate
 
 metadata = MetaData()
 substrate(metadata)
+
+approval = Table(
+    "approval",
+    metadata,
+    Column("approval_id", Uuid, primary_key=True),
+    Column("tenant_id", Text, primary_key=True),
+    Column("execution_id", Text, nullable=False),
+    Column("incident_id", Text, nullable=False),
+    Column("runbook_id", Text, nullable=False),
+    Column("step_run_id", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("approval_of", Text, nullable=False),
+    Column("plan_hash", Text, nullable=False),
+    Column("action_hash", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("risk", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("approvers", ARRAY(Text), nullable=False),
+    Column("asked_version", BigInteger, nullable=False),
+    Column("correlation", Text, nullable=False),
+    Column("traceparent", Text, nullable=False),
+    Column("requested_at", MOMENT, nullable=False),
+    Column("expires_at", MOMENT, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("approver", Text, nullable=False, server_default=text("''")),
+    Column("rationale", Text, nullable=False, server_default=text("''")),
+    Column("channel", Text, nullable=False, server_default=text("''")),
+    Column("decided_at", MOMENT),
+    Column("valid_until", MOMENT),
+    Column("revoked_by", Text, nullable=False, server_default=text("''")),
+    Column("revoke_rationale", Text, nullable=False, server_default=text("''")),
+    Column("revoked_at", MOMENT),
+    CheckConstraint("approver <> requester OR state <> 'granted'", name="ck_approval_two_people"),
+    CheckConstraint("version >= 1", name="ck_approval_version"),
+    Index("ix_approval_page", "tenant_id", "requested_at", "approval_id"),
+    Index("ix_approval_execution", "tenant_id", "execution_id"),
+    Index("ix_approval_incident", "tenant_id", "incident_id"),
+    Index("ix_approval_open", "tenant_id", "requested_at", "approval_id", postgresql_where=text("state = 'requested'")),
+)
+
+execution = Table(
+    "execution",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("execution_id", Text, primary_key=True),
+    Column("ended", Boolean, nullable=False),
+    Column("seen_at", MOMENT, nullable=False, server_default=func.clock_timestamp()),
+    Index("ix_execution_seen", "seen_at", postgresql_where=text("ended")),
+)
+
+timer = Table(
+    "timer",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("ref_id", Uuid, nullable=False),
+    Column("ref_version", Text, nullable=False),
+    Column("due_at", MOMENT, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("fired_at", MOMENT),
+    UniqueConstraint("kind", "ref_id", "ref_version", name="uq_timer_ref"),
+    Index("ix_timer_due", "due_at", postgresql_where=text("state = 'set'")),
+)
