@@ -95,7 +95,7 @@ def watch_loop(loop: asyncio.AbstractEventLoop, limit_seconds: float) -> None:
 
     def tick() -> None:
         beat[0] = time.monotonic()
-        loop.call_later(1, tick)
+        loop.call_later(min(1.0, limit_seconds / 4), tick)
 
     def watch() -> None:
         last = time.monotonic()

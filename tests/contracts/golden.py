@@ -1,6 +1,6 @@
 """Makes golden files anew after a contract has got an optional field: `python -m tests.contracts.golden`.
 
-Only files that are missing or differ are written; what was sent before is to be kept beside them first.
+Only files that are missing or differ are written; what was sent before is kept beside them and read ever after.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ def golden_bytes(fact: type[Fact]) -> bytes:
 
 
 def main() -> None:
-    """Write what differs."""
+    """Write what differs, and keep the file that it replaces under the next free number."""
     for fact in FACTS:
         path = GOLDEN / f"{fact.subject}.v{fact.version}.json"
-        if not path.exists() or path.read_bytes() != golden_bytes(fact):
-            path.write_bytes(golden_bytes(fact))
+        if path.exists() and path.read_bytes() == golden_bytes(fact):
+            continue
+        if path.exists():
+            earlier = len(list(GOLDEN.glob(f"{path.stem}.before_*.json")))
+            path.rename(path.with_name(f"{path.stem}.before_{earlier + 1}.json"))
+        path.write_bytes(golden_bytes(fact))
 
 
 if __name__ == "__main__":

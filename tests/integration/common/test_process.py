@@ -83,7 +83,7 @@ async def test_a_loop_that_stands_still_ends_the_process(lab: Lab) -> None:
 
 async def test_a_process_that_was_stopped_and_goes_on_is_not_taken_for_a_stalled_one(lab: Lab) -> None:
     """SIGSTOP freezes clock and loop together; a suspended laptop does the same."""
-    probe = await lab.probe("incident", RR_WATCHDOG_SECONDS="1")
+    probe = await lab.probe("incident", RR_WATCHDOG_SECONDS="2")
     probe.process.send_signal(signal.SIGSTOP)
     other = await lab.probe("catalog")
     assert await other.ready()
