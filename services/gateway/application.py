@@ -11,9 +11,22 @@ from starlette.exceptions import HTTPException
 from libs.common.bus import Bus
 from libs.common.errors import RangerError
 from libs.common.rpc import RpcClient
-from services.gateway import deadletters, executions, incidents, problems, runbooks, timeline, webhooks
+from services.gateway import (
+    approvals,
+    brakes,
+    deadletters,
+    described,
+    events,
+    executions,
+    incidents,
+    problems,
+    runbooks,
+    timeline,
+    webhooks,
+)
 from services.gateway.frontdoor import FrontDoor
 from services.gateway.settings import GatewaySettings
+from services.gateway.tail import Tail
 from services.gateway.tokens import Tokens
 
 DESCRIPTION: Final = """
@@ -21,9 +34,7 @@ Every path, this description included, wants `Authorization: Bearer <token>`; a 
 names one in `Rr-Tenant`. Send `Idempotency-Key` with a change to be able to repeat it safely; every answer carries
 `Trace-Id`. Refusals are `application/problem+json` (RFC 9457): programs decide by `code`, people read `fix`.
 """
-_PROBLEM: Final[dict[int | str, dict[str, Any]]] = {
-    "default": {"description": "A refusal", "content": {problems.PROBLEM: {"schema": problems.SCHEMA}}}
-}
+PARTS: Final = (webhooks, incidents, runbooks, executions, approvals, timeline, events, brakes, deadletters)
 
 # The front door makes the span: FastAPI's own would join whatever trace a stranger names, and may record bodies.
 _NO_TELEMETRY: Final[TelemetryConfig] = {
@@ -36,18 +47,16 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {
 
 
 class _Application(FastAPI):
-    """Describes the credential that the front door checks before anything is routed."""
+    """Describes what stands around every route: the credential, the key, and the refusals."""
 
     def openapi(self) -> dict[str, Any]:
-        """The description, with one bearer token for every path."""
+        """The description, made once."""
         if self.openapi_schema is None:
-            schema = super().openapi()
-            schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            schema["security"] = [{"token": []}]
+            described.complete(super().openapi())
         return super().openapi()
 
 
-def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: RpcClient) -> FrontDoor:
+def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: RpcClient, tail: Tail) -> FrontDoor:
     """The ASGI application.
 
     `/openapi.json` stands behind the token like every other path. There are no documentation pages: they load scripts
@@ -61,10 +70,10 @@ def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: Rpc
         redoc_url=None,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
-        responses=_PROBLEM,
+        responses={"default": described.REFUSAL},
     )
-    app.state.bus, app.state.client = bus, client
-    for part in (webhooks, runbooks, incidents, executions, timeline, deadletters):
+    app.state.bus, app.state.client, app.state.tail = bus, client, tail
+    for part in PARTS:
         app.include_router(part.router)
     app.add_exception_handler(RangerError, problems.on_refusal)
     app.add_exception_handler(RequestValidationError, problems.on_validation)

@@ -2,29 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 import orjson
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict
 
+from libs.common.errors import InvalidInput
 from libs.common.policy import Resource, require
 from libs.common.rpc import RpcClient
 from services.gateway.identity import Identity
 from services.gateway.problems import Unsupported
 
-JSON = "application/json"
-
-
-class Parameters(BaseModel):
-    """Base of query parameters and of bodies: unknown names are refused, so that a misspelt one is not ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def given(self) -> dict[str, Any]:
-        """What the caller gave; the service knows the defaults."""
-        return self.model_dump(exclude_none=True)
+JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +24,9 @@ class Asking:
     identity: Identity
     client: RpcClient
 
-    async def content(self, service: str, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
+    async def content(
+        self, service: str, verb: str, question: Mapping[str, Any], timeout: float | None = None
+    ) -> dict[str, Any]:
         """The service's answer; its refusals and `Unavailable` are raised."""
         identity = self.identity
         return await self.client.ask(
@@ -44,6 +36,7 @@ class Asking:
             principal=identity.principal,
             tenant=identity.tenant,
             request_key=identity.request_key,
+            timeout=timeout,
         )
 
     async def __call__(self, service: str, verb: str, question: Mapping[str, Any], status: int = 200) -> Response:
@@ -69,7 +62,6 @@ async def _asking(request: Request) -> Asking:  # a plain function would be run 
 
 
 Ask = Annotated[Asking, Depends(_asking)]
-Id = Annotated[str, Path(min_length=1, max_length=128)]
 
 
 class StrictRoute(APIRoute):
@@ -80,11 +72,16 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Any:
         """The handler, behind the check."""
         handle = super().get_route_handler()
-        accepts = frozenset((self.openapi_extra or {}).get("requestBody", {}).get("content", {})) or self.accepts
+        described = (self.openapi_extra or {}).get("requestBody", {}).get("content", {})
+        accepts = frozenset(described) or self.accepts
+        bodiless = self.body_field is None and not described
 
         async def checked(request: Request) -> Response:
             if request.method not in {"GET", "HEAD"}:
-                _check_content_type(request, accepts)
+                if bodiless:
+                    await _check_no_body(request)
+                else:
+                    _check_content_type(request, accepts)
             request.json = lambda: _parsed(request)  # type: ignore[method-assign]
             return await handle(request)
 
@@ -94,6 +91,11 @@ class StrictRoute(APIRoute):
 async def _parsed(request: Request) -> Any:
     """Strict JSON: no NaN, no comments, nesting bounded, UTF-8 only."""
     return orjson.loads(await request.body())
+
+
+async def _check_no_body(request: Request) -> None:
+    if await request.body() not in {b"", b"{}"}:
+        raise InvalidInput("This path takes no body.", fix="Send none, or an empty JSON object.")
 
 
 def _check_content_type(request: Request, accepts: frozenset[str]) -> None:

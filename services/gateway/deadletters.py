@@ -7,7 +7,8 @@ from fastapi import APIRouter, Path, Query, Response
 
 from libs.common.contracts.choreography import consumers
 from libs.common.errors import NotFound, Unavailable
-from services.gateway.asking import Ask, Asking, Parameters, StrictRoute, reply
+from services.gateway.asking import Ask, Asking, StrictRoute, reply
+from services.gateway.parameters import Id, Limit, Parameters, Text, Why
 
 SERVICES: Final = tuple(sorted({service for _, service in consumers()} - {"timeline"}))
 """Who sets messages aside. The timeline never does: what it cannot read stands in the log as a `reject` leaf."""
@@ -19,15 +20,9 @@ Number = Annotated[int, Path(ge=1, lt=1 << 63)]
 class Filter(Parameters):
     """Which letters; without a service, those of all."""
 
-    service: str | None = None
-    state: str | None = None
-    limit: int | None = None
-
-
-class Rationale(Parameters):
-    """Why."""
-
-    rationale: str
+    service: Text | None = None
+    state: Text | None = None
+    limit: Limit | None = None
 
 
 @router.get("")
@@ -50,19 +45,19 @@ async def listing(ask: Ask, which: Annotated[Filter, Query()]) -> Response:
 
 
 @router.get("/{service}/{number}")
-async def show(ask: Ask, service: str, number: Number) -> Response:
+async def show(ask: Ask, service: Id, number: Number) -> Response:
     """One letter with its payload."""
     return await ask(_known(service), "dlq_show", {"id": number})
 
 
 @router.post("/{service}/{number}/retry")
-async def retry(ask: Ask, service: str, number: Number, why: Rationale) -> Response:
+async def retry(ask: Ask, service: Id, number: Number, why: Why) -> Response:
     """Apply the letter, and those parked behind it, again, in order."""
     return await ask(_known(service), "dlq_retry", {"id": number, "rationale": why.rationale})
 
 
 @router.post("/{service}/{number}/discard")
-async def discard(ask: Ask, service: str, number: Number, why: Rationale) -> Response:
+async def discard(ask: Ask, service: Id, number: Number, why: Why) -> Response:
     """Let the letter go; it stays listed under `discarded`."""
     return await ask(_known(service), "dlq_discard", {"id": number, "rationale": why.rationale})
 

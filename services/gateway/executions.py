@@ -1,89 +1,77 @@
-"""Executions, locks and the kill switch: what the executor shows, and what a person may tell it."""
+"""Executions: what the executor shows of them, and what a person may tell it."""
 
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
-from services.gateway.asking import Ask, Id, Parameters, StrictRoute
+from services.gateway import answers
+from services.gateway.asking import Ask, StrictRoute
+from services.gateway.parameters import Id, Limit, Name, Parameters, Rationale, Scalar, Text, Uuid, UuidText, Why
 
-router = APIRouter(tags=["executions"], route_class=StrictRoute)
+router = APIRouter(prefix="/executions", tags=["executions"], route_class=StrictRoute)
 
 
 class Filter(Parameters):
     """Which executions: at most `limit`, after one of them."""
 
-    incident_id: str | None = None
-    state: str | None = None
-    after: str | None = None
-    limit: int | None = None
+    incident_id: Text | None = None
+    state: Text | None = None
+    after: UuidText | None = None
+    limit: Limit | None = None
 
 
 class Decision(Parameters):
     """What became of a step whose effect nobody knows, and how the person knows it."""
 
     decision: Literal["succeeded", "failed", "abort"]
-    rationale: str
+    rationale: Rationale
 
 
-class Abort(Parameters):
-    """Why an execution is ended."""
+class Completion(Parameters):
+    """What a person did, or saw, in a manual step.
 
-    rationale: str
+    `evidence_ref` names what proves it; high risk is refused without evidence or approvals that match.
+    """
 
-
-class Lock(Parameters):
-    """A resource whose lock is taken away from whoever holds it, and why."""
-
-    resource_id: str
-    rationale: str
-
-
-class Switch(Parameters):
-    """Hold mutations back (or let them go again), for everyone or for one tenant."""
-
-    engaged: bool
-    reason: str
-    scope: Literal["global", "tenant"] | None = None
+    outcome: Literal["succeeded", "failed"]
+    evidence_ref: Annotated[str, Field(max_length=1000)] | None = None
+    approval_ids: Annotated[list[UuidText], Field(max_length=16)] | None = None
+    values: Annotated[dict[Name, Scalar], Field(max_length=200, description="what the step's form asks")] | None = None
+    rationale: Rationale | None = None
 
 
-@router.get("/executions")
+@router.get("", response_model=answers.Executions)
 async def listing(ask: Ask, which: Annotated[Filter, Query()]) -> Response:
     """Executions of the caller's tenant."""
     return await ask("executor", "list", which.given())
 
 
-@router.get("/executions/{execution_id}")
-async def show(ask: Ask, execution_id: Id) -> Response:
-    """One execution with its steps."""
+@router.get("/{execution_id}", response_model=answers.ExecutionWhole)
+async def show(ask: Ask, execution_id: Uuid) -> Response:
+    """One execution: its state, the step it is at, and every step and attempt so far."""
     return await ask("executor", "get", {"execution_id": execution_id})
 
 
-@router.post("/executions/{execution_id}/steps/{step}/decide")
-async def decide(ask: Ask, execution_id: Id, step: Id, decision: Decision) -> Response:
+@router.post("/{execution_id}/steps/{step}/complete")
+async def complete(ask: Ask, execution_id: Uuid, step: Id, done: Completion) -> Response:
+    """Finish a manual step that waits for a person."""
+    return await ask("executor", "complete_step", {"execution_id": execution_id, "step": step, **done.given()})
+
+
+@router.post("/{execution_id}/steps/{step}/decide")
+async def decide(ask: Ask, execution_id: Uuid, step: Id, decision: Decision) -> Response:
     """Say what became of an unknown step."""
-    question = {"execution_id": execution_id, "step": step, **decision.given()}
-    return await ask("executor", "decide_step", question)
+    return await ask("executor", "decide_step", {"execution_id": execution_id, "step": step, **decision.given()})
 
 
-@router.post("/executions/{execution_id}/abort")
-async def abort(ask: Ask, execution_id: Id, why: Abort) -> Response:
+@router.post("/{execution_id}/abort")
+async def abort(ask: Ask, execution_id: Uuid, why: Why) -> Response:
     """End an execution, whatever state it is in."""
     return await ask("executor", "abort", {"execution_id": execution_id, **why.given()})
 
 
-@router.post("/locks/break")
-async def break_lock(ask: Ask, lock: Lock) -> Response:
-    """Free a resource that nobody will free any more."""
-    return await ask("executor", "break_lock", lock.given())
-
-
-@router.get("/kill-switch")
-async def kill_switch(ask: Ask) -> Response:
-    """Whether mutations are held back, by whom, since when and why."""
-    return await ask("executor", "kill_switch_get", {})
-
-
-@router.post("/kill-switch")
-async def set_kill_switch(ask: Ask, switch: Switch) -> Response:
-    """Hold mutations back or let them go; once this is answered, no mutation of the scope starts."""
-    return await ask("executor", "kill_switch_set", switch.given())
+@router.post("/{execution_id}/fail")
+async def fail(ask: Ask, execution_id: Uuid, why: Why) -> Response:
+    """Declare that an execution did not help: it ends as failed, and its incident is flagged."""
+    return await ask("executor", "fail", {"execution_id": execution_id, **why.given()})

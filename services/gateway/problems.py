@@ -92,8 +92,14 @@ async def on_refusal(_request: Request, error: Exception) -> Response:
 
 
 async def on_validation(_request: Request, error: Exception) -> Response:
-    """Handler of what FastAPI refuses: fields are named, values are not."""
+    """Handler of what FastAPI refuses: fields are named, values are not.
+
+    An id or number in the path that nothing can have is an unknown one, whatever else is wrong.
+    """
     items = error.errors() if isinstance(error, RequestValidationError) else []
+    unknown = [str(item["loc"][1]) for item in items if item["loc"][0] == "path"]
+    if unknown:
+        return answer(NotFound(f"Nothing has this {unknown[0].replace('_', ' ')}.", fix="Copy it from a list."))
     return answer(InvalidInput(_described(items)))
 
 

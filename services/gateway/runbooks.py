@@ -1,14 +1,17 @@
-"""Runbooks: publishing a version, and what is published. The catalog reads and judges the text."""
+"""Runbooks: drafts, versions, and starting one. The catalog reads and judges the text."""
 
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from libs.common.contracts.fact import describe
 from libs.common.errors import InvalidInput
-from services.gateway.asking import JSON, Ask, Id, Parameters, StrictRoute
+from services.gateway import answers
+from services.gateway.asking import JSON, Ask, StrictRoute, reply
+from services.gateway.parameters import Id, Limit, Name, Parameters, Scalar, Text, UuidText
+from services.gateway.waiting import MAX_WAIT_SECONDS, until_resting
 
 YAML = ("application/yaml", "text/yaml", "application/x-yaml")
 
@@ -24,15 +27,36 @@ class Source(Parameters):
 class Page(Parameters):
     """Which runbooks: at most `limit`, after one of them."""
 
-    after: str | None = None
-    limit: int | None = None
+    after: Text | None = None
+    limit: Limit | None = None
 
 
 class Version(Parameters):
     """Which version, and whether its text is wanted as it was published."""
 
-    version: int | None = None
+    version: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
     include_source: bool | None = None
+
+
+class Storing(Parameters):
+    """Whether the text is published at once, or kept as the runbook's draft."""
+
+    draft: bool = False
+
+
+class Execute(Parameters):
+    """What to run: the newest version by default, for an incident, for none, or for one that is opened for it."""
+
+    version: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+    inputs: Annotated[dict[Name, Scalar], Field(max_length=200)] = {}  # noqa: RUF012 -- pydantic copies defaults
+    incident_id: UuidText | None = None
+    open_incident: bool | None = None
+
+
+class Waiting(Parameters):
+    """How long to wait until the execution has ended or waits for something; not at all by default."""
+
+    wait: Annotated[float, Field(ge=0, le=MAX_WAIT_SECONDS, description="seconds")] | None = None
 
 
 _BODY: dict[str, Any] = {
@@ -46,10 +70,14 @@ _BODY: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, openapi_extra=_BODY)
-async def publish(request: Request, ask: Ask) -> Response:
-    """Publish a runbook: the text as YAML, or as JSON `{"source": "…"}`. A published version never changes."""
-    return await ask("catalog", "publish", {"source": await _source(request)}, 201)
+@router.post("", status_code=201, openapi_extra=_BODY, response_model=answers.Stored)
+async def store(request: Request, ask: Ask, how: Annotated[Storing, Query()]) -> Response:
+    """Publish a runbook, or keep it as a draft with `?draft=true`; a published version never changes.
+
+    The body is the text as YAML, or JSON `{"source": "…"}`. A draft may have problems, which the answer lists.
+    """
+    verb = "draft" if how.draft else "publish"
+    return await ask("catalog", verb, {"source": await _source(request)}, 201)
 
 
 @router.post("/lint", openapi_extra=_BODY)
@@ -58,16 +86,42 @@ async def lint(request: Request, ask: Ask) -> Response:
     return await ask("catalog", "lint", {"source": await _source(request)})
 
 
-@router.get("")
+@router.get("", response_model=answers.Runbooks)
 async def listing(ask: Ask, which: Annotated[Page, Query()]) -> Response:
     """The newest version of each runbook."""
     return await ask("catalog", "list", which.given())
 
 
-@router.get("/{runbook_id}")
+@router.get("/{runbook_id}", response_model=answers.Runbook)
 async def show(ask: Ask, runbook_id: Id, which: Annotated[Version, Query()]) -> Response:
     """One version of a runbook, the newest by default."""
     return await ask("catalog", "get_version", {"runbook_id": runbook_id, **which.given()})
+
+
+@router.post("/{runbook_id}/publish", status_code=201, response_model=answers.Stored)
+async def publish(ask: Ask, runbook_id: Id) -> Response:
+    """Publish the runbook's stored draft as its next version."""
+    return await ask("catalog", "publish", {"runbook_id": runbook_id}, 201)
+
+
+@router.post(
+    "/{runbook_id}/execute",
+    status_code=202,
+    response_model=answers.Execution,
+    responses={200: {"model": answers.ExecutionWhole, "description": "It has ended, or waits for something"}},
+)
+async def execute(ask: Ask, runbook_id: Id, order: Execute, how: Annotated[Waiting, Query()]) -> Response:
+    """Start an execution: 202 at once, with its id.
+
+    With `?wait=SECONDS` the answer is 200 with the execution as soon as it has ended or is blocked, and 202 with the
+    execution as it stands when the time is over. It goes on whether or not anybody waits; repeat the request with its
+    `Idempotency-Key` to wait again.
+    """
+    started = await ask.content("executor", "execute", {"runbook_id": runbook_id, **order.given()})
+    if not how.wait:
+        return reply(started, 202)
+    resting, found = await until_resting(ask, started, how.wait)
+    return reply(found, 200 if resting else 202)
 
 
 async def _source(request: Request) -> str:

@@ -1,39 +1,52 @@
 """The log: entries of an incident or an execution, and the raw leaves for who verifies them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field
 
-from services.gateway.asking import Ask, Parameters, StrictRoute
+from libs.common.errors import InvalidInput
+from services.gateway import answers
+from services.gateway.asking import Ask, StrictRoute
+from services.gateway.parameters import Index, Limit, Parameters, Text
 
 router = APIRouter(prefix="/timeline", tags=["timeline"], route_class=StrictRoute)
 
 
 class Entries(Parameters):
-    """Whose entries, after which index."""
+    """Whose entries (an incident's or an execution's, one of them), after which index."""
 
-    incident_id: str | None = None
-    execution_id: str | None = None
-    after: int | None = None
-    limit: int | None = None
+    incident_id: Text | None = None
+    execution_id: Text | None = None
+    runbook_execution_id: Annotated[Text | None, Field(description="the same as `execution_id`")] = None
+    after: Index | None = None
+    limit: Limit | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The question, with one name for an execution."""
+        question = super().given()
+        named = question.pop("runbook_execution_id", None)
+        if named is not None and question.setdefault("execution_id", named) != named:
+            raise InvalidInput("`execution_id` and `runbook_execution_id` name two executions.")
+        return question
 
 
 class Leaves(Parameters):
     """From which index on."""
 
-    first: int | None = None
-    limit: int | None = None
+    first: Annotated[int, Field(ge=0, le=2**62)] | None = None
+    limit: Limit | None = None
 
 
 class Heads(Parameters):
     """After which chain head."""
 
     kind: Literal["execution", "incident", "runbook"] | None = None
-    id: str | None = None
-    limit: int | None = None
+    id: Text | None = None
+    limit: Limit | None = None
 
 
-@router.get("")
+@router.get("", response_model=answers.Entries)
 async def entries(ask: Ask, which: Annotated[Entries, Query()]) -> Response:
     """What happened, in order, to an incident or in an execution."""
     return await ask("timeline", "list", which.given())
@@ -46,7 +59,9 @@ async def leaves(ask: Ask, which: Annotated[Leaves, Query()]) -> Response:
 
 
 @router.get("/leaves/{index}/payload")
-async def payload(ask: Ask, index: Annotated[int, Path()], offset: int = 0) -> Response:
+async def payload(
+    ask: Ask, index: Annotated[int, Path(ge=0, le=2**62)], offset: Annotated[int, Query(ge=0, le=2**30)] = 0
+) -> Response:
     """A slice of a payload that is too long for a page of leaves."""
     return await ask("timeline", "payload", {"index": index, "offset": offset})
 

@@ -16,7 +16,8 @@ from libs.common.contracts.fact import MalformedPayload
 from libs.common.errors import InvalidInput, Unavailable
 from libs.common.ids import new_id
 from libs.common.telemetry import log
-from services.gateway import metrics
+from services.gateway import described, metrics
+from services.gateway.answers import Accepted
 from services.gateway.asking import JSON, Ask, Asking, StrictRoute, reply
 
 router = APIRouter(prefix="/webhooks", tags=["alerts"], route_class=StrictRoute)
@@ -26,19 +27,17 @@ async def _bus(request: Request) -> Bus:
     return cast("Bus", request.app.state.bus)
 
 
-def _described(model: type[Alert] | type[AlertmanagerWebhook]) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template=f"#/components/schemas/{model.__name__}/$defs/{{model}}")
-    schema.pop("$defs", None)
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
+def _body(model: type[Alert] | type[AlertmanagerWebhook]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": described.reference(model)}}}}
 
 
-@router.post("/alertmanager", status_code=202, openapi_extra=_described(AlertmanagerWebhook))
+@router.post("/alertmanager", status_code=202, openapi_extra=_body(AlertmanagerWebhook), response_model=Accepted)
 async def alertmanager(request: Request, ask: Ask, bus: Annotated[Bus, Depends(_bus)]) -> Response:
     """Alertmanager's webhook, version 4."""
     return await _accept(SUBJECT_ALERTMANAGER, await request.body(), ask, bus)
 
 
-@router.post("/events", status_code=202, openapi_extra=_described(Alert))
+@router.post("/events", status_code=202, openapi_extra=_body(Alert), response_model=Accepted)
 async def events(request: Request, ask: Ask, bus: Annotated[Bus, Depends(_bus)]) -> Response:
     """One alert in our own form, also as the `data` of a structured CloudEvent."""
     return await _accept(SUBJECT_EVENT, await request.body(), ask, bus)

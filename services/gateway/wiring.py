@@ -7,18 +7,19 @@ from libs.common.process import Runtime
 from libs.common.rpc import RpcClient
 from services.gateway.application import application
 from services.gateway.settings import GatewaySettings
+from services.gateway.tail import Tail
 from services.gateway.tokens import Tokens
 
 
 class PublicFace:
     """The public port, served for as long as the process lives."""
 
-    def __init__(self, settings: GatewaySettings, rt: Runtime, tokens: Tokens) -> None:
+    def __init__(self, settings: GatewaySettings, rt: Runtime, tokens: Tokens, tail: Tail) -> None:
         self._ended = asyncio.Event()
+        self._tail = tail
         client = RpcClient(rt.bus, timeout=settings.rpc_timeout_seconds)
-        self._server = server(
-            application(settings, tokens, rt.bus, client), host=settings.gateway_host, port=settings.gateway_port
-        )
+        app = application(settings, tokens, rt.bus, client, tail)
+        self._server = server(app, host=settings.gateway_host, port=settings.gateway_port)
 
     async def run(self) -> None:
         """Serve; after `stop`, stay until cancelled, so that the other parts live while the last answers leave."""
@@ -30,13 +31,17 @@ class PublicFace:
             await asyncio.Event().wait()
 
     async def stop(self) -> None:
-        """Take no new requests and wait for those under way."""
+        """Take no new requests and wait for those under way; who follows the events is let go at once."""
+        self._tail.close()
         self._server.should_exit = True
         await self._ended.wait()
 
 
 async def wire(rt: Runtime) -> None:
     """One HTTP server; its readiness is that of the bus and of the database."""
-    face = PublicFace(GatewaySettings.read(), rt, Tokens.read())
+    settings = GatewaySettings.read()
+    tail = Tail(rt.bus, listeners=settings.gateway_streams)
+    face = PublicFace(settings, rt, Tokens.read(), tail)
     rt.add("http", face)
+    rt.add("events", tail)
     rt.on_stop.append(face.stop)

@@ -14,6 +14,7 @@ from libs.common.health import server
 from libs.common.rpc import RpcClient
 from services.gateway.application import application
 from services.gateway.settings import GatewaySettings
+from services.gateway.tail import Tail
 from services.gateway.tokens import Tokens
 from tests.integration.gateway.fakes import FakeServices
 from tests.integration.gateway.process import GatewayProcess
@@ -54,7 +55,17 @@ async def services(stack_env: StackEnv) -> AsyncIterator[FakeServices]:
 
 
 @pytest.fixture
-async def base_url(stack_env: StackEnv, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+async def tail(bus: Bus) -> AsyncIterator[Tail]:
+    """The end of EVENTS, followed while somebody listens; it keeps little, so that falling behind is quick."""
+    tail = Tail(bus, keep=64, listeners=8)
+    following = asyncio.create_task(tail.run())
+    yield tail
+    following.cancel()
+    await asyncio.wait({following})
+
+
+@pytest.fixture
+async def base_url(stack_env: StackEnv, bus: Bus, tail: Tail, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """The face on a free port, within this process."""
     monkeypatch.setenv("RR_TOKENS", orjson.dumps(TOKENS).decode())
     settings = GatewaySettings(
@@ -62,11 +73,13 @@ async def base_url(stack_env: StackEnv, bus: Bus, monkeypatch: pytest.MonkeyPatc
         postgres_url=SecretStr("postgresql://nobody@/nowhere"),
         gateway_body_seconds=0.5,
     )
-    face = server(application(settings, Tokens.read(), bus, RpcClient(bus, timeout=1.0)), host="127.0.0.1", port=0)
+    app = application(settings, Tokens.read(), bus, RpcClient(bus, timeout=1.0), tail)
+    face = server(app, host="127.0.0.1", port=0)
     serving = asyncio.create_task(face.serve())
     await eventually(lambda: face.started)
     port = face.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}"
+    tail.close()
     face.should_exit = True
     await serving
 

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.gateway.conftest import OPERATOR, bearer
 from tests.integration.gateway.fakes import FakeServices
 
+INCIDENT = "0192f0c1-0000-7000-8000-00000000000a"
 PATHS = [
     *("/", "/openapi.json", "/docs", "/redoc", "/nothing", "/incidents", "/incidents/i1", "/runbooks", "/runbooks/r1"),
     *("/executions", "/executions/e1", "/kill-switch", "/timeline?incident_id=i1", "/timeline/leaves"),
@@ -170,8 +171,8 @@ async def test_an_identity_in_the_body_or_the_query_is_never_believed(
     await services.answer("incident.transition", {"status": "acknowledged"})
     body: dict[str, Any] = {"trigger": "acknowledge", "actor": "root", "tenant": "victim"}
 
-    refused = await http.post("/incidents/i1/transition", json=body)
-    asked = await http.post("/incidents/i1/transition?actor=root", json={"trigger": "acknowledge"})
+    refused = await http.post(f"/incidents/{INCIDENT}/transition", json=body)
+    asked = await http.post(f"/incidents/{INCIDENT}/transition?actor=root", json={"trigger": "acknowledge"})
 
     assert refused.status_code == 422
     assert asked.status_code == 200

@@ -10,6 +10,7 @@ import pytest
 from libs.common import deadletter_desk as desk
 from libs.common.errors import Conflict, Denied, InvalidInput, NotFound, RangerError, TooLarge, Unavailable
 from libs.common.rpc import Question
+from services.approvals import commands as approvals
 from services.catalog import commands as catalog
 from services.executor import commands as executor
 from services.incident import commands as incident
@@ -19,10 +20,31 @@ from tests.integration.gateway.fakes import FakeServices
 RUNBOOK = "schema: runbook/v1\nname: storage-latency\n"
 INCIDENT: Final = "0192f0c1-0000-7000-8000-00000000000a"
 EXECUTION: Final = "0192f0c1-0000-7000-8000-00000000000e"
+APPROVAL: Final = "0192f0c1-0000-7000-8000-0000000000aa"
+GRANT: Final = {"rationale": "seen", "plan_hash": "sha256:p", "action_hash": "", "channel": "cli"}
 QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
     ("GET", "/incidents", None, "incident.list", {}),
     ("GET", "/incidents?status=new&limit=5", None, "incident.list", {"status": "new", "limit": 5}),
-    ("GET", f"/incidents/{INCIDENT}", None, "incident.get", {"incident_id": INCIDENT}),
+    (
+        *("GET", "/incidents?severity=high&q=slow", None, "incident.list"),
+        {"severity": "high", "q": "slow"},
+    ),
+    (
+        *("POST", "/incidents", {"title": "slow", "severity": "high", "tags": ["p"]}, "incident.create"),
+        {"title": "slow", "severity": "high", "tags": ["p"]},
+    ),
+    (
+        *("POST", f"/incidents/{INCIDENT}/severity", {"severity": "low", "rationale": "better"}, "incident.severity"),
+        {"incident_id": INCIDENT, "severity": "low", "rationale": "better"},
+    ),
+    (
+        *("POST", f"/incidents/{INCIDENT}/owner", {"owner": None}, "incident.owner"),
+        {"incident_id": INCIDENT, "owner": None},
+    ),
+    (
+        *("POST", f"/incidents/{INCIDENT}/runbooks", {"runbook_id": "r-1"}, "incident.link_runbook"),
+        {"incident_id": INCIDENT, "runbook_id": "r-1"},
+    ),
     (
         *(
             "POST",
@@ -33,6 +55,17 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
         {"incident_id": INCIDENT, "trigger": "close", "rationale": "fixed"},
     ),
     ("POST", "/runbooks", {"source": RUNBOOK}, "catalog.publish", {"source": RUNBOOK}),
+    ("POST", "/runbooks?draft=true", {"source": RUNBOOK}, "catalog.draft", {"source": RUNBOOK}),
+    ("POST", "/runbooks/r-1/publish", None, "catalog.publish", {"runbook_id": "r-1"}),
+    (
+        *("POST", "/runbooks/r-1/execute", {}, "executor.execute"),
+        {"runbook_id": "r-1", "inputs": {}},
+    ),
+    (
+        *("POST", "/runbooks/r-1/execute", {"version": 2, "inputs": {"n": 1}, "open_incident": True}),
+        "executor.execute",
+        {"runbook_id": "r-1", "version": 2, "inputs": {"n": 1}, "open_incident": True},
+    ),
     ("POST", "/runbooks/lint", {"source": RUNBOOK}, "catalog.lint", {"source": RUNBOOK}),
     ("GET", "/runbooks?after=a&limit=2", None, "catalog.list", {"after": "a", "limit": 2}),
     ("GET", "/runbooks/r-1", None, "catalog.get_version", {"runbook_id": "r-1"}),
@@ -52,6 +85,37 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
         {"execution_id": EXECUTION, "rationale": "why"},
     ),
     (
+        *("POST", f"/executions/{EXECUTION}/fail", {"rationale": "why"}, "executor.fail"),
+        {"execution_id": EXECUTION, "rationale": "why"},
+    ),
+    (
+        *("POST", f"/executions/{EXECUTION}/steps/look/complete"),
+        {"outcome": "succeeded", "evidence_ref": "e", "approval_ids": [APPROVAL], "values": {"n": 1, "ok": True}},
+        "executor.complete_step",
+        {
+            "execution_id": EXECUTION,
+            "step": "look",
+            "outcome": "succeeded",
+            "evidence_ref": "e",
+            "approval_ids": [APPROVAL],
+            "values": {"n": 1, "ok": True},
+        },
+    ),
+    ("GET", "/approvals?state=requested&limit=9", None, "approvals.list", {"state": "requested", "limit": 9}),
+    ("GET", f"/approvals/{APPROVAL}", None, "approvals.get", {"approval_id": APPROVAL}),
+    (
+        *("POST", f"/approvals/{APPROVAL}/grant", GRANT, "approvals.grant"),
+        {"approval_id": APPROVAL, **GRANT},
+    ),
+    (
+        *("POST", f"/approvals/{APPROVAL}/reject", {"rationale": "nope"}, "approvals.reject"),
+        {"approval_id": APPROVAL, "rationale": "nope"},
+    ),
+    (
+        *("POST", f"/approvals/{APPROVAL}/revoke", {"rationale": "nope"}, "approvals.revoke"),
+        {"approval_id": APPROVAL, "rationale": "nope"},
+    ),
+    (
         *("POST", "/locks/break", {"resource_id": "db:1", "rationale": "gone"}, "executor.break_lock"),
         {"resource_id": "db:1", "rationale": "gone"},
     ),
@@ -63,6 +127,10 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
     (
         *("GET", f"/timeline?execution_id={EXECUTION}&after=4&limit=2", None, "timeline.list"),
         {"execution_id": EXECUTION, "after": 4, "limit": 2},
+    ),
+    (
+        *("GET", f"/timeline?runbook_execution_id={EXECUTION}", None, "timeline.list"),
+        {"execution_id": EXECUTION},
     ),
     ("GET", "/timeline/leaves?first=7", None, "timeline.leaves", {"first": 7}),
     ("GET", "/timeline/leaves/7/payload?offset=9", None, "timeline.payload", {"index": 7, "offset": 9}),
@@ -80,12 +148,24 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
 ]
 MODELS: Final[dict[str, type[Question]]] = {
     "incident.list": incident.ListIncidents,
-    "incident.get": incident.GetIncident,
+    "incident.create": incident.CreateIncident,
+    "incident.severity": incident.ChangeSeverity,
+    "incident.owner": incident.ChangeOwner,
+    "incident.link_runbook": incident.LinkRunbook,
     "incident.transition": incident.TransitionIncident,
     "catalog.publish": catalog.Publish,
     "catalog.lint": catalog.Lint,
     "catalog.list": catalog.ListRunbooks,
     "catalog.get_version": catalog.GetVersion,
+    "catalog.draft": catalog.Publish,
+    "executor.execute": executor.StartExecution,
+    "executor.complete_step": executor.CompleteStep,
+    "executor.fail": executor.FailExecution,
+    "approvals.list": approvals.ListApprovals,
+    "approvals.get": approvals.GetApproval,
+    "approvals.grant": approvals.GrantApproval,
+    "approvals.reject": approvals.RejectApproval,
+    "approvals.revoke": approvals.RevokeApproval,
     "executor.list": executor.ListExecutions,
     "executor.get": executor.GetExecution,
     "executor.decide_step": executor.DecideStep,
@@ -102,7 +182,14 @@ MODELS: Final[dict[str, type[Question]]] = {
     "catalog.dlq_retry": desk.RetryLetter,
     "executor.dlq_discard": desk.DiscardLetter,
 }
-ELSEWHERE: Final = {"/webhooks/alertmanager", "/webhooks/events", "/dead-letters"}
+STATUS: Final = {"catalog.publish": 201, "catalog.draft": 201, "incident.create": 201, "executor.execute": 202}
+ELSEWHERE: Final = {
+    "/webhooks/alertmanager",
+    "/webhooks/events",
+    "/dead-letters",
+    "/events",
+    "/incidents/{incident_id}",
+}
 
 
 async def test_each_request_becomes_its_question(
@@ -115,11 +202,11 @@ async def test_each_request_becomes_its_question(
         with subtests.test(method=method, path=path):
             answer = await http.request(method, path, json=body)
 
-            assert answer.status_code == (201 if verb == "catalog.publish" else 200), answer.text
+            assert answer.status_code == STATUS.get(verb, 200), answer.text
             assert answer.json() == content
             assert services.last.subject == f"rpc.{verb}"
             assert services.last.body == question
-            MODELS[verb].model_validate(question)  # the service itself would understand it
+            verb == "catalog.publish" or MODELS[verb].model_validate(question)  # the service itself would understand it
 
 
 async def test_every_verb_of_the_services_is_reachable() -> None:
@@ -159,7 +246,7 @@ async def test_a_runbook_may_be_sent_as_it_is(http: httpx.AsyncClient, services:
 REFUSALS: Final[list[tuple[RangerError, int]]] = [
     (InvalidInput("limit: too many", fix="ask for fewer"), 422),
     (Denied("no", code="policy.role"), 403),
-    (NotFound("There is no such incident."), 404),
+    (NotFound("There is no such execution."), 404),
     (Conflict("It is closed.", code="undefined_move", state="closed"), 409),
     (TooLarge("The answer is too long."), 413),
     (Unavailable("A server is not answering."), 503),
@@ -172,8 +259,8 @@ async def test_a_services_refusal_is_the_answer(
 ) -> None:
     for error, status in REFUSALS:
         with subtests.test(status=status):
-            answering = await services.answer("incident.get", error)
-            answer = await http.get("/incidents/i1")
+            answering = await services.answer("executor.get", error)
+            answer = await http.get(f"/executions/{EXECUTION}")
             await answering.unsubscribe()
 
             assert answer.status_code == status
@@ -185,7 +272,9 @@ async def test_a_services_refusal_is_the_answer(
 
 
 async def test_silence_is_503_and_names_the_key_to_repeat_with(http: httpx.AsyncClient) -> None:
-    answer = await http.post("/executions/e1/abort", json={"rationale": "why"}, headers={"Idempotency-Key": "k-1"})
+    answer = await http.post(
+        f"/executions/{EXECUTION}/abort", json={"rationale": "why"}, headers={"Idempotency-Key": "k-1"}
+    )
 
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
@@ -198,7 +287,7 @@ async def test_the_idempotency_key_is_the_request_key(http: httpx.AsyncClient, s
 
     async def post(**headers: str) -> str:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = await http.post("/executions/e1/abort", json={"rationale": "why"}, headers=named)
+        answer = await http.post(f"/executions/{EXECUTION}/abort", json={"rationale": "why"}, headers=named)
         assert answer.status_code == 200, answer.text
         assert answer.headers["Idempotency-Key"] == services.last.request["request_key"]
         return str(services.last.request["request_key"])
@@ -213,7 +302,7 @@ async def test_a_malformed_idempotency_key_is_refused(http: httpx.AsyncClient, s
 
     for malformed in ["", "k" * 201, "a b", "ü", "a\tb"]:
         headers = [(b"Idempotency-Key", malformed.encode("latin-1"))]
-        answer = await http.post("/executions/e1/abort", json={"rationale": "why"}, headers=headers)
+        answer = await http.post(f"/executions/{EXECUTION}/abort", json={"rationale": "why"}, headers=headers)
 
         assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key"), malformed
     assert services.asked == []
@@ -233,14 +322,14 @@ async def test_what_cannot_be_read_never_reaches_a_service(
         ("POST", "/kill-switch", b'{"engaged": true}', 422),
         ("POST", "/kill-switch", b'{"engaged": true, "reason": "x", "scope": "galaxy"}', 422),
         ("POST", "/kill-switch", b'{"engaged": true, "reason": "x", "sope": "tenant"}', 422),
-        ("POST", "/executions/e1/steps/s/decide", b'{"decision": "maybe", "rationale": "x"}', 422),
+        ("POST", f"/executions/{EXECUTION}/steps/s/decide", b'{"decision": "maybe", "rationale": "x"}', 422),
         ("GET", "/incidents?limit=many", b"", 422),
         ("GET", "/incidents?statsu=new", b"", 422),
         ("GET", "/runbooks/r1?version=x", b"", 422),
         ("GET", "/dead-letters/gateway/1", b"", 404),
-        ("GET", "/dead-letters/incident/0", b"", 422),
-        ("GET", "/dead-letters/incident/x", b"", 422),
-        ("GET", "/incidents/" + "i" * 129, b"", 422),
+        ("GET", "/dead-letters/incident/0", b"", 404),
+        ("GET", "/dead-letters/incident/x", b"", 404),
+        ("GET", "/incidents/" + "i" * 129, b"", 404),
     ]
     for method, path, content, status in cases:
         with subtests.test(path=path, content=content[:40]):
@@ -261,7 +350,7 @@ async def test_dead_letters_of_all_services_are_one_list_and_a_silent_service_is
 
     assert answer.status_code == 200
     assert [(item["service"], item["id"]) for item in answer.json()["items"]] == [("catalog", 1), ("incident", 1)]
-    assert list(answer.json()["unanswered"]) == ["executor"]
+    assert list(answer.json()["unanswered"]) == ["approvals", "executor"]
     assert {orjson.dumps(asked.body) for asked in services.asked} == {b'{"state":"open","limit":9}'}
 
 

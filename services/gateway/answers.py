@@ -1,0 +1,140 @@
+"""What the services' answers look like, for the description alone: they pass through unchanged and are not checked.
+
+Each says the fields that callers may rely on; a service may add more. In a page, `next` is the `after` of the page
+behind it, and null at the end.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Answer(BaseModel):
+    """Base: fields that are not named here may be there too."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Incident(Answer):
+    """An incident in brief."""
+
+    incident_id: str
+    title: str
+    severity: str
+    status: str
+    owner: str | None
+    tags: list[str] | None
+    sla_deadline: str | None
+    opened_at: str
+
+
+class Incidents(Answer):
+    """Incidents, newest first."""
+
+    items: list[Incident]
+    next: str | None
+
+
+class Composed(Incident):
+    """An incident with what other services know of it; who did not answer is named in `unanswered`, with the reason."""
+
+    alerts: list[dict[str, Any]]
+    executions: list[dict[str, Any]]
+    approvals: list[dict[str, Any]]
+    timeline: list[dict[str, Any]]
+    timeline_next: int | None
+    unanswered: dict[str, str]
+
+
+class Runbook(Answer):
+    """A version of a runbook, without its text."""
+
+    runbook_id: str
+    version: int
+    spec_hash: str
+    name: str
+    risk: str
+    tags: list[str]
+
+
+class Runbooks(Answer):
+    """The newest version of each runbook, in the order of ids."""
+
+    runbooks: list[Runbook]
+    next: str | None
+
+
+class Stored(Answer):
+    """A published version, or a stored draft."""
+
+    runbook_id: str
+    spec_hash: str
+
+
+class Execution(Answer):
+    """An execution: `state` is pending, running, blocked, failed, aborted or completed."""
+
+    execution_id: str
+    state: str
+
+
+class Executions(Answer):
+    """Executions, newest first."""
+
+    items: list[Execution]
+    next: str | None
+
+
+class ExecutionWhole(Execution):
+    """An execution with its steps in the order in which they were reached, and every attempt at each."""
+
+    phase: str | None
+    blocked_reason: str | None
+    steps: list[dict[str, Any]]
+
+
+class Approval(Answer):
+    """A request for approval, and what became of it."""
+
+    approval_id: str
+    state: str
+
+
+class Approvals(Answer):
+    """Approvals, newest first."""
+
+    items: list[Approval]
+    next: str | None
+
+
+class Entry(Answer):
+    """One event of the log."""
+
+    index: int
+    event_id: str
+    type: str
+    actor: str
+    time: str
+    payload: Any
+    event_hash: str
+
+
+class Entries(Answer):
+    """Events in the log's order; `next` is the `after` of the next page, which is empty at the end."""
+
+    entries: list[Entry]
+    next: int | None
+
+
+class Switches(Answer):
+    """The kill switches that concern the caller."""
+
+    items: list[dict[str, Any]]
+
+
+class Accepted(Answer):
+    """Where an alert is stored."""
+
+    accepted: int
+    stream: str
+    seq: int
