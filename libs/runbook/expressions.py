@@ -4,8 +4,9 @@ A template is parsed once and evaluated once. What an expression yields is data:
 never evaluated again. A value that is exactly one expression keeps its type; an expression inside text must yield a
 string, an integer or a boolean (written `true` or `false`). `$${{` stands for the text `${{`.
 
-Evaluation goes through a function that is passed in. `evaluate_reference`, the built-in one, takes references:
-`inputs.shard`, `alert.labels["availability-zone"]`, `steps.probe.outputs.hosts[0]`. That is a strict subset of CEL.
+Evaluation goes through a function that is passed in. Of a runbook it is `declared.evaluator_of`: CEL. The one built in
+here, `evaluate_reference`, takes references: `inputs.shard`, `alert.labels["availability-zone"]`,
+`steps.probe.outputs.hosts[0]`. They mean the same in CEL, which hands them to it.
 A path that is not there is an error that names it; it never becomes an empty string.
 
     ExpressionError
