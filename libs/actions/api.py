@@ -128,6 +128,12 @@ class ActionContext:
         """Seconds until the deadline or the lease's end, whichever is first; 0 when it has passed."""
         return max(0.0, min(self.deadline, self.lease.until) - time.monotonic())
 
+    def step_seconds_left(self) -> float:
+        """Seconds until the deadline alone: how long to wait for an answer. The lease is renewed meanwhile; whoever
+        runs the action stops it when that fails.
+        """
+        return max(0.0, self.deadline - time.monotonic())
+
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:

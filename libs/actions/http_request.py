@@ -130,7 +130,7 @@ async def _call(egress: Egress, arguments: HttpArguments, context: ActionContext
     return await egress.request(
         arguments.method,
         arguments.url,
-        timeout=min(arguments.timeout_seconds, context.seconds_left()),
+        timeout=min(arguments.timeout_seconds, context.step_seconds_left()),
         headers=_headers(arguments, context),
         content=_content(arguments),
         fresh=context.effect is Effect.UNSAFE,

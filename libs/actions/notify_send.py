@@ -60,7 +60,7 @@ async def _post(url: str, arguments: NotifyArguments, context: ActionContext) ->
         reply = await context.egress.request(
             "POST",
             url,
-            timeout=min(SECONDS, context.seconds_left()),
+            timeout=min(SECONDS, context.step_seconds_left()),
             headers=headers,
             content=orjson.dumps(_body(arguments, context)),
         )

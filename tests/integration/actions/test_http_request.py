@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -214,3 +215,22 @@ async def test_the_demo_targets_tags_decide(target: DemoTarget, egress: Egress) 
     await target.kill()
     assert (await check_tags(egress, url)).code == "tags_unreachable"
     assert (await check_tags(egress, "http://10.0.0.1/tags")).code == "egress_address_blocked"
+
+
+async def test_a_call_outlasts_the_lease_it_began_with_when_that_is_renewed(
+    server: RawServer, context: Callable[..., ActionContext]
+) -> None:
+    lease = Lease(time.monotonic() + 0.2)
+    renewed = asyncio.Event()
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lease.extend(time.monotonic() + 60)
+        await asyncio.wait_for(renewed.wait(), 10)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    server.answer = answer
+    running = asyncio.ensure_future(invoke(HTTP, {"method": "POST", "url": server.url}, context(lease=lease)))
+    await asyncio.wait({running}, timeout=0.5)
+    renewed.set()
+
+    assert (await running).ok
