@@ -2,7 +2,9 @@
 
 Conflict
 ├── UndefinedMove      the lifecycle has no such move from here
-└── RationaleMissing   the move needs a reason in words
+├── RationaleMissing   the move needs a reason in words
+├── IncidentClosed     a closed incident is not judged any more
+└── TooManyRunbooks    as many as an incident may have are linked already
 NotFound
 └── NoSuchIncident     there is none, or the caller may not see it: the same answer
 """
@@ -37,6 +39,29 @@ class RationaleMissing(Conflict):
             status=status,
             trigger=trigger,
             target=target,
+        )
+
+
+class IncidentClosed(Conflict):
+    """Closed is history."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__(
+            f"Incident {incident_id} is closed and does not change any more.",
+            fix="Open a new incident where there is something left to do.",
+            code="incident_closed",
+        )
+
+
+class TooManyRunbooks(Conflict):
+    """A limit that keeps answers small."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The incident has {limit} runbooks linked, which is the limit.",
+            fix="Execute one of them, or open an incident for what is another problem.",
+            code="too_many_runbooks",
+            limit=limit,
         )
 
 

@@ -9,18 +9,29 @@ from libs.common.contracts.incident import IncidentStatusChanged
 from libs.common.database import Tx
 from libs.common.rpc import Answer, Caller
 from services.incident import metrics
-from services.incident.commands import GetIncident, ListIncidents, TransitionIncident
+from services.incident.commands import (
+    ChangeOwner,
+    ChangeSeverity,
+    CreateIncident,
+    GetIncident,
+    LinkRunbook,
+    ListIncidents,
+    TransitionIncident,
+)
 from services.incident.lifecycle import INITIAL
 from services.incident.model import Told
+from services.incident.orders import Orders
 from services.incident.storage import Storage
-from services.incident.usecases import SERVICE, Learned, Post, UseCases
+from services.incident.telling import SERVICE, Learned, Post
+from services.incident.usecases import UseCases
 
 
 class Handlers:
     """What the bus calls."""
 
-    def __init__(self, usecases: UseCases) -> None:
+    def __init__(self, usecases: UseCases, orders: Orders) -> None:
         self._do = usecases
+        self._orders = orders
 
     async def alerts(self, tx: Tx, messages: Sequence[Received[list[Alert]]]) -> None:
         """A batch of INGRESS."""
@@ -44,9 +55,25 @@ class Handlers:
 
     async def transition(self, tx: Tx, caller: Caller, command: TransitionIncident) -> Answer:
         """`rpc.incident.transition`."""
-        answer, step = await self._do.transition(self._store(tx), caller, command)
+        answer, step = await self._orders.transition(self._store(tx), caller, command)
         _measure([step])
         return answer
+
+    async def create(self, tx: Tx, caller: Caller, command: CreateIncident) -> Answer:
+        """`rpc.incident.create`."""
+        return await self._orders.create(self._store(tx), caller, command)
+
+    async def severity(self, tx: Tx, caller: Caller, command: ChangeSeverity) -> Answer:
+        """`rpc.incident.severity`."""
+        return await self._orders.severity(self._store(tx), caller, command)
+
+    async def owner(self, tx: Tx, caller: Caller, command: ChangeOwner) -> Answer:
+        """`rpc.incident.owner`."""
+        return await self._orders.owner(self._store(tx), caller, command)
+
+    async def link_runbook(self, tx: Tx, caller: Caller, command: LinkRunbook) -> Answer:
+        """`rpc.incident.link_runbook`."""
+        return await self._orders.link_runbook(self._store(tx), caller, command)
 
     async def get(self, tx: Tx, caller: Caller, question: GetIncident) -> Answer:
         """`rpc.incident.get`."""

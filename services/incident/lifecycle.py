@@ -4,6 +4,9 @@
                  ▲                                         │
                  └──────────────── reopen ─────────────────┘
 
+An incident that an execution opened for itself has no alert whose end could resolve it: that execution's completion
+does (`BY_ITS_OWN`).
+
 People pull the triggers in `BY_PEOPLE`; facts pull those in `BY_FACTS`. A person's undefined move is refused and names
 both ends; a fact's undefined move changes nothing, because facts are not asked whether they suit.
 """
@@ -64,14 +67,22 @@ TABLE: Final[Mapping[IncidentStatus, Mapping[Trigger, IncidentStatus]]] = Mappin
     }
 )
 
+BY_ITS_OWN: Final[Mapping[IncidentStatus, Mapping[FactTrigger, IncidentStatus]]] = MappingProxyType(
+    {status: MappingProxyType({"execution_completed": "resolved"} if status in ACTIVE else {}) for status in STATUSES}
+)
+"""Where the facts of the execution that opened the incident lead instead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What guards look at: whether it was mitigated since it was opened, how many alerts fire, and the reason given."""
+    """What guards look at: whether it was mitigated since it was opened, how many alerts fire, and the reason given;
+    and whether the fact is of the execution that opened the incident.
+    """
 
     mitigated: bool = False
     firing: int = 0
     rationale: str = ""
+    own: bool = False
 
 
 Guard = Callable[[Circumstances], bool]
@@ -110,8 +121,16 @@ def move(status: IncidentStatus, trigger: PersonTrigger, circumstances: Circumst
 
 def follow(status: IncidentStatus, trigger: FactTrigger, circumstances: Circumstances) -> IncidentStatus | None:
     """Where a fact leads; None when it changes nothing here."""
-    target = TABLE[status].get(trigger)
+    usual = TABLE[status].get(trigger)
+    target = BY_ITS_OWN[status].get(trigger, usual) if circumstances.own else usual
     return target if target is not None and _allowed(trigger, circumstances) else None
+
+
+def rationale_required(status: IncidentStatus, *, mitigated: bool) -> list[str]:
+    """What people may do from here only with a rationale: triggers in the order of `BY_PEOPLE`, then `severity`."""
+    silent = Circumstances(mitigated=mitigated)
+    moves = [name for name in BY_PEOPLE if name in TABLE[status] and not _allowed(name, silent)]
+    return [*moves, *(["severity"] if status in OPEN else [])]
 
 
 def _allowed(trigger: Trigger, circumstances: Circumstances) -> bool:

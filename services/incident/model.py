@@ -3,8 +3,8 @@
 Nothing here reads a clock or makes an id: both arrive as arguments.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +18,7 @@ from services.incident.lifecycle import (
     Trigger,
     follow,
     move,
+    rationale_required,
 )
 
 MAX_REASON: Final = 500
@@ -35,7 +36,9 @@ class Flag:
 class Incident:
     """What moves in an incident. `version` counts its facts from 1; `firing` its alerts that have not ended.
 
-    `opened_at` is when it was created or last reopened; the other moments belong to that opening.
+    `opened_at` is when it was created or last reopened; the other moments belong to that opening, the deadline too.
+    `fingerprint` is that of its problem, `execution/…` where an execution opened it, and empty where a person did.
+    `owner` is empty when nobody is responsible.
     """
 
     tenant: str
@@ -53,11 +56,18 @@ class Incident:
     closed_at: datetime | None = None
     rationale: str = ""
     flag: Flag | None = None
+    owner: str = ""
+    sla_deadline: datetime | None = None
 
     @property
     def open(self) -> bool:
         """Whether new alerts of its problem belong to it."""
         return self.status in OPEN
+
+    @property
+    def rationale_required(self) -> list[str]:
+        """What would need a rationale now."""
+        return rationale_required(self.status, mitigated=self.mitigated_at is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +81,16 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """What an incident is made of and never changes afterwards: the alert that opened it."""
+    """What an incident is made of and never changes afterwards; `by` is the alert, execution or person it came from."""
 
     title: str
-    alert_name: str
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
     created_at: datetime
+    by: str
+    alert_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +140,10 @@ def moved(incident: Incident, trigger: PersonTrigger, *, rationale: str, now: da
 
 
 def followed(
-    incident: Incident, trigger: FactTrigger, *, now: datetime, rationale: str = "", origin: int = 0
+    incident: Incident, trigger: FactTrigger, *, now: datetime, rationale: str = "", own: bool = False, origin: int = 0
 ) -> Told | None:
-    """A fact moves the incident; None when it does not."""
-    target = follow(incident.status, trigger, _circumstances(incident, rationale))
+    """A fact moves the incident; None when it does not. `own` is a fact of the execution that opened it."""
+    target = follow(incident.status, trigger, replace(_circumstances(incident, rationale), own=own))
     if target is None:
         return None
     return _arrived(incident, trigger, target, rationale=rationale, now=now, origin=origin)
@@ -162,10 +175,22 @@ def _stamped(incident: Incident, target: IncidentStatus, now: datetime) -> Incid
         case "resolved":
             return replace(incident, resolved_at=now)
         case _ if incident.status == "resolved":
-            acknowledged = None if target == INITIAL else now
-            return replace(incident, opened_at=now, acknowledged_at=acknowledged, mitigated_at=None, resolved_at=None)
+            return _reopened(incident, None if target == INITIAL else now, now)
         case "monitoring":
             acknowledged = incident.acknowledged_at or now
             return replace(incident, acknowledged_at=acknowledged, mitigated_at=incident.mitigated_at or now)
         case _:
             return replace(incident, acknowledged_at=incident.acknowledged_at or now)
+
+
+def _reopened(incident: Incident, acknowledged_at: datetime | None, now: datetime) -> Incident:
+    """As much time as it had before is left until the deadline."""
+    deadline = None if incident.sla_deadline is None else now + (incident.sla_deadline - incident.opened_at)
+    return replace(
+        incident,
+        opened_at=now,
+        acknowledged_at=acknowledged_at,
+        mitigated_at=None,
+        resolved_at=None,
+        sla_deadline=deadline,
+    )

@@ -1,12 +1,13 @@
 """What the use cases need of a store: one open transaction, and a fixed number of round trips a call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from libs.common.contracts.incident import IncidentStatus
 from libs.common.outbox import OutboxEvent
-from services.incident.model import Incident
+from services.incident.judgements import SeverityEntry
+from services.incident.model import Incident, Opening
+from services.incident.pages import Page, Wanted
 from services.incident.problems import Problem
 from services.incident.remediation import Remediation
 
@@ -31,9 +32,13 @@ class Incidents(Protocol):
         """Store what changed in locked problems."""
 
     async def remediations(
-        self, incidents: Sequence[IncidentKey], executions: Sequence[str]
+        self, incidents: Sequence[IncidentKey], executions: Sequence[str], now: datetime
     ) -> Mapping[IncidentKey, Remediation]:
-        """These incidents, locked in the order of their keys, with those executions; unknown ones are left out."""
+        """These incidents, locked in the order of their keys, with those executions.
+
+        Unknown incidents are left out, but those that one of these executions opens: they come without an incident,
+        and locked as their problem is.
+        """
 
     async def save_remediations(self, remediations: Sequence[Remediation]) -> None:
         """Store locked incidents and the executions that changed."""
@@ -47,10 +52,20 @@ class Incidents(Protocol):
     async def tell(self, events: Sequence[OutboxEvent]) -> None:
         """Write facts, in order, beside what they say."""
 
+    async def open(self, incident: Incident, opening: Opening) -> None:
+        """Store a new incident."""
+
+    async def remember_severity(self, incident: Incident, entry: SeverityEntry) -> None:
+        """Add a line to a locked incident's severity history."""
+
+    async def runbooks(self, tenant: str, incident_id: str) -> Collection[str]:
+        """The runbooks linked to a locked incident."""
+
+    async def link(self, incident: Incident, runbook_id: str, *, actor: str, now: datetime) -> None:
+        """Link one more."""
+
     async def view(self, tenant: str, incident_id: str) -> Mapping[str, Any] | None:
         """One incident whole, JSON-ready, within the limit of a reply; None when the tenant has none of this id."""
 
-    async def page(
-        self, tenant: str, *, limit: int, after: str | None, status: IncidentStatus | None
-    ) -> Sequence[Mapping[str, Any]]:
-        """At most `limit` incidents of the tenant, JSON-ready, newest first, older than `after`."""
+    async def page(self, tenant: str, wanted: Wanted) -> Page:
+        """A page of the tenant's incidents, newest first."""

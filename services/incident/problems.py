@@ -14,10 +14,12 @@ from typing import Literal
 
 from libs.common.clock import rfc3339
 from libs.common.contracts.alert import Alert
-from libs.common.contracts.incident import AlertLinked, AlertResolved, IncidentCreated, IncidentFact
+from libs.common.contracts.incident import AlertLinked, AlertResolved, IncidentFact
 from libs.common.ids import derived_id
 from services.incident.lifecycle import INITIAL
 from services.incident.model import AlertState, Incident, Opening, Told, followed, told
+from services.incident.openings import created
+from services.incident.sla import Sla
 
 Outcome = Literal["opened", "linked", "repeated", "ended", "early_end", "late"]
 NewId = Callable[[], str]
@@ -48,7 +50,7 @@ class Problem:
         """Incidents of which something was told, as they are now."""
         return [self.incidents[i] for i in dict.fromkeys(t.incident.incident_id for t in self.story)]
 
-    def report(self, alert: Alert, *, now: datetime, new_id: NewId, origin: int = 0) -> Outcome:
+    def report(self, alert: Alert, *, now: datetime, new_id: NewId, sla: Sla, origin: int = 0) -> Outcome:
         """Fold one report into the problem; `origin` is the number of its message in the batch."""
         known = self.alerts.get(alert.starts_at)
         if known is not None and not known.firing:
@@ -58,10 +60,10 @@ class Problem:
         if known is not None:
             return self._count(known, now)
         if self.open is None:
-            return self._open(alert, now, new_id(), origin)
+            return self._open(alert, now, new_id(), sla, origin)
         return self._link(self.open, alert, now, origin)
 
-    def _open(self, alert: Alert, now: datetime, incident_id: str, origin: int) -> Outcome:
+    def _open(self, alert: Alert, now: datetime, incident_id: str, sla: Sla, origin: int) -> Outcome:
         incident = Incident(
             tenant=self.tenant,
             incident_id=incident_id,
@@ -72,18 +74,20 @@ class Problem:
             firing=1,
             opened_at=now,
             updated_at=now,
+            sla_deadline=sla.deadline(alert.severity, now),
         )
         opening = Opening(
             title=alert.title or alert.name,
+            created_at=now,
+            by="alert",
             alert_name=alert.name,
             labels=alert.labels,
             annotations=alert.annotations,
-            created_at=now,
         )
         state = self._state(alert, now, firing=True, incident_id=incident_id)
         self.openings[incident_id] = opening
         self._keep(state)
-        self._tell(incident, _created(incident, opening, state), now, origin)
+        self._tell(incident, created(incident, opening, alert_id=state.alert_id), now, origin)
         return "opened"
 
     def _link(self, incident: Incident, alert: Alert, now: datetime, origin: int) -> Outcome:
@@ -147,18 +151,3 @@ class Problem:
         self.story.append(step)
         self.incidents[step.incident.incident_id] = step.incident
         return step.incident
-
-
-def _created(incident: Incident, opening: Opening, alert: AlertState) -> IncidentCreated:
-    return IncidentCreated(
-        incident_id=incident.incident_id,
-        title=opening.title,
-        severity=incident.severity,
-        status=incident.status,
-        fingerprint=incident.fingerprint,
-        alert_id=alert.alert_id,
-        alert_name=opening.alert_name,
-        labels=dict(opening.labels),
-        annotations=dict(opening.annotations),
-        firing=True,
-    )

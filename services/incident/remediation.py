@@ -1,11 +1,14 @@
 """An incident and the executions that try to help it: what their facts do to it.
 
+    runbook.planned     the execution is listed; where it opens an incident, the incident begins
     runbook.started     the incident is mitigating
-    runbook.completed   it is monitored, counts as mitigated, and an earlier flag goes
+    runbook.completed   it is monitored, counts as mitigated, and an earlier flag goes; resolved, if this execution
+                        opened it: no alert's end will say so
     runbook.failed      a flag with the reason, not a status
     runbook.aborted     the same
 
-An older fact of an execution changes nothing.
+An older fact of an execution changes nothing. Facts that overtake the one that opens the incident are kept with their
+execution, and take effect when it begins.
 """
 
 from collections.abc import Iterable
@@ -18,12 +21,16 @@ from libs.common.contracts.execution import (
     ExecutionCompleted,
     ExecutionFact,
     ExecutionFailed,
+    ExecutionPlanned,
     ExecutionStarted,
 )
 from libs.common.contracts.incident import RemediationFailed
-from services.incident.model import MAX_REASON, Execution, Flag, Incident, Told, followed, told
+from services.incident.model import MAX_REASON, Execution, Flag, Incident, Opening, Told, followed, told
+from services.incident.openings import execution_fingerprint, opened_by_execution
+from services.incident.sla import Sla
 
 FOLLOWED: Final[dict[type[ExecutionFact], str]] = {
+    ExecutionPlanned: "pending",
     ExecutionStarted: "running",
     ExecutionCompleted: "completed",
     ExecutionFailed: "failed",
@@ -33,50 +40,76 @@ FOLLOWED: Final[dict[type[ExecutionFact], str]] = {
 
 
 class Remediation:
-    """One incident with its executions, held by whoever has its lock; what changes is collected until it is stored."""
+    """One incident with its executions, held by whoever has its lock; what changes is collected until it is stored.
 
-    def __init__(self, incident: Incident, executions: Iterable[Execution] = ()) -> None:
+    `incident` is None until the execution that opens it has told its plan.
+    """
+
+    def __init__(
+        self, tenant: str, incident_id: str, incident: Incident | None = None, executions: Iterable[Execution] = ()
+    ) -> None:
+        self.tenant = tenant
+        self.incident_id = incident_id
         self.incident = incident
+        self.opening: Opening | None = None
         self.executions = {execution.execution_id: execution for execution in executions}
         self.changed: set[str] = set()
         self.story: list[Told] = []
 
-    def learn(self, fact: ExecutionFact, *, version: int, now: datetime, origin: int = 0) -> bool:
-        """Fold a fact, version `version` of its execution, into the incident; False when it is an old one."""
+    def learn(self, fact: ExecutionFact, *, version: int, now: datetime, sla: Sla, origin: int = 0) -> bool:
+        """Fold a fact, version `version` of its execution, into the incident; False when it changes nothing."""
+        opens = self.incident is None and isinstance(fact, ExecutionPlanned) and fact.opens_incident
+        if isinstance(fact, ExecutionPlanned) and opens:
+            step, self.opening = opened_by_execution(fact, tenant=self.tenant, sla=sla, now=now, origin=origin)
+            self._follow(step)
         known = self.executions.get(fact.execution_id)
-        if known is not None and known.version >= version:
+        if known is None or known.version < version:
+            known = self._execution(fact, version, now)
+        elif not opens:
             return False
-        reason = _reason(fact)
-        self.executions[fact.execution_id] = Execution(
-            tenant=self.incident.tenant,
+        self.executions[fact.execution_id] = known
+        self.changed.add(fact.execution_id)
+        if self.incident is not None:
+            self._apply(self.incident, known, now, origin)
+        return True
+
+    def _execution(self, fact: ExecutionFact, version: int, now: datetime) -> Execution:
+        return Execution(
+            tenant=self.tenant,
             execution_id=fact.execution_id,
-            incident_id=self.incident.incident_id,
+            incident_id=self.incident_id,
             runbook_id=fact.runbook_id,
             state=FOLLOWED[type(fact)],
             version=version,
             updated_at=now,
-            reason=reason,
+            reason=_reason(fact),
         )
-        self.changed.add(fact.execution_id)
-        match fact:
-            case ExecutionStarted():
-                self._follow(followed(self.incident, "execution_started", now=now, origin=origin))
-            case ExecutionCompleted():
-                self._completed(now, origin)
+
+    def _apply(self, incident: Incident, execution: Execution, now: datetime, origin: int) -> None:
+        match execution.state:
+            case "running":
+                self._follow(followed(incident, "execution_started", now=now, origin=origin))
+            case "completed":
+                self._completed(incident, execution.execution_id, now, origin)
+            case "failed" | "aborted":
+                self._failed(incident, execution, now, origin)
             case _:
-                self._failed(fact.execution_id, reason, now, origin)
-        return True
+                pass
 
-    def _completed(self, now: datetime, origin: int) -> None:
+    def _completed(self, incident: Incident, execution_id: str, now: datetime, origin: int) -> None:
         """It was mitigated even where its status is past that: the alert may have ended before the execution did."""
-        self._follow(followed(self.incident, "execution_completed", now=now, origin=origin))
-        self.incident = replace(
-            self.incident, mitigated_at=self.incident.mitigated_at or now, flag=None, updated_at=now
-        )
+        own = incident.fingerprint == execution_fingerprint(execution_id)
+        why = f"opened by execution {execution_id}, which completed" if own else ""
+        step = followed(incident, "execution_completed", now=now, rationale=why, own=own, origin=origin)
+        self._follow(step)
+        incident = incident if step is None else step.incident
+        self.incident = replace(incident, mitigated_at=incident.mitigated_at or now, flag=None, updated_at=now)
 
-    def _failed(self, execution_id: str, reason: str, now: datetime, origin: int) -> None:
-        flagged = replace(self.incident, flag=Flag(execution_id, reason))
-        fact = RemediationFailed(incident_id=flagged.incident_id, execution_id=execution_id, reason=reason)
+    def _failed(self, incident: Incident, execution: Execution, now: datetime, origin: int) -> None:
+        flagged = replace(incident, flag=Flag(execution.execution_id, execution.reason))
+        fact = RemediationFailed(
+            incident_id=flagged.incident_id, execution_id=execution.execution_id, reason=execution.reason
+        )
         self._follow(told(flagged, fact, now=now, origin=origin))
 
     def _follow(self, step: Told | None) -> None:

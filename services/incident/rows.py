@@ -7,12 +7,18 @@ from typing import Any
 import asyncpg
 import orjson
 
+from services.incident.judgements import SeverityEntry
 from services.incident.model import AlertState, Execution, Flag, Incident, Opening
 
 
 def columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     """Rows as the column arrays that `unnest` takes."""
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def json(value: Any) -> str:
+    """A value as a jsonb parameter takes it."""
+    return orjson.dumps(value).decode()
 
 
 def _text(value: uuid.UUID | None) -> str:
@@ -38,6 +44,8 @@ def incident(row: asyncpg.Record) -> Incident:
         closed_at=row["closed_at"],
         rationale=row["rationale"],
         flag=None if failed is None else Flag(failed, row["failed_reason"] or ""),
+        owner=row["owner"] or "",
+        sla_deadline=row["sla_deadline"],
     )
 
 
@@ -46,10 +54,13 @@ def state_row(i: Incident) -> tuple[Any, ...]:
     return (
         i.tenant,
         uuid.UUID(i.incident_id),
+        i.severity,
         i.status,
         i.version,
         i.firing,
         i.rationale,
+        i.owner or None,
+        i.sla_deadline,
         i.opened_at,
         i.updated_at,
         i.acknowledged_at,
@@ -63,27 +74,18 @@ def state_row(i: Incident) -> tuple[Any, ...]:
 
 def opening_row(i: Incident, opening: Opening) -> tuple[Any, ...]:
     """A new incident, as `OPEN` takes it."""
-    history = [{"severity": i.severity, "at": opening.created_at, "by": "alert"}]
+    history = SeverityEntry(i.severity, opening.created_at, opening.by)
     return (
-        i.tenant,
-        uuid.UUID(i.incident_id),
+        *state_row(i),
         i.fingerprint,
-        i.version,
         opening.title,
         opening.alert_name,
-        i.severity,
-        orjson.dumps(history).decode(),
-        i.status,
-        i.rationale,
-        orjson.dumps(dict(opening.labels)).decode(),
-        orjson.dumps(dict(opening.annotations)).decode(),
-        i.firing,
+        json([history.to_json()]),
+        json(dict(opening.labels)),
+        json(dict(opening.annotations)),
+        opening.description,
+        json(list(opening.tags)),
         opening.created_at,
-        i.opened_at,
-        i.updated_at,
-        i.acknowledged_at,
-        i.mitigated_at,
-        i.resolved_at,
     )
 
 

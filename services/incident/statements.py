@@ -1,12 +1,58 @@
 """The incident store's statements: one round trip a batch each, rows as arrays, locks in the order of keys."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
-STATE: Final = (
-    "i.tenant_id, i.incident_id, i.fingerprint, i.severity, i.status, i.version, i.firing, i.opened_at, i.updated_at,"
-    " i.acknowledged_at, i.mitigated_at, i.resolved_at, i.closed_at, i.rationale, i.failed_execution_id,"
-    " i.failed_reason"
-)
+_KEY: Final = {"tenant_id": "text", "incident_id": "uuid"}
+_MOVING: Final = {
+    "severity": "text",
+    "status": "text",
+    "version": "bigint",
+    "firing": "int",
+    "rationale": "text",
+    "owner": "text",
+    "sla_deadline": "timestamptz",
+    "opened_at": "timestamptz",
+    "updated_at": "timestamptz",
+    "acknowledged_at": "timestamptz",
+    "mitigated_at": "timestamptz",
+    "resolved_at": "timestamptz",
+    "closed_at": "timestamptz",
+    "failed_execution_id": "text",
+    "failed_reason": "text",
+}
+_LASTING: Final = {
+    "fingerprint": "text",
+    "title": "text",
+    "alert_name": "text",
+    "severity_history": "jsonb",
+    "labels": "jsonb",
+    "annotations": "jsonb",
+    "description": "text",
+    "tags": "jsonb",
+    "created_at": "timestamptz",
+}
+
+SAVED: Final[Mapping[str, str]] = MappingProxyType({**_KEY, **_MOVING})
+"""Column and type of what `SAVE` takes, in its order."""
+OPENED: Final[Mapping[str, str]] = MappingProxyType({**_KEY, **_MOVING, **_LASTING})
+"""Column and type of what `OPEN` takes, in its order."""
+
+
+def _unnest(columns: Mapping[str, str]) -> str:
+    """Arrays of these columns as rows `t`; JSON travels as text."""
+    arrays = [
+        f"${number}::{'text' if kind == 'jsonb' else kind}[]" for number, kind in enumerate(columns.values(), start=1)
+    ]
+    return f"unnest({', '.join(arrays)}) AS t({', '.join(columns)})"
+
+
+def _values(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"t.{name}::jsonb" if kind == "jsonb" else f"t.{name}" for name, kind in columns.items())
+
+
+STATE: Final = ", ".join(f"i.{name}" for name in (*SAVED, "fingerprint"))
 
 LOCK_PROBLEMS: Final = """
 INSERT INTO problem (tenant_id, fingerprint, last_seen)
@@ -25,7 +71,7 @@ PROBLEM_INCIDENTS: Final = f"""
 WITH wanted AS (
   SELECT i.tenant_id, i.incident_id FROM incident i
   JOIN unnest($1::text[], $2::text[]) AS t(tenant_id, fingerprint) USING (tenant_id, fingerprint)
-  WHERE i.status <> 'closed'
+  WHERE i.status <> 'closed' AND i.fingerprint <> ''
   UNION
   SELECT tenant_id, incident_id FROM unnest($3::text[], $4::uuid[]) AS u(tenant_id, incident_id))
 SELECT {STATE} FROM incident i JOIN wanted USING (tenant_id, incident_id)
@@ -38,35 +84,15 @@ JOIN unnest($1::text[], $2::uuid[]) AS t(tenant_id, incident_id) USING (tenant_i
 ORDER BY i.tenant_id, i.incident_id FOR UPDATE OF i
 """
 
-OPEN: Final = """
-INSERT INTO incident (
-  tenant_id, incident_id, fingerprint, version, title, alert_name, severity, severity_history, status, rationale,
-  labels, annotations, firing, created_at, opened_at, updated_at, acknowledged_at, mitigated_at, resolved_at)
-SELECT tenant_id, incident_id, fingerprint, version, title, alert_name, severity, severity_history::jsonb, status,
-  rationale, labels::jsonb, annotations::jsonb, firing, created_at, opened_at, updated_at, acknowledged_at,
-  mitigated_at, resolved_at
-FROM unnest(
-  $1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-  $10::text[], $11::text[], $12::text[], $13::int[], $14::timestamptz[], $15::timestamptz[], $16::timestamptz[],
-  $17::timestamptz[], $18::timestamptz[], $19::timestamptz[])
-AS t(
-  tenant_id, incident_id, fingerprint, version, title, alert_name, severity, severity_history, status,
-  rationale, labels, annotations, firing, created_at, opened_at, updated_at, acknowledged_at, mitigated_at,
-  resolved_at)
+OPEN: Final = f"INSERT INTO incident ({', '.join(OPENED)}) SELECT {_values(OPENED)} FROM {_unnest(OPENED)}"
+
+SAVE: Final = f"""
+UPDATE incident i SET {", ".join(f"{name} = t.{name}" for name in _MOVING)} FROM {_unnest(SAVED)}
+WHERE i.tenant_id = t.tenant_id AND i.incident_id = t.incident_id
 """
 
-SAVE: Final = """
-UPDATE incident i SET status = t.status, version = t.version, firing = t.firing, rationale = t.rationale,
-  opened_at = t.opened_at, updated_at = t.updated_at, acknowledged_at = t.acknowledged_at,
-  mitigated_at = t.mitigated_at, resolved_at = t.resolved_at, closed_at = t.closed_at,
-  failed_execution_id = t.failed_execution_id, failed_reason = t.failed_reason
-FROM unnest(
-  $1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::int[], $6::text[], $7::timestamptz[], $8::timestamptz[],
-  $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::text[])
-AS t(
-  tenant_id, incident_id, status, version, firing, rationale, opened_at, updated_at, acknowledged_at, mitigated_at,
-  resolved_at, closed_at, failed_execution_id, failed_reason)
-WHERE i.tenant_id = t.tenant_id AND i.incident_id = t.incident_id
+ADD_SEVERITY: Final = """
+UPDATE incident SET severity_history = severity_history || $3::jsonb WHERE tenant_id = $1 AND incident_id = $2
 """
 
 SAVE_ALERTS: Final = """
@@ -95,4 +121,10 @@ SELECT * FROM unnest(
   $1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[])
 ON CONFLICT (tenant_id, execution_id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
   version = excluded.version, updated_at = excluded.updated_at
+"""
+
+RUNBOOKS: Final = "SELECT runbook_id FROM incident_runbook WHERE tenant_id = $1 AND incident_id = $2"
+
+LINK_RUNBOOK: Final = """
+INSERT INTO incident_runbook (tenant_id, incident_id, runbook_id, linked_by, linked_at) VALUES ($1, $2, $3, $4, $5)
 """

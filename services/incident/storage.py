@@ -2,15 +2,17 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from libs.common.contracts.incident import IncidentStatus
 from libs.common.database import Tx
 from libs.common.outbox import Outbox, OutboxEvent
-from services.incident import rows, statements, views
-from services.incident.model import AlertState, Execution, Incident
+from services.incident import pages, rows, statements, views
+from services.incident.judgements import SeverityEntry
+from services.incident.model import AlertState, Execution, Incident, Opening
+from services.incident.openings import execution_fingerprint, execution_incident_id
+from services.incident.pages import Page, Wanted
 from services.incident.ports import AlertKey, IncidentKey, ProblemKey
 from services.incident.problems import Problem
 from services.incident.remediation import Remediation
@@ -44,31 +46,38 @@ class Storage:
         """Three round trips at most: new incidents, changed ones, alerts."""
         changed = [(problem, incident) for problem in problems for incident in problem.changed_incidents]
         opened = [(i, p.openings[i.incident_id]) for p, i in changed if i.incident_id in p.openings]
-        if opened:
-            await self._tx.execute(statements.OPEN, *rows.columns([rows.opening_row(*item) for item in opened]))
+        await self._open(opened)
         await self.save([i for p, i in changed if i.incident_id not in p.openings])
         alerts = [problem.alerts[start] for problem in problems for start in sorted(problem.changed_alerts)]
         if alerts:
             await self._tx.execute(statements.SAVE_ALERTS, *rows.columns([rows.alert_row(alert) for alert in alerts]))
 
     async def remediations(
-        self, incidents: Sequence[IncidentKey], executions: Sequence[str]
+        self, incidents: Sequence[IncidentKey], executions: Sequence[str], now: datetime
     ) -> Mapping[IncidentKey, Remediation]:
-        """Two round trips."""
+        """Two round trips, and one more where an execution may open its incident."""
+        pairs = sorted({(tenant, name) for (tenant, _), name in zip(incidents, executions, strict=True)})
+        own = {(tenant, execution_incident_id(name)): execution_fingerprint(name) for tenant, name in pairs}
+        own = {key: own[key] for key in own.keys() & set(incidents)}
+        if own:
+            problems = sorted((tenant, fingerprint) for (tenant, _), fingerprint in own.items())
+            await self._tx.execute(statements.LOCK_PROBLEMS, *rows.columns(problems), now)
         wanted = sorted({(tenant, uuid.UUID(incident_id)) for tenant, incident_id in incidents})
         locked = await self._tx.fetch(statements.LOCK_INCIDENTS, *rows.columns(wanted))
-        pairs = sorted({(tenant, name) for (tenant, _), name in zip(incidents, executions, strict=True)})
         known: dict[IncidentKey, list[Execution]] = defaultdict(list)
         for row in await self._tx.fetch(statements.EXECUTIONS, *rows.columns(pairs)):
             known[row["tenant_id"], str(row["incident_id"])].append(rows.execution(row))
-        found = map(rows.incident, locked)
-        return {(i.tenant, i.incident_id): Remediation(i, known[i.tenant, i.incident_id]) for i in found}
+        found: dict[IncidentKey, Incident | None] = dict.fromkeys(own)
+        found |= {(i.tenant, i.incident_id): i for i in map(rows.incident, locked)}
+        return {key: Remediation(*key, incident, known[key]) for key, incident in found.items()}
 
     async def save_remediations(self, remediations: Sequence[Remediation]) -> None:
-        """Two round trips at most."""
-        changed = [remediation for remediation in remediations if remediation.changed]
-        await self.save([remediation.incident for remediation in changed])
-        executions = [r.executions[execution_id] for r in changed for execution_id in sorted(r.changed)]
+        """Three round trips at most."""
+        changed = [(r, r.incident) for r in remediations if r.changed]
+        opened = [(incident, r.opening) for r, incident in changed if incident and r.opening]
+        await self._open(opened)
+        await self.save([incident for r, incident in changed if incident and not r.opening])
+        executions = [r.executions[execution_id] for r, _ in changed for execution_id in sorted(r.changed)]
         if executions:
             await self._tx.execute(
                 statements.SAVE_EXECUTIONS, *rows.columns([rows.execution_row(item) for item in executions])
@@ -88,12 +97,34 @@ class Storage:
         """One round trip, or none."""
         await self._outbox.add(self._tx, events)
 
+    async def open(self, incident: Incident, opening: Opening) -> None:
+        """One round trip."""
+        await self._open([(incident, opening)])
+
+    async def remember_severity(self, incident: Incident, entry: SeverityEntry) -> None:
+        """One round trip."""
+        await self._tx.execute(
+            statements.ADD_SEVERITY, incident.tenant, uuid.UUID(incident.incident_id), rows.json([entry.to_json()])
+        )
+
+    async def runbooks(self, tenant: str, incident_id: str) -> Collection[str]:
+        """One round trip."""
+        found = await self._tx.fetch(statements.RUNBOOKS, tenant, uuid.UUID(incident_id))
+        return {row["runbook_id"] for row in found}
+
+    async def link(self, incident: Incident, runbook_id: str, *, actor: str, now: datetime) -> None:
+        """One round trip."""
+        key = incident.tenant, uuid.UUID(incident.incident_id), runbook_id
+        await self._tx.execute(statements.LINK_RUNBOOK, *key, actor, now)
+
     async def view(self, tenant: str, incident_id: str) -> Mapping[str, Any] | None:
         """See `views.whole`."""
         return await views.whole(self._tx, tenant, incident_id)
 
-    async def page(
-        self, tenant: str, *, limit: int, after: str | None, status: IncidentStatus | None
-    ) -> Sequence[Mapping[str, Any]]:
-        """See `views.page`."""
-        return await views.page(self._tx, tenant, limit=limit, after=after, status=status)
+    async def page(self, tenant: str, wanted: Wanted) -> Page:
+        """See `pages.page`."""
+        return await pages.page(self._tx, tenant, wanted)
+
+    async def _open(self, opened: Sequence[tuple[Incident, Opening]]) -> None:
+        if opened:
+            await self._tx.execute(statements.OPEN, *rows.columns([rows.opening_row(*item) for item in opened]))

@@ -49,6 +49,7 @@ incident = Table(
     Column("owner", Text),
     Column("sla_deadline", MOMENT),
     Column("tags", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("description", Text, nullable=False, server_default=text("''")),
     Column("labels", JSONB, nullable=False),
     Column("annotations", JSONB, nullable=False),
     Column("firing", Integer, nullable=False),
@@ -63,8 +64,15 @@ incident = Table(
     Column("closed_at", MOMENT),
     CheckConstraint("firing >= 0", name="ck_incident_firing"),
     CheckConstraint("version >= 1", name="ck_incident_version"),
-    Index("uq_incident_open", "tenant_id", "fingerprint", unique=True, postgresql_where=text("status <> 'closed'")),
+    Index(
+        "uq_incident_problem",
+        "tenant_id",
+        "fingerprint",
+        unique=True,
+        postgresql_where=text("status <> 'closed' AND fingerprint <> ''"),  # a person opens as many as there are
+    ),
     Index("ix_incident_status", "tenant_id", "status", "incident_id"),
+    Index("ix_incident_severity", "tenant_id", "severity", "incident_id"),
 )
 
 alert = Table(
@@ -94,14 +102,24 @@ execution = Table(
     metadata,
     Column("tenant_id", Text, primary_key=True),
     Column("execution_id", Text, primary_key=True),
-    Column("incident_id", Uuid, nullable=False),
+    Column("incident_id", Uuid, nullable=False),  # there may be none yet: this execution opens it
     Column("runbook_id", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=text("''")),
     Column("version", BigInteger, nullable=False),
     Column("updated_at", MOMENT, nullable=False),
-    ForeignKeyConstraint(
-        ["tenant_id", "incident_id"], ["incident.tenant_id", "incident.incident_id"], name="fk_execution_incident"
-    ),
     Index("ix_execution_incident", "tenant_id", "incident_id", "updated_at"),
+)
+
+incident_runbook = Table(
+    "incident_runbook",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("incident_id", Uuid, primary_key=True),
+    Column("runbook_id", Text, primary_key=True),
+    Column("linked_by", Text, nullable=False),
+    Column("linked_at", MOMENT, nullable=False),
+    ForeignKeyConstraint(
+        ["tenant_id", "incident_id"], ["incident.tenant_id", "incident.incident_id"], name="fk_incident_runbook"
+    ),
 )

@@ -1,4 +1,4 @@
-"""What the incident service does: fold in alerts, follow executions, move and show incidents.
+"""What the incident service does by itself and shows: fold in alerts, follow executions, answer questions.
 
 Each use case works inside the transaction of the store it is given: what it changes and what it tells are committed
 together, or not at all.
@@ -6,56 +6,35 @@ together, or not at all.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
 from libs.common.clock import Clock
-from libs.common.contracts.alert import Alert
-from libs.common.contracts.envelope import Envelope
-from libs.common.contracts.execution import ExecutionFact
-from libs.common.ids import derived_id, is_id
-from libs.common.outbox import Cause, Outbox, OutboxEvent
-from libs.common.policy import Principal, Resource, decide, require
+from libs.common.ids import is_id
+from libs.common.outbox import Outbox
+from libs.common.policy import Resource, require
 from libs.common.rpc import Answer, Caller
-from services.incident.commands import GetIncident, ListIncidents, TransitionIncident
+from services.incident.commands import GetIncident, ListIncidents
 from services.incident.errors import NoSuchIncident
-from services.incident.model import Told, moved
+from services.incident.model import Told
+from services.incident.orders import visible
+from services.incident.pages import Wanted
 from services.incident.ports import Incidents
 from services.incident.problems import NewId, Outcome, Problem
-from services.incident.remediation import FOLLOWED
-
-SERVICE: Final = "incident"
-SYSTEM: Final = Principal.system(SERVICE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
-    """Alerts that came in one message, in its trace."""
-
-    tenant: str
-    event_id: str
-    traceparent: str
-    alerts: Sequence[Alert]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """A fact of an execution, in its trace."""
-
-    envelope: Envelope
-    fact: ExecutionFact
-    traceparent: str
+from services.incident.remediation import FOLLOWED, Remediation
+from services.incident.sla import Sla
+from services.incident.telling import SERVICE, SYSTEM, Learned, Post, event, of_fact, of_post
 
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The service's verbs, with its outbox, clock and source of ids."""
+    """What is done on messages and questions, with the service's outbox, clock, source of ids and deadlines."""
 
     outbox: Outbox
     clock: Clock
     new_id: NewId
+    sla: Sla
 
     async def ingest(self, store: Incidents, posts: Sequence[Post]) -> tuple[Counter[Outcome], Sequence[Told]]:
         """Fold posts in, in order; says what became of each alert, and what is told of incidents."""
@@ -63,14 +42,16 @@ class UseCases:
         keys = [(post.tenant, alert.fingerprint, alert.starts_at) for post in posts for alert in post.alerts]
         problems = await store.problems(keys, now)
         outcomes = Counter(
-            problems[post.tenant, alert.fingerprint].report(alert, now=now, new_id=self.new_id, origin=origin)
+            problems[post.tenant, alert.fingerprint].report(
+                alert, now=now, new_id=self.new_id, sla=self.sla, origin=origin
+            )
             for origin, post in enumerate(posts)
             for alert in post.alerts
         )
-        _permit_openings(problems.values())
+        _permit((p.tenant, incident_id) for p in problems.values() for incident_id in p.openings)
         await store.save_problems(list(problems.values()))
-        story = sorted((step for p in problems.values() for step in p.story), key=attrgetter("origin"))
-        await store.tell([self._event(step, _cause(step, posts[step.origin]), now) for step in story])
+        story = _in_order(problems.values())
+        await store.tell([event(self.outbox, step, of_post(step, posts[step.origin]), now) for step in story])
         return outcomes, story
 
     async def follow(self, store: Incidents, learned: Sequence[Learned]) -> Sequence[Told]:
@@ -80,37 +61,16 @@ class UseCases:
         if not ours:
             return []
         keys = [(item.envelope.tenant, item.fact.incident_id) for item in ours]
-        found = await store.remediations(keys, [item.fact.execution_id for item in ours])
+        found = await store.remediations(keys, [item.fact.execution_id for item in ours], now)
         for origin, (key, item) in enumerate(zip(keys, ours, strict=True)):
             if key in found:
-                found[key].learn(item.fact, version=item.envelope.aggregate_version, now=now, origin=origin)
+                version = item.envelope.aggregate_version
+                found[key].learn(item.fact, version=version, now=now, sla=self.sla, origin=origin)
+        _permit(key for key, remediation in found.items() if remediation.opening)
         await store.save_remediations(list(found.values()))
-        story = sorted((step for item in found.values() for step in item.story), key=attrgetter("origin"))
-        await store.tell([self._event(step, _following(step, ours[step.origin]), now) for step in story])
+        story = _in_order(found.values())
+        await store.tell([event(self.outbox, step, of_fact(step, ours[step.origin]), now) for step in story])
         return story
-
-    async def transition(self, store: Incidents, caller: Caller, command: TransitionIncident) -> tuple[Answer, Told]:
-        """Move an incident on a person's word.
-
-        Raises:
-            NoSuchIncident, Denied, UndefinedMove, RationaleMissing: nothing changed.
-        """
-        resource = _visible(caller, command.incident_id)
-        incident = await store.incident(caller.tenant, command.incident_id)
-        if incident is None:
-            raise NoSuchIncident(command.incident_id)
-        require(caller.principal, "incident.transition", resource)
-        now = self.clock()
-        step = moved(incident, command.trigger, rationale=command.rationale or "", now=now)
-        await store.save([step.incident])
-        await store.tell([self._event(step, _commanded(step, caller), now)])
-        answer = {
-            "incident_id": incident.incident_id,
-            "previous": incident.status,
-            "status": step.incident.status,
-            "version": step.incident.version,
-        }
-        return answer, step
 
     async def show(self, store: Incidents, caller: Caller, question: GetIncident) -> Mapping[str, Any]:
         """One incident, whole.
@@ -118,7 +78,7 @@ class UseCases:
         Raises:
             NoSuchIncident: there is none, or the caller may not see it.
         """
-        _visible(caller, question.incident_id)
+        visible(caller, question.incident_id)
         found = await store.view(caller.tenant, question.incident_id)
         if found is None:
             raise NoSuchIncident(question.incident_id)
@@ -131,58 +91,22 @@ class UseCases:
             Denied: the caller may not look into this tenant.
         """
         require(caller.principal, "incident.view", Resource(SERVICE, "*", caller.tenant))
-        limit = question.limit
-        items = await store.page(caller.tenant, limit=limit + 1, after=question.after, status=question.status)
-        more = len(items) > limit
-        return {"items": items[:limit], "next": items[limit - 1]["incident_id"] if more else None}
-
-    def _event(self, step: Told, cause: Cause, now: datetime) -> OutboxEvent:
-        return self.outbox.event(
-            step.fact,
-            aggregate_id=step.incident.incident_id,
-            aggregate_version=step.incident.version,
-            cause=cause,
-            now=now,
+        wanted = Wanted(
+            limit=question.limit,
+            after=question.after,
+            status=question.status,
+            severity=question.severity,
+            text=question.q,
         )
+        found = await store.page(caller.tenant, wanted)
+        return {"items": found.items, "next": found.next}
 
 
-def _permit_openings(problems: Iterable[Problem]) -> None:
-    for problem in problems:
-        for incident_id in problem.openings:
-            require(SYSTEM, "incident.open", Resource(SERVICE, incident_id, problem.tenant))
+def _in_order(found: Iterable[Problem] | Iterable[Remediation]) -> list[Told]:
+    """What is told, in the order of the messages that it comes from."""
+    return sorted((step for item in found for step in item.story), key=attrgetter("origin"))
 
 
-def _visible(caller: Caller, incident_id: str) -> Resource:
-    """What the caller asks about; invisible is answered as missing."""
-    resource = Resource(SERVICE, incident_id, caller.tenant)
-    if not decide(caller.principal, "incident.view", resource).allow:
-        raise NoSuchIncident(incident_id)
-    return resource
-
-
-def _cause(step: Told, post: Post) -> Cause:
-    return Cause(
-        tenant=step.incident.tenant,
-        actor=SYSTEM.actor,
-        correlation=step.incident.incident_id,
-        causation=post.event_id,
-        incident_id=step.incident.incident_id,
-        traceparent=post.traceparent,
-    )
-
-
-def _following(step: Told, item: Learned) -> Cause:
-    cause = Cause.of(item.envelope, actor=SYSTEM.actor).about(incident_id=step.incident.incident_id)
-    return replace(cause, traceparent=item.traceparent)
-
-
-def _commanded(step: Told, caller: Caller) -> Cause:
-    """A command has no event id; the id derived from its request key names it, and nothing of the key's text."""
-    return Cause(
-        tenant=caller.tenant,
-        actor=caller.principal.actor,
-        correlation=step.incident.incident_id,
-        causation=derived_id("command", caller.tenant, caller.request_key),
-        incident_id=step.incident.incident_id,
-        traceparent=caller.traceparent,
-    )
+def _permit(openings: Iterable[tuple[str, str]]) -> None:
+    for tenant, incident_id in openings:
+        require(SYSTEM, "incident.open", Resource(SERVICE, incident_id, tenant))

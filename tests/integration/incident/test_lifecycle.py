@@ -1,11 +1,14 @@
 """Incidents follow executions and people, and answer for it over the bus."""
 
+from datetime import datetime, timedelta
+
 import pytest
 
 from libs.common.contracts.execution import ExecutionAborted, ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from libs.common.errors import Conflict, Denied, InvalidInput, NotFound
 from libs.common.ids import new_id
 from libs.common.policy import Principal
+from services.incident.sla import MINUTES
 from tests.integration.incident.room import START, VIEWER, Instance, Room, event
 
 pytestmark = pytest.mark.stack
@@ -103,7 +106,8 @@ async def test_facts_about_nobody_s_incident_are_let_pass(room: Room, incident: 
 async def test_a_person_s_move_is_told_with_who_and_why(room: Room, incident: str) -> None:
     answer = await room.ask("transition", incident_id=incident, trigger="resolve", rationale="  false alarm ")
 
-    assert answer == {"incident_id": incident, "previous": "new", "status": "resolved", "version": 2}
+    assert (answer["incident_id"], answer["previous"], answer["status"]) == (incident, "new", "resolved")
+    assert (answer["version"], answer["rationale_required"]) == (2, ["close", "severity"])
     [_, (envelope, fact)] = await room.told("incident.created", "incident.status_changed")
     assert (envelope.actor, fact.trigger, fact.rationale) == ("pat", "resolve", "false alarm")
 
@@ -169,7 +173,10 @@ async def test_an_incident_is_shown_whole(room: Room, incident: str) -> None:
     assert shown["annotations"] == {"runbook": "x"}
     assert (shown["severity"], shown["status"], shown["version"], shown["firing"]) == ("high", "new", 1, 1)
     assert [entry["severity"] for entry in shown["severity_history"]] == ["high"]
-    assert (shown["owner"], shown["sla_deadline"], shown["tags"], shown["executions"]) == (None, None, [], [])
+    assert (shown["owner"], shown["tags"], shown["executions"], shown["runbooks"]) == (None, [], [], [])
+    deadline = datetime.fromisoformat(shown["sla_deadline"])
+    assert deadline - datetime.fromisoformat(shown["opened_at"]) == timedelta(minutes=MINUTES["high"])
+    assert shown["rationale_required"] == ["resolve", "severity"]
 
 
 async def test_pages_go_from_the_newest_to_the_oldest_and_end(room: Room, incident: str) -> None:

@@ -11,6 +11,8 @@ from libs.common.database import Database
 from libs.common.ids import new_id
 from libs.common.outbox import Outbox
 from services.incident.handlers import Handlers
+from services.incident.orders import Orders
+from services.incident.sla import Sla
 from services.incident.usecases import UseCases
 from tests.support.servers import StackEnv
 from tests.unit.incident.samples import alert
@@ -56,7 +58,8 @@ def posts(count: int, status: str, problem: str = "f") -> list[Received[list[Ale
 async def statements(database: Database, messages: Sequence[Received[list[Alert]]]) -> int:
     """How many statements the handler sends for a batch."""
     sent: list[str] = []
-    handlers = Handlers(UseCases(Outbox("incident", "incident"), utc_now, new_id))
+    means = Outbox("incident", "incident"), utc_now, new_id, Sla()
+    handlers = Handlers(UseCases(*means), Orders(*means))
     async with database.transaction("test") as tx:
         with tx.query_logger(lambda query: sent.append(query.query)):
             await handlers.alerts(tx, messages)

@@ -8,6 +8,7 @@ from typing import Any
 from libs.common.contracts.alert import Alert
 from services.incident.model import Incident
 from services.incident.problems import Outcome, Problem
+from services.incident.sla import Sla
 
 START = datetime(2026, 3, 1, 9, 59, 50, tzinfo=UTC)
 NOW = START + timedelta(seconds=10)
@@ -43,7 +44,7 @@ class Story:
 
     def report(self, status: str = "firing", *, now: datetime = NOW, **more: Any) -> Outcome:
         """Fold one report in."""
-        return self.problem.report(alert(status, **more), now=now, new_id=self.new_id)
+        return self.problem.report(alert(status, **more), now=now, new_id=self.new_id, sla=Sla())
 
     def subjects(self) -> list[str]:
         """What was told, in order."""

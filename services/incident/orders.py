@@ -1,0 +1,148 @@
+"""What people order: open an incident, move it, judge it, give it to someone, link a runbook to it.
+
+Each order works inside the transaction that stores its answer; a refusal changes nothing. What says what is so already
+changes nothing either, and its answer says `changed: false`.
+"""
+
+from dataclasses import dataclass
+
+from libs.common.clock import Clock, rfc3339
+from libs.common.contracts.incident import SeverityChanged
+from libs.common.outbox import Outbox
+from libs.common.policy import Resource, decide, require
+from libs.common.rpc import Answer, Caller
+from services.incident.commands import ChangeOwner, ChangeSeverity, CreateIncident, LinkRunbook, TransitionIncident
+from services.incident.errors import NoSuchIncident
+from services.incident.judgements import history_of, linked, reassigned, reclassified
+from services.incident.model import Incident, Told, moved
+from services.incident.openings import opened_by_person
+from services.incident.ports import Incidents
+from services.incident.problems import NewId
+from services.incident.sla import Sla
+from services.incident.telling import SERVICE, event, of_command
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The service's commands, with its outbox, clock, source of ids and deadlines."""
+
+    outbox: Outbox
+    clock: Clock
+    new_id: NewId
+    sla: Sla
+
+    async def create(self, store: Incidents, caller: Caller, command: CreateIncident) -> Answer:
+        """Open an incident; as many as are asked for, alike or not.
+
+        Raises:
+            Denied: the caller may open none in this tenant.
+        """
+        require(caller.principal, "incident.create", Resource(SERVICE, "*", caller.tenant))
+        step, opening = opened_by_person(
+            self.new_id(),
+            tenant=caller.tenant,
+            actor=caller.principal.actor,
+            title=command.title,
+            severity=command.severity,
+            description=command.description,
+            tags=command.tags,
+            sla=self.sla,
+            now=self.clock(),
+        )
+        await store.open(step.incident, opening)
+        await self._tell(store, caller, step)
+        return {**_state(step.incident), "title": opening.title, "created_at": rfc3339(opening.created_at)}
+
+    async def transition(self, store: Incidents, caller: Caller, command: TransitionIncident) -> tuple[Answer, Told]:
+        """Move an incident on a person's word.
+
+        Raises:
+            NoSuchIncident, Denied, UndefinedMove, RationaleMissing: nothing changed.
+        """
+        incident = await _permitted(store, caller, command.incident_id, "incident.transition")
+        step = moved(incident, command.trigger, rationale=command.rationale or "", now=self.clock())
+        await store.save([step.incident])
+        await self._tell(store, caller, step)
+        return {**_state(step.incident), "previous": incident.status}, step
+
+    async def severity(self, store: Incidents, caller: Caller, command: ChangeSeverity) -> Answer:
+        """Judge an incident anew.
+
+        Raises:
+            NoSuchIncident, Denied, IncidentClosed: nothing changed.
+        """
+        incident = await _permitted(store, caller, command.incident_id, "incident.severity")
+        now = self.clock()
+        step = reclassified(incident, command.severity, rationale=command.rationale, sla=self.sla, now=now)
+        if step is not None and isinstance(step.fact, SeverityChanged):
+            await store.remember_severity(step.incident, history_of(step.fact, actor=caller.principal.actor, now=now))
+        return {**await self._judged(store, caller, incident, step), "previous": incident.severity}
+
+    async def owner(self, store: Incidents, caller: Caller, command: ChangeOwner) -> Answer:
+        """Make someone responsible, or nobody.
+
+        Raises:
+            NoSuchIncident, Denied, IncidentClosed: nothing changed.
+        """
+        incident = await _permitted(store, caller, command.incident_id, "incident.assign")
+        step = reassigned(incident, command.owner or "", now=self.clock())
+        return {**await self._judged(store, caller, incident, step), "previous": incident.owner or None}
+
+    async def link_runbook(self, store: Incidents, caller: Caller, command: LinkRunbook) -> Answer:
+        """Note that a runbook belongs to an incident; whether the catalog has it is not asked.
+
+        Raises:
+            NoSuchIncident, Denied, IncidentClosed, TooManyRunbooks: nothing changed.
+        """
+        incident = await _permitted(store, caller, command.incident_id, "incident.link")
+        known = await store.runbooks(caller.tenant, command.incident_id)
+        now = self.clock()
+        step = linked(incident, command.runbook_id, known, now=now)
+        if step is not None:
+            await store.link(step.incident, command.runbook_id, actor=caller.principal.actor, now=now)
+        return {**await self._judged(store, caller, incident, step), "runbook_id": command.runbook_id}
+
+    async def _judged(self, store: Incidents, caller: Caller, incident: Incident, step: Told | None) -> Answer:
+        if step is None:
+            return {**_state(incident), "changed": False}
+        await store.save([step.incident])
+        await self._tell(store, caller, step)
+        return {**_state(step.incident), "changed": True}
+
+    async def _tell(self, store: Incidents, caller: Caller, step: Told) -> None:
+        await store.tell([event(self.outbox, step, of_command(step, caller), step.incident.updated_at)])
+
+
+def visible(caller: Caller, incident_id: str) -> Resource:
+    """What the caller asks about.
+
+    Raises:
+        NoSuchIncident: the caller may not see it, which is answered as if there were none.
+    """
+    resource = Resource(SERVICE, incident_id, caller.tenant)
+    if not decide(caller.principal, "incident.view", resource).allow:
+        raise NoSuchIncident(incident_id)
+    return resource
+
+
+async def _permitted(store: Incidents, caller: Caller, incident_id: str, action: str) -> Incident:
+    """The incident, locked, for a caller who may do this to it."""
+    resource = visible(caller, incident_id)
+    incident = await store.incident(caller.tenant, incident_id)
+    if incident is None:
+        raise NoSuchIncident(incident_id)
+    require(caller.principal, action, resource)
+    return incident
+
+
+def _state(incident: Incident) -> dict[str, object]:
+    """What an answer says of an incident after an order."""
+    return {
+        "incident_id": incident.incident_id,
+        "status": incident.status,
+        "severity": incident.severity,
+        "owner": incident.owner or None,
+        "sla_deadline": None if incident.sla_deadline is None else rfc3339(incident.sla_deadline),
+        "version": incident.version,
+        "rationale_required": incident.rationale_required,
+    }
