@@ -75,15 +75,18 @@ class Database:
         return self._pool
 
     @asynccontextmanager
-    async def transaction(self, name: str, *, parent: str = "") -> AsyncIterator[Tx]:
-        """One transaction, read committed; leaving by an exception rolls back.
+    async def transaction(self, name: str, *, parent: str = "", snapshot: bool = False) -> AsyncIterator[Tx]:
+        """One transaction; leaving by an exception rolls back.
 
+        Read committed; with `snapshot` it only reads, and all its statements see the same moment.
         `name` names its span, which belongs to the trace of `parent` or of the current span; without either there is
         none.
         """
         with self._span(name, parent):
-            async with self.pool.acquire(timeout=self._timeout) as connection, connection.transaction():
-                yield connection
+            async with self.pool.acquire(timeout=self._timeout) as connection:
+                isolation = "repeatable_read" if snapshot else "read_committed"
+                async with connection.transaction(isolation=isolation, readonly=snapshot):
+                    yield connection
 
     def _span(self, name: str, parent: str) -> AbstractContextManager[object]:
         if not parent and not telemetry.traceparent():

@@ -79,10 +79,10 @@ class RpcServer:
         self._register(verb, body, answer)
 
     def query(self, verb: str, body: type[C], handler: CommandHandler[C]) -> None:
-        """A verb that only reads."""
+        """A verb that only reads, and sees one moment throughout."""
 
         async def answer(caller: Caller, question: C) -> Answer:
-            async with self._database.transaction(verb) as tx:
+            async with self._database.transaction(verb, snapshot=True) as tx:
                 return await handler(tx, caller, question)
 
         self._register(verb, body, answer)

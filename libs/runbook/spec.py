@@ -32,7 +32,7 @@ from libs.runbook.elements import (
 from libs.runbook.steps import ActionStep, AnyStep, ManualStep, Step
 
 API_VERSION: Final = "ranger/v1"
-CARRIED_OUT_TYPES: Final = frozenset({"action"})
+CARRIED_OUT_TYPES: Final = frozenset({"action", "check", "notify", "wait", "manual", "approval"})
 RESERVED_IDS: Final = frozenset({"stop", "end", "ask", "next"})
 END: Final = "end"
 MAX_STEPS: Final = 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -30,13 +31,15 @@ class Alerter:
         self._resend_seconds = resend_seconds
         self._url: str | None = None
         self._token = ""
+        self._annotations: dict[str, str] = {}
         self._heard: frozenset[tuple[str, str]] = frozenset()
         self._heard_at = float("-inf")
         self.delivered = 0
 
-    def report_to(self, url: str | None, token: str = "") -> None:
-        """Where notices go from now on; None: nowhere."""
+    def report_to(self, url: str | None, token: str = "", annotations: Mapping[str, str] | None = None) -> None:
+        """Where notices go from now on (None: nowhere), and what they say besides their summary."""
         self._url, self._token, self._heard = url, token, frozenset()
+        self._annotations = dict(annotations or {})
 
     async def tick(self, client: httpx.AsyncClient) -> None:
         """Look once, and post when there is something that nobody has heard yet."""
@@ -104,7 +107,10 @@ class Alerter:
         return {
             "status": status,
             "labels": labels,
-            "annotations": {"summary": f"Storage latency of shard {shard} is above {SLA_MS:.0f} ms"},
+            "annotations": {
+                "summary": f"Storage latency of shard {shard} is above {SLA_MS:.0f} ms",
+                **self._annotations,
+            },
             "startsAt": starts,
             "endsAt": ends,
             "generatorURL": f"{self._target_url}/metrics",

@@ -1,8 +1,9 @@
-"""The demo's story: latency goes bad, and everything that follows is the product's own doing.
+"""The demo's story: latency goes bad, and what follows is the product's own doing, but for one person's yes.
 
-A target runs with an alerter; a runbook is published; the active shard becomes slow. Alertmanager's webhook → one
-incident → the runbook matches → planned → a worker reroutes → the alert ends → verified → resolved. The story only
-watches, through the same API that people use, and tells what it sees.
+A target runs with an alerter; a runbook of six steps is published; the active shard becomes slow. Alertmanager's
+webhook → one incident → the runbook matches → metrics and impact are checked → the reroute waits for an approval →
+granted → carried out → caches warmed → watched → evidence kept → the alert has ended: verified → resolved → closed.
+The story plays the approver and otherwise only watches, through the same API that people use.
 """
 
 import time
@@ -18,8 +19,9 @@ from runbook_ranger.cli.audit import check, snapshot
 from runbook_ranger.cli.client import Client
 
 TERMINAL: Final = frozenset({"completed", "failed", "aborted"})
-RUNBOOK: Final = Path(__file__).parents[2] / "runbooks" / "storage-latency.yaml"
+RUNBOOK: Final = Path(__file__).parents[2] / "runbooks" / "evidence-storage-latency.yaml"
 SLOW_MS: Final = 900
+MONITOR_SECONDS: Final = 3
 PATIENCE_SECONDS: Final = 90.0
 LOOK_SECONDS: Final = 0.05
 
@@ -47,7 +49,7 @@ class Outcome:
     @property
     def good(self) -> bool:
         """Whether the alert led to a verified action, and the log holds."""
-        return self.execution_state == "completed" and self.incident_status == "resolved" and self.chain_verified
+        return self.execution_state == "completed" and self.incident_status == "closed" and self.chain_verified
 
 
 class Story:
@@ -81,7 +83,12 @@ class Story:
 
     def _break_the_storage(self) -> None:
         token = self._api.headers["Authorization"].removeprefix("Bearer ")
-        self._post(self._target, "/alerter", json={"url": f"{self._gateway_url}/webhooks/alertmanager", "token": token})
+        report_to = {
+            "url": f"{self._gateway_url}/webhooks/alertmanager",
+            "token": token,
+            "annotations": {"monitor_seconds": str(MONITOR_SECONDS)},
+        }
+        self._post(self._target, "/alerter", json=report_to)
         self._began = time.monotonic()
         self._post(self._target, "/latency", json={"shard": "primary", "ms": SLOW_MS})
         self._say(f"the primary shard's storage now takes {SLOW_MS} ms; the alert will fire")
@@ -109,6 +116,8 @@ class Story:
         def ended() -> dict[str, Any] | None:
             shown = self._get(f"/executions/{self.outcome.execution_id}")
             self._tell_changes(shown, seen)
+            if shown["blocked_reason"] == "approval" and not seen.get("approved"):
+                seen["approved"] = self._approve()
             return shown if shown["state"] in TERMINAL else None
 
         shown = self._until("the execution ends", ended)
@@ -118,12 +127,30 @@ class Story:
         ]
         self._mark("alert_to_verified")
 
+    def _approve(self) -> str:
+        """Look at exactly what would run, and say yes to that; empty while nobody has been asked yet."""
+        asked = self._get("/approvals", execution_id=self.outcome.execution_id, state="requested")["items"]
+        if not asked:
+            return ""
+        request = asked[0]
+        self._say(f"approval {request['approval_id']} is asked of a person: {request['prompt']}")
+        self._tell(f"           {request['action']} on {request['resource_id']}, risk {request['risk']}")
+        self._tell(f"           plan {request['plan_hash'][:16]}…, action {request['action_hash'][:16]}…")
+        answer = {
+            "rationale": "the standby shard is healthy; reroute",
+            "plan_hash": request["plan_hash"],
+            "action_hash": request["action_hash"],
+        }
+        self._post(self._api, f"/approvals/{request['approval_id']}/grant", json=answer)
+        self._say("granted, for this plan and this action, once")
+        return str(request["approval_id"])
+
     def _tell_changes(self, shown: Mapping[str, Any], seen: dict[str, str]) -> None:
         for step in shown["steps"]:
             if seen.get(step["step"]) != step["state"]:
                 seen[step["step"]] = step["state"]
                 self._say(f"step {step['step']} is {step['state']}")
-                if step["state"] == "succeeded":
+                if step["step"] == "reroute" and step["state"] == "succeeded":
                     self._mark("alert_to_effect")
         whole = f"{shown['state']} ({shown['phase']})" if shown["state"] not in TERMINAL else shown["state"]
         if seen.get("") != whole:
@@ -143,15 +170,20 @@ class Story:
 
         self.outcome.incident_status = self._until("the incident is resolved", resolved)["status"]
         self._mark("alert_to_resolved")
+        closing = {"trigger": "close", "rationale": "rerouted to the standby shard; latency is normal again"}
+        path = f"/incidents/{self.outcome.incident_id}/transition"
+        self.outcome.incident_status = self._post(self._api, path, json=closing)["status"]
+        self._say(f"the incident is {self.outcome.incident_status}, with a rationale")
 
     def show_timeline(self) -> None:
         """Tell what the log holds of the incident, once it holds the last fact."""
-        wanted = "runbook.completed" if self.outcome.execution_state == "completed" else "runbook.failed"
+        wanted = {f"runbook.{self.outcome.execution_state}", "incident.status_changed"}
 
         def logged() -> list[dict[str, Any]] | None:
             entries: list[dict[str, Any]] = self._get("/timeline", incident_id=self.outcome.incident_id)["entries"]
             types = {entry["type"] for entry in entries}
-            return entries if wanted in types else None
+            closed = any((entry["payload"] or {}).get("status") == "closed" for entry in entries)
+            return entries if wanted <= types and closed else None
 
         entries = self._until("the log holds the last fact", logged)
         self.outcome.timeline_events = len(entries)

@@ -80,10 +80,11 @@ class Tags(Body):
 
 
 class ReportTo(Body):
-    """Where the alerter posts."""
+    """Where the alerter posts, and what its alerts say besides."""
 
     url: str | None
     token: str = ""
+    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class Target:
@@ -209,7 +210,7 @@ class Target:
     async def set_alerter(self, request: Request) -> Response:
         """Say where notices go."""
         to = await _parsed(request, ReportTo)
-        self.alerter.report_to(to.url, to.token)
+        self.alerter.report_to(to.url, to.token, to.annotations)
         return JSONResponse({"url": to.url})
 
     async def probe(self, interval_seconds: float) -> None:
