@@ -3,6 +3,7 @@
 Scalars are strict: a string is never read as a number, nor a number as a string. Nothing here is a float.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
@@ -28,6 +29,7 @@ Risk: TypeAlias = Literal["low", "medium", "high"]
 Effect: TypeAlias = Literal["read", "idempotent", "keyed", "unsafe"]
 Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
 InputType: TypeAlias = Literal["string", "integer", "boolean"]
+VALUE_TYPES: Final[Mapping[str, type]] = {"string": str, "integer": int, "boolean": bool}
 InputValue: TypeAlias = StrictBool | StrictInt | StrictStr
 
 

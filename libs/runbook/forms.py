@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 from libs.runbook.canonical import OutsideProfile, canonical
-from libs.runbook.elements import FormField
+from libs.runbook.elements import VALUE_TYPES, FormField
 from libs.runbook.problems import Problem
 from libs.runbook.steps import ManualStep
 
 MAX_VALUES_BYTES: Final = 64 * 1024
-_TYPES: Final[Mapping[str, type]] = {"string": str, "integer": int, "boolean": bool}
 
 
 def faults(
@@ -51,7 +50,7 @@ def _missing(step: ManualStep, evidence_ref: str, values: Mapping[str, Any]) -> 
 
 
 def _value_faults(declared: FormField, value: Any) -> Iterator[str]:
-    if type(value) is not _TYPES[declared.type]:
+    if type(value) is not VALUE_TYPES[declared.type]:
         yield f"must be of type {declared.type}"
     elif declared.one_of is not None and value not in declared.one_of:
         yield f"must be one of {', '.join(str(item) for item in declared.one_of)}"

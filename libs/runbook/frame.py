@@ -5,7 +5,7 @@ front (`fan/3`), so that many children do not rewrite one row; this version has 
 Phase and blocked reason are derived from the steps: waiting is a state of a step, never of the execution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
@@ -136,9 +136,9 @@ class Frame:
         return sum(run.path == path for run in self.step_runs)
 
     def to_json(self) -> dict[str, Any]:
-        """The frame as JSON-ready data."""
-        data = {name: getattr(self, name) for name in _FRAME_FIELDS}
-        data["step_runs"] = [{name: getattr(run, name) for name in _RUN_FIELDS} for run in self.step_runs]
+        """The frame as JSON-ready data. Fields of later versions are left out while they say nothing."""
+        data = _told(self, _FRAME_FIELDS)
+        data["step_runs"] = [_told(run, _RUN_FIELDS) for run in self.step_runs]
         data["timers"] = [list(timer) for timer in self.timers]
         return {"format": FORMAT, **data}
 
@@ -157,5 +157,10 @@ class Frame:
         return cls(**values)
 
 
+def _told(value: StepRun | Frame, names: Sequence[str]) -> dict[str, Any]:
+    return {name: found for name in names if (found := getattr(value, name)) or name not in _ADDED}
+
+
+_ADDED: Final = frozenset({"approval_id", "denied", "revoked"})
 _RUN_FIELDS: Final = tuple(field.name for field in fields(StepRun))
 _FRAME_FIELDS: Final = tuple(field.name for field in fields(Frame))

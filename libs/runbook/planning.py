@@ -14,6 +14,7 @@ from typing import Any, Final
 from libs.runbook import hashing
 from libs.runbook.canonical import OutsideProfile, canonical
 from libs.runbook.declared import evaluator_of
+from libs.runbook.elements import VALUE_TYPES
 from libs.runbook.expressions import Evaluate, ExpressionError, MissingValue, render
 from libs.runbook.problems import PlanRefused, Problem
 from libs.runbook.spec import Input, Runbook
@@ -22,7 +23,6 @@ from libs.runbook.triggers import AlertFacts
 
 MAX_INPUTS_BYTES: Final = 64 * 1024
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,15})", re.ASCII)
-_TYPES: Final[Mapping[str, type]] = {"string": str, "integer": int, "boolean": bool}
 _ARTICLES: Final = {"string": "a string", "integer": "an integer", "boolean": "true or false"}
 
 InputValue = str | int | bool
@@ -171,7 +171,7 @@ def _resolved(
 
 
 def _typed(declared: Input, value: Any) -> InputValue:
-    if type(value) is not _TYPES[declared.type]:
+    if type(value) is not VALUE_TYPES[declared.type]:
         raise _Refused(f"must be {_ARTICLES[declared.type]}, not {_described(value)}")
     return _within_profile(value)
 

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Iterator
 from typing import Final
 
+from libs.runbook.elements import VALUE_TYPES
 from libs.runbook.expressions import OPEN
 from libs.runbook.spec import END, RESERVED_IDS, Runbook
-from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, CheckStep
+from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, CheckStep, ManualStep
 
 Path = tuple[str | int, ...]
 Fault = tuple[str, str]
@@ -60,7 +61,7 @@ def steps(spec: Runbook) -> Iterator[tuple[Path, str]]:
     """Every step's own rules."""
     for index, step in enumerate(spec.steps):
         for key, message in _faults(spec, step):
-            yield ("steps", index, *([key] if key else [])), message
+            yield ("steps", index, *key.split(".")), message
 
 
 def _astray(spec: Runbook, names: list[str]) -> Iterator[tuple[Path, str]]:
@@ -83,6 +84,8 @@ def _faults(spec: Runbook, step: AnyStep) -> Iterator[Fault]:
         yield from _action(spec, step)
     elif isinstance(step, CheckStep):
         yield from _check(step)
+    elif isinstance(step, ManualStep):
+        yield from _form(step)
 
 
 def conditions(step: AnyStep) -> Iterator[tuple[str, str]]:
@@ -120,3 +123,10 @@ def _check(step: CheckStep) -> Iterator[Fault]:
             yield key, "belongs to an action, and this check names none; remove it, or name the action"
     if step.retry.attempts > 1:
         yield "retry", "a check without an action finds the same again; remove it, or name the action"
+
+
+def _form(step: ManualStep) -> Iterator[Fault]:
+    for name, declared in step.form.items():
+        expected = VALUE_TYPES[declared.type]
+        if any(type(value) is not expected for value in declared.one_of or ()):
+            yield f"form.{name}.one_of", f"must be of type {declared.type}"

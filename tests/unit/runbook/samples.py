@@ -45,10 +45,12 @@ def loaded(steps: str = STEP, extra: str = "") -> Loaded:
 
 
 def runbook(*steps: dict[str, Any], **fields: Any) -> Runbook:
-    """A spec of these steps; what a step leaves out is a read of http.request."""
+    """A spec of these steps; a step that names no type is an action, and what it leaves out a read of http.request."""
     base = {"type": "action", "action": "http.request", "effect": "read"}
     data = {"apiVersion": "ranger/v1", "id": "sample", "name": "Sample", "risk": "low", "mode": "auto"}
-    return Runbook.model_validate({**data, **fields, "steps": [{**base, **step} for step in steps]})
+    return Runbook.model_validate(
+        {**data, **fields, "steps": [step if "type" in step else {**base, **step} for step in steps]}
+    )
 
 
 def alert(

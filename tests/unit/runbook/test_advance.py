@@ -347,3 +347,35 @@ def test_a_fact_about_a_step_that_was_never_reached_is_a_bug() -> None:
 def test_a_frame_of_another_format_is_refused() -> None:
     with pytest.raises(ValueError, match="format 2"):
         Frame.from_json({**Frame().to_json(), "format": 2})
+
+
+def test_a_frame_that_the_first_version_stored_goes_on() -> None:
+    stored = {
+        "format": 1,
+        "path": "",
+        "state": "running",
+        "step_runs": [
+            {
+                "path": "a",
+                "visit": 1,
+                "state": "waiting",
+                "attempts": 1,
+                "failures": 1,
+                "losses": 0,
+                "waiting_for": "retry",
+                "outputs": {},
+                "error_code": "timeout",
+                "message": "late",
+            }
+        ],
+        "alert_firing": True,
+        "verify_state": "none",
+        "deadline_passed": False,
+        "reason": "",
+        "timers": [["deadline", ""], ["retry", "a#1#1"]],
+    }
+
+    frame = Frame.from_json(stored)
+
+    assert frame.to_json() == stored
+    assert advance(ONE, frame, [TimerFired("retry", "a#1#1")])[1] == (RunAction("a", 1, attempt=2, attempt_limit=3),)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise, product
 from typing import Any
 
 import orjson
@@ -9,12 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.runbook.advance import advance, needs_firing
-from libs.runbook.effects import CancelTimer, Effect, Finish, PublishFact, RunAction, SetTimer
+from libs.runbook.effects import (
+    AskPerson,
+    CancelTimer,
+    Effect,
+    Finish,
+    PublishFact,
+    RequestApproval,
+    RunAction,
+    SetTimer,
+)
 from libs.runbook.facts import (
     AbortRequested,
     AlertObserved,
+    ApprovalDenied,
+    ApprovalGranted,
     Fact,
+    FailRequested,
     Started,
+    StepCompletedByPerson,
     StepDecided,
     StepFailed,
     StepHeld,
@@ -27,23 +41,69 @@ from libs.runbook.facts import (
     TimerFired,
 )
 from libs.runbook.frame import Frame
+from libs.runbook.known import Known
 from libs.runbook.spec import Runbook
 from tests.unit.runbook.samples import runbook
 
 IDS = ("a", "b", "c", "d")
 ABORT = AbortRequested("ada", "enough")
+ApprovalFact = ApprovalGranted | ApprovalDenied
+INPUTS = {"yes": {"type": "boolean"}, "no": {"type": "boolean"}, "seconds": {"type": "integer"}}
+KNOWN = Known({"yes": True, "no": False, "seconds": 2})
+ENDED = {"succeeded", "failed", "skipped"}
+
+
+def actions() -> list[dict[str, Any]]:
+    """Every kind of action: its effect, how often it is tried, what it captures, whether it needs an approval."""
+    tries = [("read", 1), ("read", 3), ("idempotent", 2), ("keyed", 1), ("keyed", 3), ("unsafe", 1)]
+    captures = [{}, {}, {"capture": {"m": "outputs.n"}}, {"capture": {"m": "outputs.missing"}}]
+    risks = [{}, {}, {"risk": "high"}]
+    return [
+        {"type": "action", "action": "http.request", "effect": effect, "retry": {"attempts": attempts}, **more, **risk}
+        for (effect, attempts), more, risk in product(tries, captures, risks)
+    ]
+
+
+def checks() -> list[dict[str, Any]]:
+    """Checks that hold, do not hold, or have no value, with an action and without."""
+    bare = [{"type": "check", "expect": expect} for expect in ("inputs.yes", "inputs.no", "inputs.missing")]
+    judged = product(("outputs.n == 1", "outputs.n == 2", "outputs.missing == 1"), (1, 2))
+    acting = [
+        {"type": "check", "action": "http.request", "expect": expect, "retry": {"attempts": attempts}}
+        for expect, attempts in judged
+    ]
+    return bare + acting
+
+
+OTHERS: list[dict[str, Any]] = [
+    {"type": "notify", "channel": "ops", "message": "hello"},
+    {"type": "wait", "for": "30s"},
+    {"type": "wait", "seconds": "${{ inputs.seconds }}"},
+    {"type": "manual", "instructions": "Look", "form": {"n": {"type": "integer"}}},
+    {"type": "manual", "instructions": "Pull", "form": {"n": {"type": "integer"}}, "risk": "high", "timeout": "5m"},
+    {"type": "approval", "prompt": "Go on?"},
+    {"type": "approval", "prompt": "Go on?", "risk": "high"},
+]
+KINDS = st.one_of(*[st.sampled_from(kinds) for kinds in (actions(), actions(), checks(), OTHERS)])
+WHEN = st.sampled_from([*[None] * 12, "inputs.yes", "inputs.no", "inputs.missing", "inputs.seconds"])
 
 
 @st.composite
 def runbooks(draw: st.DrawFn) -> Runbook:
-    steps = []
-    for step_id in IDS[: draw(st.integers(1, len(IDS)))]:
-        effect = draw(st.sampled_from(["read", "idempotent", "keyed", "unsafe"]))
-        attempts = 1 if effect == "unsafe" else draw(st.integers(1, 3))
-        step = {"id": step_id, "effect": effect, "retry": {"attempts": attempts}}
-        steps.append({**step, "requires_firing": draw(st.booleans())})
+    """Runbooks of every type of step, with conditions that hold, do not hold or have no value, and ways forward."""
+    steps: list[dict[str, Any]] = []
+    ids = IDS[: draw(st.integers(1, len(IDS)))]
+    for index, step_id in enumerate(ids):
+        later = ids[index + 1 :]
+        ways = {
+            "requires_firing": draw(st.booleans()),
+            "on_failure": draw(st.sampled_from(["stop", "stop", "continue", *later])),
+            "on_success": draw(st.sampled_from([None, None, None, "end", *later])),
+            "when": draw(WHEN),
+        }
+        steps.append({"id": step_id, **draw(KINDS), **{key: way for key, way in ways.items() if way is not None}})
     verify = {"verify": {"alert": "resolved", "within": "60s"}} if draw(st.booleans()) else {}
-    return runbook(*steps, **verify)
+    return runbook(*steps, inputs=INPUTS, **verify)
 
 
 @dataclass
@@ -57,7 +117,7 @@ class Walk:
 
     def take(self, fact: Fact) -> None:
         before = self.frame
-        self.frame, effects = advance(self.spec, before, [fact])
+        self.frame, effects = advance(self.spec, before, [fact], KNOWN)
         self.facts.append(fact)
         self.turns.append((before, effects, self.frame))
 
@@ -81,6 +141,15 @@ def step_facts(path: str, visit: int) -> list[Fact]:
         StepReleased(**at),
         StepDecided(**at, decision="succeeded", actor="ada", rationale="saw it"),
         StepDecided(**at, decision="failed", actor="ada", rationale="saw nothing"),
+        ApprovalGranted(**at, approval_id="x"),
+        ApprovalGranted(**at, approval_id="x"),
+        ApprovalDenied(**at, approval_id="x", why="rejected", actor="bob", rationale="no"),
+        ApprovalDenied(**at, approval_id="x", why="expired"),
+        ApprovalDenied(**at, approval_id="x", why="revoked", actor="bob", rationale="stop"),
+        ApprovalDenied(**at, approval_id="y", why="revoked", actor="bob", rationale="stop"),
+        StepCompletedByPerson(**at, outcome="succeeded", actor="ada", values={"n": 1}),
+        StepCompletedByPerson(**at, outcome="succeeded", actor="ada"),
+        StepCompletedByPerson(**at, outcome="failed", actor="ada"),
     ]
 
 
@@ -88,7 +157,7 @@ def possible(frame: Frame) -> list[Fact]:
     """What may come next, stale facts and stale timers among it."""
     facts: list[Fact] = [Started(alert_firing=True), Started(), AlertObserved(firing=True), AlertObserved(firing=False)]
     facts += [TimerFired(*timer) for timer in frame.timers]
-    facts += [TimerFired("retry", "a#1#1"), TimerFired("verify_due", "")]
+    facts += [TimerFired("retry", "a#1#1"), TimerFired("wait", "a#1#0"), TimerFired("verify_due", "")]
     for run in frame.step_runs:
         facts += step_facts(run.path, run.visit)
     return facts
@@ -117,22 +186,26 @@ def helped(frame: Frame) -> Fact:
         return StepDecided(run.path, run.visit, "succeeded", "ada", "saw it")
     if run.held:
         return StepReleased(run.path, run.visit)
-    if run.state == "waiting":
-        return TimerFired("retry", run.ref)
-    return StepSucceeded(run.path, run.visit)
+    given_by: dict[str, Fact] = {
+        "approval": ApprovalGranted(run.path, run.visit, "x"),
+        "person": StepCompletedByPerson(run.path, run.visit, "succeeded", "ada", values={"n": 1}),
+        "wait": TimerFired("wait", run.ref),
+        "retry": TimerFired("retry", run.ref),
+    }
+    return given_by.get(run.waiting_for, StepSucceeded(run.path, run.visit, {"n": 1}))
 
 
-@given(walks(), st.lists(st.integers(0, 10_000), max_size=10))
-def test_abort_wins_in_every_state_and_is_absorbing(walk: Walk, later: list[int]) -> None:
+@given(walks(), st.lists(st.integers(0, 10_000), max_size=10), st.sampled_from([ABORT, FailRequested("ada", "no")]))
+def test_abort_and_fail_win_in_every_state_and_are_absorbing(walk: Walk, later: list[int], end: Fact) -> None:
     was_terminal = walk.frame.terminal
 
-    walk.take(ABORT)
+    walk.take(end)
 
-    assert walk.frame.aborted or was_terminal
-    end = walk.frame
+    assert was_terminal or walk.frame.state == ("aborted" if end is ABORT else "failed")
+    ended = walk.frame
     for choice in later:
-        options = possible(end)
-        assert advance(walk.spec, end, [options[choice % len(options)]]) == (end, ())
+        options = possible(ended)
+        assert advance(walk.spec, ended, [options[choice % len(options)]], KNOWN) == (ended, ())
 
 
 @given(walks())
@@ -147,13 +220,62 @@ def test_a_visit_of_a_step_completes_at_most_once(walk: Walk) -> None:
 
 
 @given(walks())
-def test_no_action_is_asked_for_before_every_earlier_step_has_succeeded(walk: Walk) -> None:
-    order = [step.id for step in walk.spec.steps]
+def test_nothing_is_asked_for_before_every_step_that_was_reached_earlier_has_ended(walk: Walk) -> None:
     for _, effects, after in walk.turns:
         for effect in effects:
+            if isinstance(effect, RunAction | AskPerson | RequestApproval):
+                earlier = [run for run in after.step_runs if run.path != effect.path]
+                assert all(run.state in ENDED for run in earlier)
+
+
+@given(walks())
+def test_each_step_is_reached_as_the_one_before_it_says_and_at_most_once(walk: Walk) -> None:
+    runs = walk.frame.step_runs
+
+    assert len({run.path for run in runs}) == len(runs)
+    assert all(run.visit == 1 for run in runs)
+    for before, after in pairwise(runs):
+        on = walk.spec.after_failure(before.path)[1] if before.state == "failed" else walk.spec.successor(before.path)
+        assert after.path == on
+
+
+@given(walks())
+def test_nothing_runs_before_its_approval_is_granted(walk: Walk) -> None:
+    granted: set[str] = set()
+    for (_, effects, _), fact in zip(walk.turns, walk.facts, strict=True):
+        if isinstance(fact, ApprovalGranted):
+            granted.add(fact.path)
+        for effect in effects:
+            if isinstance(effect, RunAction | AskPerson):
+                assert effect.path in granted or not walk.spec.needs_approval(effect.path)
             if isinstance(effect, RunAction):
-                states = {run.path: run.state for run in after.step_runs}
-                assert all(states[earlier] == "succeeded" for earlier in order[: order.index(effect.path)])
+                assert effect.needs_approval == walk.spec.needs_approval(effect.path)
+        for run in walk.frame.step_runs:
+            if walk.spec.needs_approval(run.path) and run.attempts:
+                assert run.approval_id == "x"
+
+
+@given(walks())
+def test_what_was_denied_never_becomes_ready_again(walk: Walk) -> None:
+    denied: set[str] = set()
+    for (before, effects, after), fact in zip(walk.turns, walk.facts, strict=True):
+        for effect in effects:
+            assert not (isinstance(effect, RunAction | AskPerson) and effect.path in denied)
+        if isinstance(fact, ApprovalDenied):
+            run = before.run(fact.path, fact.visit)
+            asked = run is not None and run.waits_for("approval") and not run.approval_id
+            if run is not None and (asked or run.approval_id == fact.approval_id):
+                denied.add(fact.path)
+                ended = after.run(fact.path, fact.visit)
+                assert ended is not None
+                assert ended.state not in {"ready", "waiting"}
+
+
+@given(walks())
+def test_once_the_plan_is_revoked_nothing_begins(walk: Walk) -> None:
+    for before, effects, _ in walk.turns:
+        if before.revoked:
+            assert not any(isinstance(effect, RunAction | AskPerson | RequestApproval) for effect in effects)
 
 
 @given(walks())
@@ -172,14 +294,14 @@ def test_an_attempt_is_asked_for_again_only_after_a_hold(walk: Walk) -> None:
 def test_an_unsafe_step_is_never_attempted_a_second_time(walk: Walk) -> None:
     attempts = {(run.path, run.attempts) for run in walk.frame.step_runs}
 
-    assert all(count <= 1 for path, count in attempts if walk.spec.step(path).effect == "unsafe")
+    assert all(count <= 1 for path, count in attempts if walk.spec.step(path).effect_name == "unsafe")
 
 
 @given(walks())
 def test_nothing_is_asked_for_while_a_step_is_unknown(walk: Walk) -> None:
     for (before, effects, _), fact in zip(walk.turns, walk.facts, strict=True):
         if before.blocked_reason == "unknown" and any(isinstance(effect, RunAction) for effect in effects):
-            assert isinstance(fact, StepSucceeded | StepDecided)
+            assert isinstance(fact, StepSucceeded | StepFailed | StepDecided)
 
 
 @given(walks())
@@ -248,7 +370,7 @@ def test_blocked_is_a_state_exactly_while_something_blocks(walk: Walk) -> None:
 
 @given(walks())
 def test_equal_histories_give_equal_states_in_one_fold_or_in_many(walk: Walk) -> None:
-    frame, effects = advance(walk.spec, Frame(), walk.facts)
+    frame, effects = advance(walk.spec, Frame(), walk.facts, KNOWN)
 
     assert frame == walk.frame
     assert list(effects) == walk.effects
@@ -264,8 +386,8 @@ def test_a_frame_survives_json(walk: Walk) -> None:
 @given(walks())
 def test_repeating_the_last_fact_of_a_step_changes_no_outcome(walk: Walk) -> None:
     for fact in walk.facts[-1:]:
-        if isinstance(fact, StepSucceeded | StepNotNeeded | StepDecided):
-            assert advance(walk.spec, walk.frame, [fact]) == (walk.frame, ())
+        if isinstance(fact, StepSucceeded | StepNotNeeded | StepDecided | ApprovalFact | StepCompletedByPerson):
+            assert advance(walk.spec, walk.frame, [fact], KNOWN) == (walk.frame, ())
 
 
 @given(walks())

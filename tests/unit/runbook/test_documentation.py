@@ -3,19 +3,26 @@
 import re
 from pathlib import Path
 
+from libs.runbook.elements import Approval, FormField, Retry
 from libs.runbook.loader import load
-from libs.runbook.spec import ActionStep, Runbook
+from libs.runbook.spec import Input, Runbook, Trigger
+from libs.runbook.steps import STEP_TYPES, ActionStep, ApprovalStep, CheckStep, ManualStep, NotifyStep, WaitStep
 
 PAGE = (Path(__file__).parents[3] / "docs" / "runbook-language.md").read_text()
+STEPS = (ActionStep, CheckStep, NotifyStep, WaitStep, ManualStep, ApprovalStep)
+EXAMPLES = [load(text, types=STEP_TYPES).spec for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
 
 
-def test_every_runbook_of_the_reference_can_be_published() -> None:
-    examples = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+def test_every_runbook_of_the_reference_is_one() -> None:
+    assert [example.id for example in EXAMPLES] == ["restart-api", "evidence-latency"]
 
-    assert [load(example).spec.id for example in examples] == ["restart-api"]
+
+def test_the_reference_shows_every_type_of_step() -> None:
+    assert {step.type for example in EXAMPLES for step in example.steps} == set(STEP_TYPES)
 
 
 def test_the_reference_names_every_key() -> None:
-    keys = {field.alias or name for model in (Runbook, ActionStep) for name, field in model.model_fields.items()}
+    models = (Runbook, Input, Trigger, Approval, FormField, Retry, *STEPS)
+    keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
 
-    assert [key for key in sorted(keys) if f"`{key}`" not in PAGE] == []
+    assert [key for key in sorted(keys) if f"`{key}`" not in PAGE and f"`{key}:" not in PAGE] == []

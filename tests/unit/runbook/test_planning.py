@@ -1,15 +1,20 @@
 """Inputs become typed values or typed refusals, and a plan is named by what it is made of."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from libs.runbook.frame import Frame
 from libs.runbook.hashing import action_hash, plan_hash, spec_hash
+from libs.runbook.loader import load
 from libs.runbook.planning import PlanFacts, make_plan, step_graph
 from libs.runbook.problems import PlanRefused
+from libs.runbook.rendering import render_action, scope_of
 from libs.runbook.spec import Runbook
 from tests.unit.runbook.samples import loaded, occasion, runbook
 
+RUNBOOKS = Path(__file__).parents[3] / "runbooks"
 FROM_LABEL = "${{ alert.labels.shard }}"
 
 
@@ -167,3 +172,40 @@ def test_no_hash_can_stand_for_another() -> None:
     data: dict[str, Any] = {"graph": [], "inputs": {}, "spec": ""}
 
     assert len({spec_hash(data), plan_hash("", {}, []), action_hash(b'{"graph":[],"inputs":{},"spec":""}')}) == 3
+
+
+def test_the_hashes_of_a_runbook_that_ran_before_stay_what_they_are() -> None:
+    """From the version that knew nothing but actions: spec, plan, and the action that was carried out."""
+    spec = load((RUNBOOKS / "storage-latency.yaml").read_bytes()).spec
+    facts = occasion(labels={"target": "http://127.0.0.1:9", "shard": "shard-1", "standby": "shard-2"})
+    plan = make_plan(spec, {}, facts)
+    action = render_action(spec, "reroute", scope_of(plan.inputs, facts, Frame()))
+
+    assert plan.spec_hash == "5c936a7f0c54231cfe00848e52d9eac1e90fe35e1e3c572990d4fca7fe164449"
+    assert plan.plan_hash == "5c2458668c754775b947e1eb42299fa32a189e3aa08a7f5fd6c352b0d438cbab"
+    assert action.action_hash == "9d56070f8de2d5fd19206fdb98f446b4fc053b58023049c519094a0afd91b922"
+
+
+def test_the_graph_says_what_each_step_is_and_where_it_leads() -> None:
+    spec = runbook(
+        {"id": "look", "type": "check", "action": "http.request", "expect": "outputs.ok == true"},
+        {"id": "ask", "type": "approval", "prompt": "Go on?"},
+        {"id": "act", "effect": "keyed", "risk": "high", "on_failure": "tell", "on_success": "pause"},
+        {"id": "tell", "type": "notify", "channel": "ops", "message": "failed", "on_success": "end"},
+        {"id": "pause", "type": "wait", "for": "1m", "when": "alert.severity == 'high'"},
+    )
+
+    assert [node.to_json() for node in step_graph(spec)] == [
+        {"path": "look", "action": "http.request", "effect": "read", "next": "ask", "type": "check"},
+        {"path": "ask", "action": "", "effect": "read", "next": "act", "type": "approval", "approval": True},
+        {
+            "path": "act",
+            "action": "http.request",
+            "effect": "keyed",
+            "next": "pause",
+            "on_failure": "tell",
+            "approval": True,
+        },
+        {"path": "tell", "action": "notify.send", "effect": "idempotent", "next": None, "type": "notify"},
+        {"path": "pause", "action": "", "effect": "read", "next": None, "type": "wait", "conditional": True},
+    ]

@@ -137,3 +137,47 @@ def test_a_frame_with_other_outputs_is_another_frame() -> None:
     (run,) = frame.step_runs
 
     assert replace(frame, step_runs=(replace(run, outputs={"x": 1}),)) != frame
+
+
+def test_a_check_and_a_notification_are_rendered_as_actions() -> None:
+    spec = runbook(
+        {"id": "look", "type": "check", "action": "http.request", "with": {"url": "x"}, "expect": "outputs.ok == true"},
+        {
+            "id": "tell",
+            "type": "notify",
+            "channel": "ops",
+            "message": "${{ inputs.shard }} is slow",
+            "severity": "high",
+        },
+        inputs=INPUTS,
+    )
+
+    look, tell = (render_action(spec, path, scope(spec)) for path in ("look", "tell"))
+
+    assert (look.action, look.arguments, look.effect) == ("http.request", {"url": "x"}, "read")
+    assert tell.arguments == {"channel": "ops", "message": "shard-1 is slow", "severity": "low"}
+    assert (tell.action, tell.effect, tell.resource, tell.tags_url) == ("notify.send", "idempotent", None, None)
+
+
+def test_what_a_person_is_asked_to_do_by_hand_has_a_hash_of_its_own() -> None:
+    step = {"id": "a", "type": "manual", "instructions": "Look at ${{ inputs.shard }}", "form": {"n": {}}}
+    changes: list[dict[str, Any]] = [{}, {"form": {}}, {"evidence": "required"}, {"instructions": "Look away"}]
+    specs = [runbook({**step, **change}, inputs=INPUTS) for change in changes]
+
+    actions = [render_action(spec, "a", scope(spec)) for spec in specs]
+
+    assert (actions[0].action, actions[0].arguments["instructions"]) == ("manual", "Look at shard-1")
+    assert len({action.action_hash for action in actions}) == len(specs)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "wait", "for": "1s"},
+        {"type": "approval", "prompt": "Go on?"},
+        {"type": "check", "expect": "inputs.shard == 'x'"},
+    ],
+)
+def test_what_nobody_carries_out_has_no_bytes(step: dict[str, Any]) -> None:
+    with pytest.raises(RenderRefused, match="a: has nothing to carry out"):
+        render_action(runbook({"id": "a", **step}, inputs=INPUTS), "a", {"inputs": {}})
