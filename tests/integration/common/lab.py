@@ -125,7 +125,7 @@ class Lab:
         """One more connection, as another process has."""
         bus = Bus(self.env["RR_NATS_URL"], name=name)
         await bus.connect()
-        self.open.push_async_callback(bus.close)
+        self.open.push_async_callback(_hang_up, bus, self.servers)
         return bus
 
     async def another_database(self, service: str) -> Database:
@@ -278,7 +278,7 @@ async def laboratory(env: StackEnv, servers: Servers, folder: Path) -> AsyncIter
         await prepare(admin)
         bus = Bus(env["RR_NATS_URL"], name="lab")
         await bus.connect()
-        stack.push_async_callback(bus.close)
+        stack.push_async_callback(_hang_up, bus, servers)
         databases = {}
         for service in ("incident", "catalog"):
             url = env.service(service)["RR_POSTGRES_URL"]
@@ -286,6 +286,19 @@ async def laboratory(env: StackEnv, servers: Servers, folder: Path) -> AsyncIter
             await databases[service].open()
             stack.push_async_callback(databases[service].close)
         yield Lab(env, servers, folder, bus, admin, databases["incident"], databases["catalog"], stack)
+
+
+async def _hang_up(bus: Bus, servers: Servers) -> None:
+    """Close a connection that is up or closed: ended in the middle of reconnecting, the client leaks its socket."""
+    if not _steady(bus):
+        if servers.nats.process is None or servers.nats.process.poll() is not None:
+            servers.restart(servers.nats)
+        await eventually(lambda: _steady(bus), timeout=30)
+    await bus.close()
+
+
+def _steady(bus: Bus) -> bool:
+    return bool(bus.nc.is_closed or bus.nc.is_connected)
 
 
 async def _leave(close: Callable[[], Awaitable[None]]) -> None:
