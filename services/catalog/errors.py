@@ -4,13 +4,16 @@ InvalidInput
 └── RunbookRefused   the text is no runbook that this version accepts; `problems` says where and what to do
 TooLarge
 └── SpecTooLarge     the spec could not be handed on in one answer
+Conflict
+└── DraftChanged     the draft is not the one that was looked at any more
 NotFound
+├── NoSuchDraft      the runbook has no draft
 └── NoSuchRunbook    there is none, or no such version, or the caller may not see it: the same answer
 """
 
 from typing import Final
 
-from libs.common.errors import InvalidInput, NotFound, TooLarge
+from libs.common.errors import Conflict, InvalidInput, NotFound, TooLarge
 from libs.runbook.problems import RunbookInvalid
 
 MAX_PROBLEMS: Final = 50
@@ -40,6 +43,25 @@ class SpecTooLarge(TooLarge):
             fix="Split it into several runbooks.",
             code="spec_too_large",
         )
+
+
+class DraftChanged(Conflict):
+    """Someone saved another draft in between; nothing was published."""
+
+    def __init__(self, runbook_id: str, found: str) -> None:
+        super().__init__(
+            f"The draft of {runbook_id} is not the one that was named any more.",
+            fix="Look at the draft, and publish it with its own hash.",
+            code="draft_changed",
+            spec_hash=found,
+        )
+
+
+class NoSuchDraft(NotFound):
+    """Published already, or never saved."""
+
+    def __init__(self, runbook_id: str) -> None:
+        super().__init__(f"Runbook {runbook_id} has no draft.", fix="Save one, or publish a text at once.")
 
 
 class NoSuchRunbook(NotFound):

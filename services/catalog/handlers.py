@@ -12,7 +12,17 @@ from libs.common.ids import derived_id, new_id
 from libs.common.outbox import Cause, Outbox, OutboxEvent
 from libs.common.rpc import Answer, Caller, RpcServer
 from services.catalog import usecases
-from services.catalog.commands import GetVersion, Lint, ListRunbooks, Publish, described
+from services.catalog.commands import (
+    GetDraft,
+    GetVersion,
+    Lint,
+    ListRunbooks,
+    Publish,
+    SaveDraft,
+    described,
+    drafted,
+    listed,
+)
 from services.catalog.model import Header, Match
 from services.catalog.storage import PostgresCatalog, Shelf
 from services.catalog.usecases import SYSTEM, Occasion
@@ -27,23 +37,37 @@ class CatalogDesk:
         self._clock = clock
 
     def register(self, server: RpcServer) -> None:
-        """Add `publish`, `lint`, `get_version` and `list`."""
+        """Add `draft`, `publish`, `lint`, `get_version`, `get_draft` and `list`."""
+        server.command("draft", SaveDraft, self.draft)
         server.command("publish", Publish, self.publish)
         server.query("lint", Lint, self.lint)
         server.query("get_version", GetVersion, self.get_version)
+        server.query("get_draft", GetDraft, self.get_draft)
         server.query("list", ListRunbooks, self.list_runbooks)
 
     async def publish(self, tx: Tx, caller: Caller, command: Publish) -> Answer:
         """{…version, created}: `created` is False when this content was the latest version already."""
-        now = self._clock()
-        done = await usecases.publish(self._catalog(tx), caller, command.source, now=now)
+        now, catalog = self._clock(), self._catalog(tx)
+        if command.runbook_id is not None:
+            done = await usecases.publish_draft(catalog, caller, command.runbook_id, command.spec_hash, now=now)
+        else:
+            done = await usecases.publish(catalog, caller, command.source or "", now=now)
         if done.created:
             await self._outbox.add(tx, [self._published(caller, done.header)])
         return {**described(done.header), "created": done.created}
 
+    async def draft(self, tx: Tx, caller: Caller, command: SaveDraft) -> Answer:
+        """{…draft} as it is stored now; a refusal lists the text's problems."""
+        return drafted(await usecases.save_draft(self._catalog(tx), caller, command.source, now=self._clock()))
+
+    async def get_draft(self, tx: Tx, caller: Caller, question: GetDraft) -> Answer:
+        """{…draft, source}."""
+        found = await usecases.find_draft(self._catalog(tx), caller, question.runbook_id)
+        return {**drafted(found.header), "source": found.source}
+
     async def lint(self, _tx: Tx, caller: Caller, question: Lint) -> Answer:
         """{runbook_id, name, spec_hash} of a text that could be published; a refusal lists its problems."""
-        loaded = await usecases.checked(caller, question.source)
+        loaded = await usecases.checked(caller, question.source, "runbook.draft")
         return {"runbook_id": loaded.spec.id, "name": loaded.spec.name, "spec_hash": loaded.spec_hash}
 
     async def get_version(self, tx: Tx, caller: Caller, question: GetVersion) -> Answer:
@@ -56,7 +80,7 @@ class CatalogDesk:
         """{runbooks, next}: one page; `next` is the id to go on after, None on the last page."""
         found = await usecases.page(self._catalog(tx), caller, after=question.after, limit=question.limit)
         full = len(found) == question.limit
-        return {"runbooks": [described(header) for header in found], "next": found[-1].runbook_id if full else None}
+        return {"runbooks": [listed(item) for item in found], "next": found[-1].runbook_id if full else None}
 
     def _catalog(self, tx: Tx) -> PostgresCatalog:
         return PostgresCatalog(tx, self._shelf)
@@ -70,7 +94,12 @@ class CatalogDesk:
             traceparent=caller.traceparent,
         )
         fact = RunbookPublished(
-            runbook_id=header.runbook_id, runbook_version=header.version, name=header.name, spec_hash=header.spec_hash
+            runbook_id=header.runbook_id,
+            runbook_version=header.version,
+            name=header.name,
+            spec_hash=header.spec_hash,
+            author=header.author,
+            published_by=header.published_by,
         )
         aggregate = derived_id("runbook", header.tenant, header.runbook_id)
         return self._outbox.event(

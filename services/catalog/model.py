@@ -14,7 +14,10 @@ from libs.runbook.triggers import AlertFacts, best, fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """A published version without its content; `version` counts from 1 within one runbook of one tenant."""
+    """A published version without its content; `version` counts from 1 within one runbook of one tenant.
+
+    `author` wrote the draft; who published a text at once is both.
+    """
 
     tenant: str
     runbook_id: str
@@ -24,6 +27,7 @@ class Header:
     risk: str
     mode: str
     tags: tuple[str, ...]
+    author: str
     published_by: str
     published_at: datetime
 
@@ -35,6 +39,42 @@ class Published:
     header: Header
     spec: Mapping[str, Any]
     source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftHeader:
+    """A draft without its content: what would be published, and who wrote it so."""
+
+    tenant: str
+    runbook_id: str
+    spec_hash: str
+    name: str
+    risk: str
+    mode: str
+    tags: tuple[str, ...]
+    author: str
+    saved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A draft and its text."""
+
+    header: DraftHeader
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A runbook in a list: its latest version, its draft, or both."""
+
+    published: Header | None
+    draft: DraftHeader | None
+
+    @property
+    def runbook_id(self) -> str:
+        """Of whichever there is."""
+        return next(found.runbook_id for found in (self.published, self.draft) if found is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +101,24 @@ class Match:
     exact: int
 
 
-def version_of(loaded: Loaded, *, tenant: str, number: int, actor: str, now: datetime) -> Published:
+def draft_of(loaded: Loaded, *, tenant: str, author: str, now: datetime) -> Draft:
+    """The draft that saving `loaded` makes."""
+    spec = loaded.spec
+    header = DraftHeader(
+        tenant=tenant,
+        runbook_id=spec.id,
+        spec_hash=loaded.spec_hash,
+        name=spec.name,
+        risk=spec.risk,
+        mode=spec.mode,
+        tags=spec.tags,
+        author=author,
+        saved_at=now,
+    )
+    return Draft(header, loaded.source)
+
+
+def version_of(loaded: Loaded, *, tenant: str, number: int, author: str, actor: str, now: datetime) -> Published:
     """The version that publishing `loaded` makes."""
     spec = loaded.spec
     header = Header(
@@ -73,6 +130,7 @@ def version_of(loaded: Loaded, *, tenant: str, number: int, actor: str, now: dat
         risk=spec.risk,
         mode=spec.mode,
         tags=spec.tags,
+        author=author,
         published_by=actor,
         published_at=now,
     )

@@ -9,7 +9,7 @@ import orjson
 
 from libs.common.database import Tx
 from libs.runbook.spec import Runbook
-from services.catalog.model import Header, Match, Published, Triggered
+from services.catalog.model import Draft, DraftHeader, Header, Listed, Match, Published, Triggered
 
 KEPT: Final = 2_000
 Key = tuple[str, str, int]
@@ -17,23 +17,43 @@ Key = tuple[str, str, int]
 _ENSURE: Final = """
 INSERT INTO runbook (tenant_id, runbook_id, version, triggered) VALUES ($1, $2, 0, false) ON CONFLICT DO NOTHING
 """
-_HEADER: Final = "tenant_id, runbook_id, version, spec_hash, name, risk, mode, tags, published_by, published_at"
+_WRITTEN: Final = "tenant_id, runbook_id, version, spec_hash, name, risk, mode, tags, published_by, published_at"
+_HEADER: Final = f"{_WRITTEN}, coalesce(author, published_by) AS author"
 _LOCK: Final = "SELECT version FROM runbook WHERE tenant_id = $1 AND runbook_id = $2 FOR UPDATE"
 _ADD: Final = f"""
 WITH head AS (
   UPDATE runbook SET version = $3, triggered = $13 WHERE tenant_id = $1 AND runbook_id = $2 AND version = $3 - 1
   RETURNING 1)
-INSERT INTO runbook_version ({_HEADER}, spec, source)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, $12 FROM head RETURNING version
+INSERT INTO runbook_version ({_WRITTEN}, spec, source, author)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, $12, $14 FROM head RETURNING version
 """
 _FIND: Final = f"""
 SELECT {_HEADER}, spec, source FROM runbook_version WHERE tenant_id = $1 AND runbook_id = $2
   AND version = coalesce($3, (SELECT version FROM runbook WHERE tenant_id = $1 AND runbook_id = $2))
 """
-_PAGE: Final = f"""
-SELECT {_HEADER} FROM runbook JOIN runbook_version USING (tenant_id, runbook_id, version)
-WHERE tenant_id = $1 AND runbook_id > $2 ORDER BY runbook_id LIMIT $3
+_PAGE: Final = """
+WITH wanted AS (
+  SELECT runbook_id FROM runbook WHERE tenant_id = $1 AND runbook_id > $2 AND version > 0
+  UNION SELECT runbook_id FROM runbook_draft WHERE tenant_id = $1 AND runbook_id > $2
+  ORDER BY runbook_id LIMIT $3)
+SELECT runbook_id FROM wanted
 """
+_LATEST: Final = f"""
+SELECT {_HEADER} FROM runbook JOIN runbook_version USING (tenant_id, runbook_id, version)
+WHERE tenant_id = $1 AND runbook_id = ANY($2::text[])
+"""
+_DRAFT: Final = "tenant_id, runbook_id, spec_hash, name, risk, mode, tags, author, saved_at"
+_DRAFTS: Final = f"SELECT {_DRAFT} FROM runbook_draft WHERE tenant_id = $1 AND runbook_id = ANY($2::text[])"
+_SAVE_DRAFT: Final = f"""
+INSERT INTO runbook_draft ({_DRAFT}, source) VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10)
+ON CONFLICT (tenant_id, runbook_id) DO UPDATE SET spec_hash = excluded.spec_hash, name = excluded.name,
+  risk = excluded.risk, mode = excluded.mode, tags = excluded.tags, author = excluded.author,
+  saved_at = excluded.saved_at, source = excluded.source
+"""
+_FIND_DRAFT: Final = f"""
+SELECT {_DRAFT}, source FROM runbook_draft WHERE tenant_id = $1 AND runbook_id = $2 FOR UPDATE
+"""
+_DROP_DRAFT: Final = "DELETE FROM runbook_draft WHERE tenant_id = $1 AND runbook_id = $2"
 _HEADS: Final = "SELECT tenant_id, runbook_id, version FROM runbook WHERE triggered AND tenant_id = ANY($1::text[])"
 _SPECS: Final = """
 SELECT tenant_id, runbook_id, version, spec_hash, spec FROM runbook_version
@@ -103,6 +123,7 @@ class PostgresCatalog:
             orjson.dumps(dict(version.spec)).decode(),
             version.source,
             triggered,
+            header.author,
         )
         if added is None:
             raise LookupError(f"version {header.version} does not follow the latest of {header.runbook_id}")
@@ -112,9 +133,38 @@ class PostgresCatalog:
         row = await self._tx.fetchrow(_FIND, tenant, runbook_id, version)
         return Published(_header(row), orjson.loads(row["spec"]), row["source"]) if row is not None else None
 
-    async def page(self, tenant: str, after: str, limit: int) -> Sequence[Header]:
+    async def page(self, tenant: str, after: str, limit: int) -> Sequence[Listed]:
+        """See `ports.Catalog`. Three round trips."""
+        ids = [row["runbook_id"] for row in await self._tx.fetch(_PAGE, tenant, after, limit)]
+        latest = {row["runbook_id"]: _header(row) for row in await self._tx.fetch(_LATEST, tenant, ids)}
+        drafts = {row["runbook_id"]: _draft(row) for row in await self._tx.fetch(_DRAFTS, tenant, ids)}
+        return [Listed(latest.get(name), drafts.get(name)) for name in ids]
+
+    async def save_draft(self, draft: Draft) -> None:
         """See `ports.Catalog`."""
-        return [_header(row) for row in await self._tx.fetch(_PAGE, tenant, after, limit)]
+        header = draft.header
+        await self._tx.execute(
+            _SAVE_DRAFT,
+            header.tenant,
+            header.runbook_id,
+            header.spec_hash,
+            header.name,
+            header.risk,
+            header.mode,
+            orjson.dumps(header.tags).decode(),
+            header.author,
+            header.saved_at,
+            draft.source,
+        )
+
+    async def draft(self, tenant: str, runbook_id: str) -> Draft | None:
+        """See `ports.Catalog`."""
+        row = await self._tx.fetchrow(_FIND_DRAFT, tenant, runbook_id)
+        return None if row is None else Draft(_draft(row), row["source"])
+
+    async def drop_draft(self, tenant: str, runbook_id: str) -> None:
+        """See `ports.Catalog`."""
+        await self._tx.execute(_DROP_DRAFT, tenant, runbook_id)
 
     async def triggered(self, tenants: Collection[str]) -> Sequence[Triggered]:
         """See `ports.Catalog`."""
@@ -156,8 +206,23 @@ def _header(row: asyncpg.Record) -> Header:
         risk=row["risk"],
         mode=row["mode"],
         tags=tuple(orjson.loads(row["tags"])),
+        author=row["author"],
         published_by=row["published_by"],
         published_at=row["published_at"],
+    )
+
+
+def _draft(row: asyncpg.Record) -> DraftHeader:
+    return DraftHeader(
+        tenant=row["tenant_id"],
+        runbook_id=row["runbook_id"],
+        spec_hash=row["spec_hash"],
+        name=row["name"],
+        risk=row["risk"],
+        mode=row["mode"],
+        tags=tuple(orjson.loads(row["tags"])),
+        author=row["author"],
+        saved_at=row["saved_at"],
     )
 
 

@@ -32,7 +32,23 @@ runbook_version = Table(
     Column("published_at", MOMENT, nullable=False),
     Column("spec", JSONB, nullable=False),
     Column("source", Text, nullable=False),
+    Column("author", Text),  # none in versions from before drafts: then it is who published it
     CheckConstraint("version > 0", name="ck_runbook_version_counts"),
+)
+
+runbook_draft = Table(
+    "runbook_draft",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("runbook_id", Text, primary_key=True),
+    Column("spec_hash", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("risk", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("tags", JSONB, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("saved_at", MOMENT, nullable=False),
+    Column("source", Text, nullable=False),
 )
 
 match = Table(

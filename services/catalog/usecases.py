@@ -1,4 +1,4 @@
-"""What the catalog does: publish a version, find a version, match incidents."""
+"""What the catalog does: keep drafts, publish versions, find them, match incidents."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,19 @@ from libs.common.policy import Principal, Resource, require
 from libs.common.rpc import Caller
 from libs.runbook.loader import Loaded, load
 from libs.runbook.problems import RunbookInvalid
-from services.catalog.errors import NoSuchRunbook, RunbookRefused, SpecTooLarge
-from services.catalog.model import Header, Match, Published, Triggered, match_of, version_of
+from services.catalog.errors import DraftChanged, NoSuchDraft, NoSuchRunbook, RunbookRefused, SpecTooLarge
+from services.catalog.model import (
+    Draft,
+    DraftHeader,
+    Header,
+    Listed,
+    Match,
+    Published,
+    Triggered,
+    draft_of,
+    match_of,
+    version_of,
+)
 from services.catalog.ports import Catalog
 
 MAX_SPEC_BYTES: Final = 384 * 1024
@@ -39,33 +50,82 @@ class Occasion:
     created: IncidentCreated
 
 
-async def publish(catalog: Catalog, caller: Caller, source: str, *, now: datetime) -> Publication:
+async def publish(catalog: Catalog, caller: Caller, source: str, *, now: datetime, author: str = "") -> Publication:
     """Publish the text as the next version of the runbook that it names, unless it is the latest one already.
+
+    `author` wrote it; the caller, when empty.
 
     Raises:
         RunbookRefused, SpecTooLarge: the text cannot be published.
         Denied: the caller may not publish in this tenant, or not this runbook.
     """
-    loaded = await checked(caller, source)
+    loaded = await checked(caller, source, "runbook.publish")
     spec = loaded.spec
     require(caller.principal, "runbook.publish", Resource("runbook", spec.id, caller.tenant, spec.risk))
     latest = await catalog.lock(caller.tenant, spec.id)
     if latest is not None and latest.spec_hash == loaded.spec_hash:
         return Publication(latest, created=False)
-    number = latest.version + 1 if latest is not None else 1
-    version = version_of(loaded, tenant=caller.tenant, number=number, actor=caller.principal.actor, now=now)
+    number, actor = latest.version + 1 if latest is not None else 1, caller.principal.actor
+    version = version_of(loaded, tenant=caller.tenant, number=number, author=author or actor, actor=actor, now=now)
     await catalog.add(version, triggered=bool(spec.triggers))
     return Publication(version.header, created=True)
 
 
-async def checked(caller: Caller, source: str) -> Loaded:
+async def publish_draft(
+    catalog: Catalog, caller: Caller, runbook_id: str, spec_hash: str | None, *, now: datetime
+) -> Publication:
+    """Publish the stored draft, as `publish` would its text; there is no draft afterwards.
+
+    Raises:
+        NoSuchDraft: there is none.
+        DraftChanged: its hash is not `spec_hash`, the one that was looked at.
+        RunbookRefused, SpecTooLarge, Denied: as `publish`; what was acceptable when it was saved may not be any more.
+    """
+    require(caller.principal, "runbook.publish", Resource("runbook", runbook_id, caller.tenant))
+    draft = await catalog.draft(caller.tenant, runbook_id)
+    if draft is None:
+        raise NoSuchDraft(runbook_id)
+    if spec_hash is not None and spec_hash != draft.header.spec_hash:
+        raise DraftChanged(runbook_id, draft.header.spec_hash)
+    done = await publish(catalog, caller, draft.source, now=now, author=draft.header.author)
+    await catalog.drop_draft(caller.tenant, runbook_id)
+    return done
+
+
+async def save_draft(catalog: Catalog, caller: Caller, source: str, *, now: datetime) -> DraftHeader:
+    """Keep the text as the draft of the runbook that it names; only what could be published is kept.
+
+    Raises:
+        RunbookRefused, SpecTooLarge: the text could not be published.
+        Denied: the caller may not write drafts in this tenant.
+    """
+    loaded = await checked(caller, source, "runbook.draft")
+    draft = draft_of(loaded, tenant=caller.tenant, author=caller.principal.actor, now=now)
+    await catalog.save_draft(draft)
+    return draft.header
+
+
+async def find_draft(catalog: Catalog, caller: Caller, runbook_id: str) -> Draft:
+    """The draft of a runbook.
+
+    Raises:
+        NoSuchDraft, Denied.
+    """
+    require(caller.principal, "runbook.view", Resource("runbook", runbook_id, caller.tenant))
+    found = await catalog.draft(caller.tenant, runbook_id)
+    if found is None:
+        raise NoSuchDraft(runbook_id)
+    return found
+
+
+async def checked(caller: Caller, source: str, action: str) -> Loaded:
     """The runbook in the text, read on a thread so that a large one keeps nobody waiting.
 
     Raises:
-        Denied: the caller may publish nothing in this tenant; the text was not looked at.
+        Denied: the caller may do `action` to nothing in this tenant; the text was not looked at.
         RunbookRefused, SpecTooLarge: it cannot be published.
     """
-    require(caller.principal, "runbook.publish", Resource("runbook", ANY, caller.tenant))
+    require(caller.principal, action, Resource("runbook", ANY, caller.tenant))
     try:
         loaded = await asyncio.to_thread(load, source)
     except RunbookInvalid as invalid:
@@ -89,8 +149,8 @@ async def find(catalog: Catalog, caller: Caller, runbook_id: str, version: int |
     return found
 
 
-async def page(catalog: Catalog, caller: Caller, *, after: str, limit: int) -> Sequence[Header]:
-    """Latest versions, in the order of ids.
+async def page(catalog: Catalog, caller: Caller, *, after: str, limit: int) -> Sequence[Listed]:
+    """Latest versions and drafts, in the order of ids.
 
     Raises:
         Denied: the caller may not see this tenant's runbooks.

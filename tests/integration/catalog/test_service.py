@@ -165,6 +165,30 @@ async def test_runbooks_are_listed_in_pages(asker: Asker) -> None:
     assert second["next"] is None
 
 
+async def test_a_draft_is_shown_published_by_its_id_and_gone(asker: Asker, facts: Facts) -> None:
+    draft = await asker("draft", source=text())
+    shown = await asker("get_draft", runbook_id="sample")
+    [before] = (await asker("list"))["runbooks"]
+
+    published = await asker("publish", runbook_id="sample", spec_hash=draft["spec_hash"])
+
+    ((_, fact),) = await facts.several(RunbookPublished, 1)
+    [after] = (await asker("list"))["runbooks"]
+    assert (shown["source"], shown["author"], shown["spec_hash"]) == (text(), "ada", draft["spec_hash"])
+    assert (before["status"], before["version"], before["draft"]) == ("draft", None, draft)
+    assert (published["version"], published["created"], published["author"]) == (1, True, "ada")
+    assert (after["status"], after["version"], after["draft"]) == ("published", 1, None)
+    assert (fact.author, fact.published_by) == ("ada", "ada")
+    with pytest.raises(NotFound):
+        await asker("get_draft", runbook_id="sample")
+
+
+async def test_a_publication_names_a_text_or_a_draft_and_not_both(asker: Asker) -> None:
+    for body in ({}, {"source": text(), "runbook_id": "sample"}, {"source": text(), "spec_hash": "0" * 64}):
+        with pytest.raises(InvalidInput):
+            await asker("publish", **body)
+
+
 async def test_an_incident_is_matched_in_its_own_conversation(asker: Asker, facts: Facts) -> None:
     published = await asker("publish", source=RUNBOOK)
     labels, annotations = {"shard": "s1", "standby": "s2"}, {"target": "http://127.0.0.1:1"}

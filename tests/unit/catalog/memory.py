@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from libs.runbook.spec import Runbook
-from services.catalog.model import Header, Match, Published, Triggered
+from services.catalog.model import Draft, Header, Listed, Match, Published, Triggered
 
 
 class MemoryCatalog:
@@ -12,6 +12,7 @@ class MemoryCatalog:
     def __init__(self) -> None:
         self.versions: dict[tuple[str, str], list[Published]] = {}
         self.with_triggers: dict[tuple[str, str], bool] = {}
+        self.drafts: dict[tuple[str, str], Draft] = {}
         self.matches: dict[tuple[str, str], Match] = {}
 
     async def lock(self, tenant: str, runbook_id: str) -> Header | None:
@@ -31,9 +32,22 @@ class MemoryCatalog:
         number = version or len(versions)
         return versions[number - 1] if 0 < number <= len(versions) else None
 
-    async def page(self, tenant: str, after: str, limit: int) -> Sequence[Header]:
-        keys = sorted(key for key in self.versions if key[0] == tenant and key[1] > after)
-        return [self.versions[key][-1].header for key in keys[:limit]]
+    async def page(self, tenant: str, after: str, limit: int) -> Sequence[Listed]:
+        keys = sorted(key for key in self.versions.keys() | self.drafts if key[0] == tenant and key[1] > after)
+        return [self._listed(key) for key in keys[:limit]]
+
+    def _listed(self, key: tuple[str, str]) -> Listed:
+        versions, draft = self.versions.get(key), self.drafts.get(key)
+        return Listed(versions[-1].header if versions else None, draft.header if draft else None)
+
+    async def save_draft(self, draft: Draft) -> None:
+        self.drafts[draft.header.tenant, draft.header.runbook_id] = draft
+
+    async def draft(self, tenant: str, runbook_id: str) -> Draft | None:
+        return self.drafts.get((tenant, runbook_id))
+
+    async def drop_draft(self, tenant: str, runbook_id: str) -> None:
+        self.drafts.pop((tenant, runbook_id), None)
 
     async def triggered(self, tenants: Collection[str]) -> Sequence[Triggered]:
         latest = [

@@ -11,7 +11,7 @@ from libs.common.ids import new_id
 from libs.common.policy import Principal
 from libs.common.rpc import Caller
 from services.catalog import usecases
-from services.catalog.errors import NoSuchRunbook, RunbookRefused, SpecTooLarge
+from services.catalog.errors import DraftChanged, NoSuchDraft, NoSuchRunbook, RunbookRefused, SpecTooLarge
 from services.catalog.model import match_id_of
 from services.catalog.ports import Catalog
 from services.catalog.usecases import Occasion
@@ -132,14 +132,100 @@ async def latest_versions_are_listed_by_id_in_pages(catalog: Catalog) -> None:
     first = await usecases.page(catalog, caller(), after="", limit=2)
     second = await usecases.page(catalog, caller(), after="b", limit=2)
 
-    assert [(header.runbook_id, header.version) for header in first] == [("a", 2), ("b", 1)]
-    assert [header.runbook_id for header in second] == ["c"]
+    assert [(item.runbook_id, item.published and item.published.version) for item in first] == [("a", 2), ("b", 1)]
+    assert [item.runbook_id for item in second] == ["c"]
+
+
+async def a_draft_is_written_over_and_belongs_to_who_wrote_it_last(catalog: Catalog) -> None:
+    await usecases.save_draft(catalog, caller(), text(name="A"), now=NOW)
+    await usecases.save_draft(catalog, caller(actor="bob"), text(name="B"), now=NOW)
+
+    found = await usecases.find_draft(catalog, caller(), "sample")
+
+    assert (found.header.name, found.header.author, found.source) == ("B", "bob", text(name="B"))
+    with pytest.raises(NoSuchRunbook):
+        await usecases.find(catalog, caller(), "sample", None)
+
+
+async def publishing_a_draft_keeps_its_author_and_takes_the_draft_away(catalog: Catalog) -> None:
+    draft = await usecases.save_draft(catalog, caller(), text(name="A"), now=NOW)
+
+    done = await usecases.publish_draft(catalog, caller(actor="bob"), "sample", draft.spec_hash, now=NOW)
+
+    header = done.header
+    assert (header.version, header.name, header.author, header.published_by) == (1, "A", "ada", "bob")
+    assert (await usecases.find(catalog, caller(), "sample", 1)).source == text(name="A")
+    with pytest.raises(NoSuchDraft):
+        await usecases.publish_draft(catalog, caller(), "sample", None, now=NOW)
+
+
+async def a_draft_other_than_the_one_looked_at_is_not_published(catalog: Catalog) -> None:
+    seen = await usecases.save_draft(catalog, caller(), text(name="A"), now=NOW)
+    await usecases.save_draft(catalog, caller(actor="bob"), text(name="B"), now=NOW)
+
+    with pytest.raises(DraftChanged) as refused:
+        await usecases.publish_draft(catalog, caller(), "sample", seen.spec_hash, now=NOW)
+
+    assert refused.value.status == 409
+    assert (await usecases.find_draft(catalog, caller(), "sample")).header.name == "B"
+
+
+async def a_text_published_at_once_leaves_the_draft(catalog: Catalog) -> None:
+    await usecases.save_draft(catalog, caller(actor="bob"), text(name="Draft"), now=NOW)
+
+    done = await usecases.publish(catalog, caller(), text(name="At once"), now=NOW)
+
+    assert (done.header.author, done.header.published_by) == ("ada", "ada")
+    assert (await usecases.find_draft(catalog, caller(), "sample")).header.name == "Draft"
+
+
+async def drafts_are_listed_beside_versions_and_alone(catalog: Catalog) -> None:
+    await usecases.publish(catalog, caller(), text("a"), now=NOW)
+    await usecases.publish(catalog, caller(), text("c"), now=NOW)
+    for runbook_id in ("b", "c"):
+        await usecases.save_draft(catalog, caller(), text(runbook_id, "Draft"), now=NOW)
+    await usecases.save_draft(catalog, caller("else"), text("z"), now=NOW)
+
+    found = await usecases.page(catalog, caller(), after="", limit=10)
+
+    listed = [(item.runbook_id, item.published is not None, item.draft is not None) for item in found]
+    assert listed == [("a", True, False), ("b", False, True), ("c", True, True)]
+
+
+async def a_faulty_draft_is_refused_and_the_earlier_one_stays(catalog: Catalog) -> None:
+    await usecases.save_draft(catalog, caller(), text(), now=NOW)
+
+    with pytest.raises(RunbookRefused):
+        await usecases.save_draft(catalog, caller(), text(name="Worse") + "nonsense: 1\n", now=NOW)
+
+    assert (await usecases.find_draft(catalog, caller(), "sample")).source == text()
+
+
+async def drafts_match_nothing(catalog: Catalog) -> None:
+    await usecases.save_draft(catalog, caller(), triggered("a"), now=NOW)
+
+    assert await usecases.match(catalog, [occasion()]) == {}
+
+
+async def tenants_have_drafts_of_their_own(catalog: Catalog) -> None:
+    await usecases.save_draft(catalog, caller("a"), text(), now=NOW)
+
+    with pytest.raises(NoSuchDraft):
+        await usecases.find_draft(catalog, caller("b"), "sample")
+    with pytest.raises(NoSuchDraft):
+        await usecases.publish_draft(catalog, caller("b"), "sample", None, now=NOW)
 
 
 async def who_may_not_publish_is_denied(catalog: Catalog) -> None:
+    await usecases.save_draft(catalog, caller(), text(), now=NOW)
+
     for asker in (caller(role="viewer"), caller(of="elsewhere")):
         with pytest.raises(Denied):
             await usecases.publish(catalog, asker, "not: [even, yaml", now=NOW)
+        with pytest.raises(Denied):
+            await usecases.save_draft(catalog, asker, "not: [even, yaml", now=NOW)
+        with pytest.raises(Denied):
+            await usecases.publish_draft(catalog, asker, "sample", None, now=NOW)
 
 
 async def who_may_not_look_is_denied(catalog: Catalog) -> None:
@@ -226,7 +312,23 @@ async def a_runbook_whose_triggers_went_does_not_match(catalog: Catalog) -> None
     assert await usecases.match(catalog, [occasion()]) == {}
 
 
+async def what_a_person_opened_is_not_matched(catalog: Catalog) -> None:
+    await usecases.publish(catalog, caller(), triggered("a", "severity: high"), now=NOW)
+    opened = occasion(alert_id="", alert_name="", fingerprint="", labels={}, firing=False)
+
+    assert await usecases.match(catalog, [opened]) == {}
+
+
 PROMISES: list[Callable[[Catalog], Awaitable[None]]] = [
+    a_draft_is_written_over_and_belongs_to_who_wrote_it_last,
+    publishing_a_draft_keeps_its_author_and_takes_the_draft_away,
+    a_draft_other_than_the_one_looked_at_is_not_published,
+    a_text_published_at_once_leaves_the_draft,
+    drafts_are_listed_beside_versions_and_alone,
+    a_faulty_draft_is_refused_and_the_earlier_one_stays,
+    drafts_match_nothing,
+    tenants_have_drafts_of_their_own,
+    what_a_person_opened_is_not_matched,
     the_first_publication_is_version_one,
     other_content_is_the_next_version,
     the_same_content_is_the_same_version,
