@@ -9,6 +9,7 @@ from services.incident.errors import RationaleMissing, UndefinedMove
 from services.incident.lifecycle import (
     ACTIVE,
     BY_FACTS,
+    BY_ITS_OWN,
     BY_PEOPLE,
     GUARDS,
     OPEN,
@@ -22,6 +23,7 @@ from services.incident.lifecycle import (
     PersonTrigger,
     follow,
     move,
+    rationale_required,
 )
 
 MOVES: Final[dict[IncidentStatus, dict[str, IncidentStatus]]] = {
@@ -55,7 +57,16 @@ MOVES: Final[dict[IncidentStatus, dict[str, IncidentStatus]]] = {
     "resolved": {"close": "closed", "reopen": "acknowledged", "alert_refired": "new"},
     "closed": {},
 }
+OWN_MOVES: Final[dict[IncidentStatus, dict[str, IncidentStatus]]] = {
+    **{
+        status: {**MOVES[status], "execution_completed": "resolved"}
+        for status in ("new", "acknowledged", "mitigating", "monitoring")
+    },
+    "resolved": MOVES["resolved"],
+    "closed": {},
+}
 FREE: Final = Circumstances(mitigated=True, firing=0, rationale="checked by hand")
+OWN: Final = Circumstances(mitigated=True, firing=0, own=True)
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -84,8 +95,38 @@ def test_each_pair_of_status_and_fact_s_trigger_leads_where_it_was_promised_or_c
     assert follow(status, trigger, FREE) == MOVES[status].get(trigger)
 
 
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("trigger", BY_FACTS)
+def test_facts_of_the_execution_that_opened_it_lead_where_it_was_promised(
+    status: IncidentStatus, trigger: FactTrigger
+) -> None:
+    assert follow(status, trigger, OWN) == OWN_MOVES[status].get(trigger)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("trigger", BY_PEOPLE)
+@pytest.mark.parametrize("mitigated", [False, True])
+def test_what_is_said_to_need_a_rationale_is_what_is_refused_without_one(
+    status: IncidentStatus, trigger: PersonTrigger, mitigated: bool
+) -> None:
+    try:
+        move(status, trigger, Circumstances(mitigated=mitigated))
+        refused = False
+    except UndefinedMove:
+        refused = False
+    except RationaleMissing:
+        refused = True
+
+    assert (trigger in rationale_required(status, mitigated=mitigated)) == refused
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_change_of_severity_always_needs_a_rationale_until_it_is_closed(status: IncidentStatus) -> None:
+    assert ("severity" in rationale_required(status, mitigated=True)) == (status in OPEN)
+
+
 def test_every_status_has_its_row_and_every_row_leads_to_the_trigger_s_own_target() -> None:
-    assert set(TABLE) == set(STATUSES)
+    assert set(TABLE) == set(BY_ITS_OWN) == set(STATUSES)
     assert set(TARGET) == set(TRIGGERS)
     assert all(row[trigger] == TARGET[trigger] for row in TABLE.values() for trigger in row)
 
