@@ -1,0 +1,192 @@
+"""The compose file against the code: its variables are read somewhere, its commands exist, its secrets are made."""
+
+import importlib.util
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from libs.actions.settings import ActionSettings
+from libs.common.contracts.choreography import SERVICES
+from libs.common.settings import ProcessSettings, TokenMap
+from runbook_ranger.stack.roles import role_of, role_password
+from services.executor.settings import ExecutorSettings
+from services.gateway.settings import GatewaySettings
+from services.incident.settings import IncidentSettings
+from services.timeline.settings import TimelineSettings
+
+ROOT = Path(__file__).resolve().parents[3]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+PROCESSES = {name: service for name, service in COMPOSE["services"].items() if "python" in service.get("command", [])}
+SETTINGS = {
+    "gateway": (GatewaySettings, TokenMap),
+    "incident": (IncidentSettings,),
+    "timeline": (TimelineSettings,),
+    "catalog": (ProcessSettings,),
+    "approvals": (ProcessSettings,),
+    "executor": (ProcessSettings, ExecutorSettings),
+    "worker": (ProcessSettings, ExecutorSettings, ActionSettings),
+}
+FOR_PREPARE = {"RR_POSTGRES_URL", "RR_NATS_URL", "RR_REDIS_URL", "RR_ROLE_SECRET", "RR_EVENTS_MAX_BYTES"}
+FOR_COMPOSE = {"RR_IMAGE", "RR_NATS_IMAGE", "RR_PUBLISH", "RR_PUBLISH_PROMETHEUS", "RR_SECRETS_DIR"}
+
+
+def known(process: str) -> set[str]:
+    if process == "prepare":
+        return FOR_PREPARE | {f"{name}_FILE" for name in FOR_PREPARE}
+    plain = {f"RR_{name.upper()}" for settings in SETTINGS[process] for name in settings.model_fields}
+    return plain | {f"RR_{name.upper()}_FILE" for name in ProcessSettings.model_fields}
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("deploy") / "secrets"
+    subprocess.run([sys.executable, ROOT / "deploy" / "make_secrets.py", folder], check=True, capture_output=True)
+    return {file.name: file.read_text().rstrip("\n") for file in folder.iterdir()}
+
+
+def test_every_process_of_the_product_is_there() -> None:
+    assert set(PROCESSES) == {"prepare", "worker", *SERVICES}
+    assert COMPOSE["services"]["worker"]["scale"] == 2
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_every_variable_is_read_by_the_process_that_gets_it(process: str) -> None:
+    assert set(PROCESSES[process]["environment"]) - known(process) == set()
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_every_process_gets_what_it_cannot_do_without(process: str) -> None:
+    environment = PROCESSES[process]["environment"]
+    wanted = {"RR_POSTGRES_URL", "RR_NATS_URL"} | ({"RR_REDIS_URL"} if process in {"worker", "executor"} else set())
+
+    assert {name for name in wanted if f"{name}_FILE" not in environment} == set()
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_every_command_names_a_module_that_runs(process: str) -> None:
+    commands = [PROCESSES[process]["command"]]
+    if "test" in PROCESSES[process]["healthcheck"]:
+        commands.append(PROCESSES[process]["healthcheck"]["test"][1:])
+
+    for interpreter, flag, module in commands:
+        assert (interpreter, flag) == ("python", "-m")
+        spec = importlib.util.find_spec(module)
+        assert spec is not None
+        assert spec.submodule_search_locations is None or importlib.util.find_spec(f"{module}.__main__") is not None
+
+
+def test_every_interpolated_variable_reaches_a_process_or_compose_itself() -> None:
+    named = set(re.findall(r"\$\{(RR_[A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    given = {name for process in PROCESSES.values() for name in process["environment"]}
+
+    assert named - given - FOR_COMPOSE == set()
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_has_the_secret_of_each_file_that_it_reads_and_no_other(process: str) -> None:
+    service = PROCESSES[process]
+    read = {Path(value).name for value in service["environment"].values() if str(value).startswith("/run/secrets/")}
+
+    assert set(service["secrets"]) == read
+
+
+def test_every_secret_is_made_and_every_made_secret_is_used(secrets: dict[str, str]) -> None:
+    assert set(COMPOSE["secrets"]) == set(secrets) - {"operator_token"}  # that one is for a person
+
+
+def test_every_service_has_a_role_of_its_own_with_the_password_that_provisioning_sets(secrets: dict[str, str]) -> None:
+    for service in SERVICES:
+        role = role_of(service)
+        login = f"{role}:{role_password(secrets['role_secret'], role)}@"
+        assert secrets[f"postgres_url_{service}"] == f"postgresql://{login}postgres:5432/ranger"
+
+
+def test_the_gateway_takes_the_tokens_that_are_made(secrets: dict[str, str], tmp_path: Path) -> None:
+    from services.gateway.tokens import Tokens
+
+    file = tmp_path / "tokens"
+    file.write_text(secrets["tokens"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RR_TOKENS_FILE", str(file))
+        patch.delenv("RR_TOKENS", raising=False)
+        principal = Tokens.read().principal(secrets["operator_token"])
+
+    assert principal is not None
+    assert principal.actor == "operator"
+
+
+def test_secrets_that_servers_know_already_are_never_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "role_secret").write_text("known")
+    module = runpy.run_path(str(ROOT / "deploy" / "make_secrets.py"))
+
+    with pytest.raises(SystemExit, match="not empty"):
+        module["write"](tmp_path)
+
+    assert (tmp_path / "role_secret").read_text() == "known"
+
+
+def test_the_folder_of_secrets_is_closed_and_its_files_cannot_be_written(tmp_path: Path) -> None:
+    module = runpy.run_path(str(ROOT / "deploy" / "make_secrets.py"))
+    folder = tmp_path / "secrets"
+
+    module["write"](folder)
+
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o444}
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_no_service_has_more_rights_than_it_needs(name: str) -> None:
+    service = COMPOSE["services"][name]
+
+    assert service["user"].split(":")[0] not in {"0", "root"}
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert {"mem_limit", "cpus", "pids_limit"} <= set(service)
+
+
+def test_everything_is_watched_but_the_collector_which_has_nothing_to_ask_with() -> None:
+    unwatched = {name for name, service in COMPOSE["services"].items() if "test" not in service.get("healthcheck", {})}
+
+    assert unwatched == {"prepare", "otel-collector"}
+
+
+def test_prometheus_asks_every_process_on_the_port_that_it_shows() -> None:
+    scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    (found,) = scraped["scrape_configs"][0]["dns_sd_configs"]
+
+    assert set(found["names"]) == set(PROCESSES) - {"prepare"}
+    ports = {process["environment"].get("RR_HEALTH_PORT") for process in PROCESSES.values()} - {None}
+    assert ports == {str(found["port"])}
+
+
+def test_no_secret_file_would_enter_the_repository_or_the_image() -> None:
+    assert "/deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert not [line for line in ignored if line.startswith("!deploy")]
+
+
+def test_the_image_is_built_with_the_version_of_uv_that_the_makefile_has() -> None:
+    dockerfile = (ROOT / "deploy" / "images" / "ranger" / "Dockerfile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+
+    assert re.findall(r"UV_VERSION=(\S+)", dockerfile)[0] == re.findall(r"UV_VERSION := (\S+)", makefile)[0]
+
+
+def test_the_health_check_says_what_the_health_port_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from libs.common.healthcheck import main
+
+    monkeypatch.setenv("RR_HEALTH_PORT", "")
+    assert main([]) == 1
+    monkeypatch.setenv("RR_HEALTH_PORT", "1")
+    assert main([]) == 1
+    assert os.environ["RR_HEALTH_PORT"] == "1"
