@@ -34,7 +34,7 @@ status: $(SETUP) ## what runs
 	$(BIN)/rangerctl status
 
 test: $(SETUP) ## all tests, on real servers that the session starts itself
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: lint types walls test ## format, lint, types, import walls, tests
 

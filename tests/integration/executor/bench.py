@@ -20,6 +20,7 @@ from libs.common.rpc import Caller
 from libs.runbook.hashing import spec_hash
 from libs.runbook.spec import Runbook
 from services.executor import storage, views
+from services.executor.approvals import Approvals
 from services.executor.claims import Asked, Claims
 from services.executor.commands import GetExecution, SetKillSwitch
 from services.executor.handlers import Handlers
@@ -35,6 +36,7 @@ from services.executor.usecases import Commands
 TENANT = "default"
 ADA = Principal("ada", frozenset({TENANT}), frozenset({"admin"}))
 TARGET = "http://127.0.0.1:9"
+_PUBLISHERS = {"match": "catalog", "approval": "approvals"}
 
 
 def step(step_id: str = "fix", *, effect: str = "keyed", resource: str = "shard", **more: Any) -> dict[str, Any]:
@@ -71,10 +73,12 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(SERVICE, "executor")
-        self.handlers = Handlers(Planner(self.outbox, self._fetch, utc_now), self.outbox, self.hints, clock=utc_now)
+        held = Approvals(self.outbox, utc_now)
+        planner = Planner(self.outbox, self._fetch, utc_now)
+        self.handlers = Handlers(planner, held, self.outbox, self.hints, clock=utc_now)
         self.settlements = Settlements(self.database, self.outbox, clock=utc_now)
         self.sweeper = Sweeper(self.database, self.outbox, self.hints, self.settings, clock=utc_now)
-        self.people = Commands(self.outbox, self.hints, clock=utc_now)
+        self.people = Commands(self.outbox, self.hints, held, clock=utc_now)
 
     def timers(self) -> Timers:
         """Timers as one executor has them."""
@@ -106,12 +110,12 @@ class Bench:
     async def hear(self, fact: Fact, *, version: int | None = None) -> None:
         """Apply one fact as the consumer does."""
         incident = getattr(fact, "incident_id", "")
-        if version is None and not isinstance(fact, RunbookMatched):
+        if version is None and fact.aggregate not in _PUBLISHERS:
             version = self.versions[incident] = self.versions.get(incident, 0) + 1
-        service = "catalog" if isinstance(fact, RunbookMatched) else "incident"
+        service = _PUBLISHERS.get(fact.aggregate, "incident")
         event = Outbox(service, service).event(
             fact,
-            aggregate_id=getattr(fact, "match_id", incident),
+            aggregate_id=getattr(fact, f"{fact.aggregate}_id", incident),
             aggregate_version=version or 1,
             cause=Cause(tenant=TENANT, actor=f"svc_{service}", correlation=incident, incident_id=incident),
             now=utc_now(),
