@@ -24,8 +24,8 @@ class Catalog(Protocol):
     async def save_draft(self, draft: Draft) -> None:
         """Store the runbook's draft, over an earlier one."""
 
-    async def draft(self, tenant: str, runbook_id: str) -> Draft | None:
-        """The runbook's draft, which stays as it is until the transaction ends; None if there is none."""
+    async def draft(self, tenant: str, runbook_id: str, *, hold: bool = False) -> Draft | None:
+        """The runbook's draft, None if there is none; with `hold` it stays as it is until the transaction ends."""
 
     async def drop_draft(self, tenant: str, runbook_id: str) -> None:
         """The draft is published."""

@@ -51,7 +51,7 @@ ON CONFLICT (tenant_id, runbook_id) DO UPDATE SET spec_hash = excluded.spec_hash
   saved_at = excluded.saved_at, source = excluded.source
 """
 _FIND_DRAFT: Final = f"""
-SELECT {_DRAFT}, source FROM runbook_draft WHERE tenant_id = $1 AND runbook_id = $2 FOR UPDATE
+SELECT {_DRAFT}, source FROM runbook_draft WHERE tenant_id = $1 AND runbook_id = $2
 """
 _DROP_DRAFT: Final = "DELETE FROM runbook_draft WHERE tenant_id = $1 AND runbook_id = $2"
 _HEADS: Final = "SELECT tenant_id, runbook_id, version FROM runbook WHERE triggered AND tenant_id = ANY($1::text[])"
@@ -157,9 +157,10 @@ class PostgresCatalog:
             draft.source,
         )
 
-    async def draft(self, tenant: str, runbook_id: str) -> Draft | None:
-        """See `ports.Catalog`."""
-        row = await self._tx.fetchrow(_FIND_DRAFT, tenant, runbook_id)
+    async def draft(self, tenant: str, runbook_id: str, *, hold: bool = False) -> Draft | None:
+        """See `ports.Catalog`. Whoever only looks does so in a transaction that may lock nothing."""
+        statement = f"{_FIND_DRAFT} FOR UPDATE" if hold else _FIND_DRAFT
+        row = await self._tx.fetchrow(statement, tenant, runbook_id)
         return None if row is None else Draft(_draft(row), row["source"])
 
     async def drop_draft(self, tenant: str, runbook_id: str) -> None:

@@ -82,7 +82,7 @@ async def publish_draft(
         RunbookRefused, SpecTooLarge, Denied: as `publish`; what was acceptable when it was saved may not be any more.
     """
     require(caller.principal, "runbook.publish", Resource("runbook", runbook_id, caller.tenant))
-    draft = await catalog.draft(caller.tenant, runbook_id)
+    draft = await catalog.draft(caller.tenant, runbook_id, hold=True)
     if draft is None:
         raise NoSuchDraft(runbook_id)
     if spec_hash is not None and spec_hash != draft.header.spec_hash:

@@ -43,7 +43,7 @@ class MemoryCatalog:
     async def save_draft(self, draft: Draft) -> None:
         self.drafts[draft.header.tenant, draft.header.runbook_id] = draft
 
-    async def draft(self, tenant: str, runbook_id: str) -> Draft | None:
+    async def draft(self, tenant: str, runbook_id: str, *, hold: bool = False) -> Draft | None:  # noqa: ARG002
         return self.drafts.get((tenant, runbook_id))
 
     async def drop_draft(self, tenant: str, runbook_id: str) -> None:
