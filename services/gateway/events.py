@@ -98,9 +98,9 @@ class EventStream(Response):
                 try:
                     async with asyncio.timeout(self._slow):
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                except TimeoutError:  # its socket is full: nothing can be said to it any more
+                except TimeoutError:  # its socket is full: nothing can be said to it, and its connection is closed
                     log.info("event_client_cut")
-                    break
+                    return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

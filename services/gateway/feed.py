@@ -23,6 +23,7 @@ POSITION: Final = r"(?:([1-9][0-9]{0,8})-)?(0|[1-9][0-9]{0,17})"
 VIEWS: Final = {
     "incident": "incident.view",
     "runbook": "runbook.view",
+    "match": "runbook.view",
     "execution": "execution.view",
     "lock_break": "execution.view",
     "approval": "approval.view",
