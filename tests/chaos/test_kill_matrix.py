@@ -5,6 +5,7 @@ A keyed one may be called twice and takes effect once.
 """
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -159,7 +160,7 @@ async def decided(case: Case) -> None:
         assert (await case.show())["blocked_reason"] is None
 
 
-async def completes(case: Case) -> dict[str, object]:
+async def completes(case: Case) -> dict[str, Any]:
     """Wait for the verification, end the alert, and wait for the end of the execution."""
     await case.reaches(phase="verify")
     await case.resolve()

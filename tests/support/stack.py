@@ -239,9 +239,9 @@ class Stack:
         """What is not yet as it should be: unpublished facts, dead letters, leases, hints, consumers behind."""
         found = []
         for schema in PUBLISHERS:
-            [row] = await self.rows(_LEFT.format(schema=schema)) or [None]
-            if row is None or any(row.values()):
-                found.append(f"{schema}: {dict(row) if row else 'no answer'}")
+            rows = await self.rows(_LEFT.format(schema=schema))
+            if not rows or any(rows[0].values()):
+                found.append(f"{schema}: {[dict(row) for row in rows] or 'no answer'}")
         found += [f"action: {dict(row)}" for row in await self.rows(_ACTIONS)]
         found += [f"{stream}: {count} pending" for stream in STREAMS if (count := self._pending(stream))]
         return found + await self._behind()
@@ -265,8 +265,8 @@ class Stack:
             last = (await manager.stream_info(EVENTS)).state.last_seq
         finally:
             await client.close()
-        [row] = await self.rows("SELECT seq FROM timeline.log_state") or [{"seq": None}]
-        return found if row["seq"] == last else [*found, f"log at {row['seq']} of {last}"]
+        log = await self.rows("SELECT seq FROM timeline.log_state")
+        return found if log and log[0]["seq"] == last else [*found, f"log at {log} of {last}"]
 
 
 _LEFT = """
@@ -297,6 +297,7 @@ class Case:
             "status": status,
             "severity": "high",
             "labels": {"case": self.name},
+            "fingerprint": self.name,
             "annotations": {"target": self.target},
             "starts_at": STARTS_AT,
             **ends,
