@@ -7,6 +7,7 @@ The story plays the approver and otherwise only watches, through the same API th
 """
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,16 +216,27 @@ class Story:
         raise StoryBroken(f"{what}: not within {PATIENCE_SECONDS:.0f} s; `rangerctl logs` has what the services say")
 
     def _get(self, path: str, **params: Any) -> dict[str, Any]:
-        answer = self._api.get(path, params=params)
-        answer.raise_for_status()
-        content: dict[str, Any] = answer.json()
-        return content
+        return self._asked(self._api, "GET", path, params=params)
 
     def _post(self, client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
-        answer = client.post(path, **body)
-        answer.raise_for_status()
-        content: dict[str, Any] = answer.json()
-        return content
+        """Change something, once: a repetition carries the same key."""
+        headers = {"Idempotency-Key": str(uuid.uuid4()), **body.pop("headers", {})}
+        return self._asked(client, "POST", path, headers=headers, **body)
+
+    def _asked(self, client: httpx.Client, method: str, path: str, **more: Any) -> dict[str, Any]:
+        """The answer, however often it takes: a process that is being started again is not the end of the story."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                answer = client.request(method, path, **more)
+                if answer.status_code < 500 or time.monotonic() > deadline:
+                    answer.raise_for_status()
+                    content: dict[str, Any] = answer.json()
+                    return content
+            except httpx.TransportError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(LOOK_SECONDS)
 
     def _say(self, text: str) -> None:
         self._tell(f"[{time.monotonic() - self._began:6.2f} s] {text}")
