@@ -13,9 +13,11 @@ import typer
 from runbook_ranger.cli import (
     about,
     alerts,
+    approvals,
     audit,
     deadletters,
     demo,
+    events,
     executions,
     incidents,
     runbooks,
@@ -28,8 +30,8 @@ from runbook_ranger.cli import (
 from runbook_ranger.cli.errors import CliError
 
 COMMANDS = (
-    *(stack, demo, alerts, incidents, runbooks, executions, switch),
-    *(timeline, audit, deadletters, traces, about),
+    *(stack, demo, alerts, incidents, runbooks, executions, approvals, switch),
+    *(events, timeline, audit, deadletters, traces, about),
 )
 
 app = typer.Typer(

@@ -8,7 +8,8 @@ was not answered, or was answered 503, is repeated twice with the same `Idempote
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -99,15 +100,34 @@ class Client:
         given = {name: value for name, value in parameters.items() if value is not None}
         return self._send(self._http.build_request("GET", path, params=given))
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The answer to a change; fields that are None are left out."""
-        given = {name: value for name, value in body.items() if value is not None}
+    def post(self, path: str, body: Mapping[str, Any], *, whole: bool = False) -> Any:
+        """The answer to a change; fields that are None are left out, unless the body is sent `whole`."""
+        given = {name: value for name, value in body.items() if whole or value is not None}
         return self._send(self._http.build_request("POST", path, json=given, headers=_fresh_key()))
 
-    def post_text(self, path: str, content: bytes, content_type: str) -> Any:
+    def post_text(self, path: str, content: bytes, content_type: str, **parameters: Any) -> Any:
         """As `post`, for a body that is sent as it is."""
         headers = {"Content-Type": content_type, **_fresh_key()}
-        return self._send(self._http.build_request("POST", path, content=content, headers=headers))
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return self._send(self._http.build_request("POST", path, content=content, headers=headers, params=given))
+
+    @contextmanager
+    def lines(self, path: str, *, after: str, silence: float) -> Iterator[Iterator[str]]:
+        """The lines of a stream after an id, as they come; `silence` seconds without any end it.
+
+        Raises:
+            NotReachable: nobody answers, or the stream broke off or fell silent; what was read is good.
+        """
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=silence) as response:
+                if not response.is_success:
+                    response.read()
+                    _content(response)
+                yield response.iter_lines()
+        except httpx.TransportError as error:
+            text = f"{self._address.url} broke off ({type(error).__name__})."
+            raise NotReachable(text, fix=START) from None
 
     def _send(self, request: httpx.Request) -> Any:
         for left in reversed(range(ATTEMPTS)):

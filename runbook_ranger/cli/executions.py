@@ -28,14 +28,23 @@ class Decision(str, Enum):  # noqa: UP042 — as options.Format
     ABORT = "abort"
 
 
+class Outcome(str, Enum):  # noqa: UP042 — as options.Format
+    """How a manual step went."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     commands = group("execution", "Look at executions, decide, end them.")
     commands.command("list")(listing)
     commands.command("show")(show_one)
     commands.command("watch")(watch)
+    commands.command("complete")(complete)
     commands.command("decide")(decide)
     commands.command("abort")(abort)
+    commands.command("fail")(fail)
     commands.command("break-lock")(break_lock)
     app.add_typer(commands)
 
@@ -101,6 +110,41 @@ def decide(
     with Client.open(data_dir) as client:
         path = f"/executions/{segment(execution_id)}/steps/{segment(step)}/decide"
         show.answer(client.post(path, {"decision": decision.value, "rationale": rationale}), output)
+
+
+def complete(
+    execution_id: str,
+    step: str,
+    outcome: Annotated[Outcome, typer.Argument(help="Whether what the step asks for was done.")],
+    evidence: Annotated[str | None, typer.Option(help="What proves it: a reference or a URL.")] = None,
+    approval: Annotated[list[str] | None, typer.Option(help="A granted approval; may be repeated.")] = None,
+    value: Annotated[list[str] | None, typer.Option("--value", help="name=value; may be repeated.")] = None,
+    rationale: Annotated[str | None, typer.Option("--rationale", "-r", help="Why; it stands in the timeline.")] = None,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Finish a manual step that waits for a person."""
+    from runbook_ranger.cli.client import Client, segment
+    from runbook_ranger.cli.runbooks import pairs
+
+    done = {
+        "outcome": outcome.value,
+        "evidence_ref": evidence,
+        "approval_ids": approval or None,
+        "values": pairs(value or []) or None,
+        "rationale": rationale,
+    }
+    with Client.open(data_dir) as client:
+        path = f"/executions/{segment(execution_id)}/steps/{segment(step)}/complete"
+        show.answer(client.post(path, done), output)
+
+
+def fail(execution_id: str, rationale: Rationale, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
+    """Declare that an execution did not help; it ends as failed."""
+    from runbook_ranger.cli.client import Client, segment
+
+    with Client.open(data_dir) as client:
+        show.answer(client.post(f"/executions/{segment(execution_id)}/fail", {"rationale": rationale}), output)
 
 
 def abort(execution_id: str, rationale: Rationale, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:

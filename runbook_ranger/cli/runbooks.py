@@ -1,5 +1,6 @@
-"""`rangerctl runbook`: publish, check, look at."""
+"""`rangerctl runbook`: write, publish, start, look at."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,25 +16,100 @@ File = Annotated[Path, typer.Argument(help="The runbook, YAML.")]
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    commands = group("runbook", "Publish runbooks and look at them.")
+    commands = group("runbook", "Write runbooks, publish, start and look at them.")
+    commands.command("draft")(draft)
     commands.command("publish")(publish)
+    commands.command("execute")(execute)
     commands.command("lint")(lint)
     commands.command("list")(listing)
     commands.command("show")(show_one)
     app.add_typer(commands)
 
 
-def publish(file: File, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
-    """Publish a runbook; what is wrong with it is said by line, and nothing is stored then."""
+def draft(file: File, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
+    """Keep a runbook as a draft, with whatever is wrong with it; `publish --draft ID` makes it a version."""
     from runbook_ranger.cli.client import Client
 
     with Client.open(data_dir) as client:
-        done = client.post_text("/runbooks", _read(file), "application/yaml")
+        kept = client.post_text("/runbooks", _read(file), "application/yaml", draft="true")
+    if output is Format.JSON:
+        show.as_json(kept)
+        return
+    typer.echo(f"draft: {kept['runbook_id']} ({kept['spec_hash']})")
+    if kept.get("problems"):
+        show.table(kept["problems"], ("line", "path", "message"))
+
+
+def publish(
+    file: Annotated[Path | None, typer.Argument(help="The runbook, YAML.")] = None,
+    draft: Annotated[
+        str | None, typer.Option("--draft", help="Instead of a file: the stored draft of this runbook.")
+    ] = None,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Publish a runbook; what is wrong with it is said by line, and nothing is stored then."""
+    from runbook_ranger.cli.client import Client, segment
+
+    if (file is None) == (draft is None):
+        raise WrongUsage("Name a file, or a runbook's draft with --draft.")
+    with Client.open(data_dir) as client:
+        if file is not None:
+            done = client.post_text("/runbooks", _read(file), "application/yaml")
+        else:
+            done = client.post(f"/runbooks/{segment(draft or '')}/publish", {})
     if output is Format.JSON:
         show.as_json(done)
     else:
         what = "published" if done.get("created", True) else "unchanged"
         typer.echo(f"{what}: {done['runbook_id']} version {done['version']} ({done['spec_hash']})")
+
+
+def execute(
+    runbook_id: str,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="An input, name=value; may be repeated.")
+    ] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Not the newest, but this one.")] = None,
+    incident: Annotated[str | None, typer.Option(help="For this incident.")] = None,
+    open_incident: Annotated[bool, typer.Option("--open-incident", help="For an incident that is opened.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Watch it until it has ended; code 0 when it completed.")
+    ] = False,
+    timeout: Annotated[float | None, typer.Option(min=0, help="With --wait: at most so many seconds.")] = None,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Start a runbook. Values that are numbers, true or false are sent as such; quotes make them texts: n='"7"'."""
+    from runbook_ranger.cli import progress
+    from runbook_ranger.cli.client import Client, segment
+
+    order = {"inputs": pairs(input_ or []), "version": version, "incident_id": incident}
+    order["open_incident"] = True if open_incident else None
+    with Client.open(data_dir) as client:
+        started = client.post(f"/runbooks/{segment(runbook_id)}/execute", order)
+        if not wait:
+            show.answer(started, output)
+            return
+        path = f"/executions/{segment(started['execution_id'])}"
+        show.note(f"execution {started['execution_id']}")
+        ended = progress.follow(lambda: client.get(path), interval=0.5, timeout=timeout, output=output)
+    progress.conclude(ended)
+
+
+def pairs(given: list[str]) -> dict[str, str | int | bool]:
+    """Inputs as `name=value`.
+
+    Raises:
+        WrongUsage: one is none.
+    """
+    found = {}
+    for pair in given:
+        name, sign, value = pair.partition("=")
+        if not name or not sign:
+            raise WrongUsage(f"{pair!r} is not name=value.")
+        found[name] = _value(value)
+    return found
 
 
 def lint(file: File, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
@@ -88,3 +164,11 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise WrongUsage(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def _value(text: str) -> str | int | bool:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str | int) else text
