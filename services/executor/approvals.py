@@ -47,7 +47,11 @@ INSERT INTO approval (approval_id, tenant_id, plan_hash, action_hash, state, act
 VALUES ($1, $2, '', '', 'revoked', $3)
 ON CONFLICT (approval_id) DO UPDATE SET state = 'revoked', actor = EXCLUDED.actor
   WHERE approval.state IN ('granted', 'revoked') AND approval.tenant_id = EXCLUDED.tenant_id
-RETURNING step_run_id
+RETURNING execution_id, step_run_id
+"""
+
+_LOCK_READY: Final = """
+SELECT 1 FROM action_log WHERE execution_id = ANY($1::uuid[]) AND state = 'ready' ORDER BY action_id FOR UPDATE
 """
 
 
@@ -65,15 +69,18 @@ async def use(tx: Tx, attempts: Sequence[tuple[Attempt, str]]) -> set[str]:
     return {attempt.action_id for attempt, _ in attempts if attempt.step_run_id in granted}
 
 
-async def use_by_person(tx: Tx, approval_ids: Sequence[str], step_run_id: str, plan_hash: str) -> bool:
+async def use_by_person(
+    tx: Tx, approval_ids: Sequence[str], step_run_id: str, plan_hash: str, action_hash: str
+) -> bool:
     """Take the grant of a step that a person carried out; False when none of those named stands for it."""
     done = await tx.execute(
         "UPDATE approval SET state = 'used', used_at = coalesce(used_at, clock_timestamp())"
-        " WHERE approval_id = ANY($1::uuid[]) AND step_run_id = $2 AND plan_hash = $3"
+        " WHERE approval_id = ANY($1::uuid[]) AND step_run_id = $2 AND plan_hash = $3 AND action_hash = $4"
         " AND state = 'granted' AND expires_at > clock_timestamp()",
         [uuid.UUID(i) for i in approval_ids],
         uuid.UUID(step_run_id),
         plan_hash,
+        action_hash,
     )
     return done != "UPDATE 0"
 
@@ -105,14 +112,7 @@ class Approvals:
         self, tx: Tx, *, tenant_id: str, approval_id: str, actor: str, rationale: str, traceparent: str
     ) -> tuple[bool, list[Hint]]:
         """Take a grant back; False when it was used. One that has not arrived yet will find itself revoked."""
-        known = await tx.fetchrow(
-            "SELECT execution_id FROM approval WHERE approval_id = $1 AND tenant_id = $2",
-            uuid.UUID(approval_id),
-            tenant_id,
-        )
-        execution_ids = [str(known["execution_id"])] if known and known["execution_id"] else []
-        executions = await storage.lock(tx, execution_ids)
-        row = await tx.fetchrow(_REVOKE, uuid.UUID(approval_id), tenant_id, actor)
+        executions, row = await _take_back(tx, tenant_id, approval_id, actor)
         if row is None:
             return False, []
         changes = []
@@ -120,9 +120,45 @@ class Approvals:
             place = await _place(tx, execution, str(row["step_run_id"]))
             if place is not None:
                 fact = ApprovalDenied(*place, approval_id, "revoked", actor, rationale)
-                facts = [*await _running(tx, execution, place), fact]
+                facts = [*await _running(tx, execution), fact]
                 changes.append(Change(execution, facts, Because(actor, traceparent=traceparent)))
         return True, await fold(tx, self.outbox, changes, now=self.clock())
+
+
+class _GrantArrived(Exception):
+    """A grant came between looking for its execution and taking it back."""
+
+
+async def _take_back(
+    tx: Tx, tenant_id: str, approval_id: str, actor: str
+) -> tuple[dict[str, Execution], asyncpg.Record | None]:
+    """Mark the grant as revoked, under the lock of its execution if it has come; no row when it was used.
+
+    Locks are taken as claims and folds take them: execution, actions, approval. So a claim of the step is either over
+    when its grant is looked at, or passes by the locked action.
+    """
+    while True:
+        known = await tx.fetchval(
+            "SELECT execution_id FROM approval WHERE approval_id = $1 AND tenant_id = $2",
+            uuid.UUID(approval_id),
+            tenant_id,
+        )
+        executions = await storage.lock(tx, [str(known)] if known else [])
+        await tx.execute(_LOCK_READY, [uuid.UUID(key) for key in executions])
+        try:
+            async with tx.transaction():
+                return executions, await _mark_revoked(tx, tenant_id, approval_id, actor, unheard=not executions)
+        except _GrantArrived:
+            continue
+
+
+async def _mark_revoked(
+    tx: Tx, tenant_id: str, approval_id: str, actor: str, *, unheard: bool
+) -> asyncpg.Record | None:
+    row = await tx.fetchrow(_REVOKE, uuid.UUID(approval_id), tenant_id, actor)
+    if unheard and row is not None and row["execution_id"] is not None:
+        raise _GrantArrived
+    return row
 
 
 async def _keep(tx: Tx, tenant: str, fact: ApprovalFact) -> str:
@@ -179,14 +215,13 @@ async def _place(tx: Tx, execution: Execution, step_run_id: str) -> tuple[str, i
     return (row["path"], row["visit"]) if row is not None else None
 
 
-async def _running(tx: Tx, execution: Execution, place: tuple[str, int]) -> list[Fact]:
-    """`StepStarted`, when the step's action runs: a claim does not write the frame."""
-    running = await tx.fetchval(
-        "SELECT 1 FROM action_log WHERE execution_id = $1 AND path = $2 AND visit = $3 AND state = 'running'",
+async def _running(tx: Tx, execution: Execution) -> list[Fact]:
+    """`StepStarted` of whatever runs: a claim does not write the frame."""
+    rows = await tx.fetch(
+        "SELECT path, visit FROM action_log WHERE execution_id = $1 AND state = 'running'",
         uuid.UUID(execution.execution_id),
-        *place,
     )
-    return [StepStarted(*place)] if running else []
+    return [StepStarted(row["path"], row["visit"]) for row in rows]
 
 
 async def of_execution(tx: "Tx | asyncpg.Pool[asyncpg.Record]", execution_id: uuid.UUID) -> Iterable[asyncpg.Record]:

@@ -13,6 +13,7 @@ from libs.common.rpc import Answer, Caller
 from libs.runbook import forms
 from libs.runbook.facts import AbortRequested, Fact, FailRequested, StepCompletedByPerson, StepDecided
 from libs.runbook.frame import StepRun
+from libs.runbook.rendering import render_action, scope_of
 from libs.runbook.steps import ManualStep
 from services.executor import approvals, kill_switch, locks, storage
 from services.executor.approvals import Approvals
@@ -27,6 +28,7 @@ from services.executor.commands import (
     SetKillSwitch,
 )
 from services.executor.errors import EvidenceMissing, ExecutionEnded, ExecutionNotFound, StepNotManual, StepNotUnknown
+from services.executor.evaluator import evaluator_for
 from services.executor.fold import Because, Change, fold
 from services.executor.hints import Hints
 from services.executor.lifecycle import after
@@ -150,7 +152,10 @@ class Commands:
         if not command.evidence_ref:
             raise EvidenceMissing(command.step, "evidence_ref is missing")
         step_run_id = execution.step_run_id(run.path, run.visit)
-        if not await approvals.use_by_person(tx, command.approval_ids, step_run_id, execution.plan_hash):
+        scope = scope_of(execution.inputs, execution.facts, execution.frame)
+        asked = render_action(execution.spec, run.path, scope, evaluate=evaluator_for(execution.spec))
+        hashes = execution.plan_hash, asked.action_hash
+        if not await approvals.use_by_person(tx, command.approval_ids, step_run_id, *hashes):
             raise EvidenceMissing(command.step, "no grant for this plan and step is named in approval_ids")
 
     async def _locked(self, tx: Tx, caller: Caller, execution_id: str, action: str) -> Execution:

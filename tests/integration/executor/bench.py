@@ -109,6 +109,13 @@ class Bench:
 
     async def hear(self, fact: Fact, *, version: int | None = None) -> None:
         """Apply one fact as the consumer does."""
+        message = self.message(fact, version=version)
+        async with self.database.transaction("hear") as tx:
+            await self.handlers.apply(tx, [message])
+        await self.hints.flush()
+
+    def message(self, fact: Fact, *, version: int | None = None) -> Received[FactReceived]:
+        """A fact of another service as it is received."""
         incident = getattr(fact, "incident_id", "")
         if version is None and fact.aggregate not in _PUBLISHERS:
             version = self.versions[incident] = self.versions.get(incident, 0) + 1
@@ -120,13 +127,10 @@ class Bench:
             cause=Cause(tenant=TENANT, actor=f"svc_{service}", correlation=incident, incident_id=incident),
             now=utc_now(),
         )
-        message = Received(
+        return Received(
             value=FactReceived(event.envelope, fact), event_id=event.envelope.id, aggregate_id=incident, tenant=TENANT,
             traceparent="", subject=fact.subject, stream="EVENTS", epoch=1, seq=1, received_ns=0, headers={}, data=b"",
         )  # fmt: skip
-        async with self.database.transaction("hear") as tx:
-            await self.handlers.apply(tx, [message])
-        await self.hints.flush()
 
     async def execution(self, spec: Runbook | None = None, *, incident: str = "", firing: bool = True) -> str:
         """A match that was planned, for an incident whose alert fires; returns the execution's id."""
