@@ -157,7 +157,7 @@ MODELS: Final[dict[str, type[Question]]] = {
     "catalog.lint": catalog.Lint,
     "catalog.list": catalog.ListRunbooks,
     "catalog.get_version": catalog.GetVersion,
-    "catalog.draft": catalog.Publish,
+    "catalog.draft": catalog.SaveDraft,
     "executor.execute": executor.StartExecution,
     "executor.complete_step": executor.CompleteStep,
     "executor.fail": executor.FailExecution,
@@ -206,7 +206,7 @@ async def test_each_request_becomes_its_question(
             assert answer.json() == content
             assert services.last.subject == f"rpc.{verb}"
             assert services.last.body == question
-            verb == "catalog.publish" or MODELS[verb].model_validate(question)  # the service itself would understand it
+            MODELS[verb].model_validate(question)  # the service itself would understand it
 
 
 async def test_every_verb_of_the_services_is_reachable() -> None:
