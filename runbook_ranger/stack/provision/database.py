@@ -5,8 +5,8 @@ from runbook_ranger.stack.provision import epochs
 from runbook_ranger.stack.provision.epochs import Connection
 from runbook_ranger.stack.roles import role_of, role_password
 
-CONNECTIONS = {"executor": 40}  # its workers share the role
-CONNECTIONS_DEFAULT = 12
+CONNECTIONS = {"executor": 64}  # its workers share the role
+CONNECTIONS_DEFAULT = 24  # two processes of a service, with their pools and own connections
 IDLE_IN_TRANSACTION = "10s"  # a paused process must not keep its locks
 
 

@@ -24,7 +24,7 @@ SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "shared_buffers": "64MB",
-    "max_connections": "100",
+    "max_connections": "200",
     "io_method": "sync",
     "fsync": "on",
     "password_encryption": "scram-sha-256",
