@@ -88,8 +88,13 @@ KINDS = st.one_of(*[st.sampled_from(kinds) for kinds in (actions(), actions(), c
 WHEN = st.sampled_from([*[None] * 12, "inputs.yes", "inputs.no", "inputs.missing", "inputs.seconds"])
 
 
+NEEDY = st.sampled_from(
+    [kind for kind in actions() + OTHERS if kind.get("risk") == "high" or kind["type"] == "approval"]
+)
+
+
 @st.composite
-def runbooks(draw: st.DrawFn) -> Runbook:
+def runbooks(draw: st.DrawFn, kinds: st.SearchStrategy[dict[str, Any]] = KINDS) -> Runbook:
     """Runbooks of every type of step, with conditions that hold, do not hold or have no value, and ways forward."""
     steps: list[dict[str, Any]] = []
     ids = IDS[: draw(st.integers(1, len(IDS)))]
@@ -101,7 +106,7 @@ def runbooks(draw: st.DrawFn) -> Runbook:
             "on_success": draw(st.sampled_from([None, None, None, "end", *later])),
             "when": draw(WHEN),
         }
-        steps.append({"id": step_id, **draw(KINDS), **{key: way for key, way in ways.items() if way is not None}})
+        steps.append({"id": step_id, **draw(kinds), **{key: way for key, way in ways.items() if way is not None}})
     verify = {"verify": {"alert": "resolved", "within": "60s"}} if draw(st.booleans()) else {}
     return runbook(*steps, inputs=INPUTS, **verify)
 
@@ -271,11 +276,30 @@ def test_what_was_denied_never_becomes_ready_again(walk: Walk) -> None:
                 assert ended.state not in {"ready", "waiting"}
 
 
-@given(walks())
-def test_once_the_plan_is_revoked_nothing_begins(walk: Walk) -> None:
-    for before, effects, _ in walk.turns:
-        if before.revoked:
-            assert not any(isinstance(effect, RunAction | AskPerson | RequestApproval) for effect in effects)
+@given(runbooks(NEEDY), st.integers(1, 8), st.booleans(), st.booleans())
+def test_what_is_revoked_is_not_begun_again_and_with_the_plan_nothing_is(
+    spec: Runbook, helps: int, under_way: bool, fails: bool
+) -> None:
+    walk = Walk(spec)
+    for _ in range(helps):
+        walk.take(Started() if walk.frame.terminal else helped(walk.frame))
+    here = walk.frame.current
+    if here is not None and under_way:
+        walk.take(StepStarted(here.path, here.visit))
+    revoked = {run.path for run in walk.frame.step_runs if run.approval_id}
+    whole = any(spec.step(path).type == "approval" for path in revoked) and walk.frame.verify_state == "none"
+    for path in sorted(revoked):
+        walk.take(ApprovalDenied(path, 1, "x", "revoked", "bob", "stop"))
+    told = len(walk.effects)
+
+    for _ in range(8 * len(spec.steps)):
+        run = walk.frame.current
+        asked = run is not None and run.state in {"ready", "running"}
+        walk.take(StepFailed(run.path, 1, "late", retryable=True) if run and asked and fails else helped(walk.frame))
+
+    begun = [item.path for item in walk.effects[told:] if isinstance(item, RunAction | AskPerson | RequestApproval)]
+    assert not revoked & set(begun)
+    assert not (revoked and whole and begun)
 
 
 @given(walks())
@@ -354,6 +378,16 @@ def test_the_books_of_timers_balance(walk: Walk) -> None:
                 open_timers.remove((effect.kind, effect.ref))
         assert open_timers == set(after.timers)
         assert not (after.terminal and open_timers)
+
+
+@given(walks())
+def test_a_step_has_a_timer_only_while_it_waits_for_it(walk: Walk) -> None:
+    names = {"retry": "retry", "wait": "wait", "timeout": "person"}
+    for _, _, after in walk.turns:
+        for kind, ref in after.timers:
+            if kind in names:
+                assert after.current is not None
+                assert (after.current.ref, after.current.waiting_for) == (ref, names[kind])
 
 
 @given(walks())

@@ -147,7 +147,7 @@ def test_a_check_and_a_notification_are_rendered_as_actions() -> None:
             "type": "notify",
             "channel": "ops",
             "message": "${{ inputs.shard }} is slow",
-            "severity": "high",
+            "severity": "low",
         },
         inputs=INPUTS,
     )

@@ -281,7 +281,7 @@ def test_nobody_completing_it_in_time_fails_the_step() -> None:
 
 
 def test_a_completed_step_has_no_timeout_any_more() -> None:
-    _, effects = after(runbook({**MANUAL, "timeout": "5m"}, **SHARD), START, FILLED, shard="s1")
+    _, effects = after(runbook({**MANUAL, "timeout": "5m"}, NEXT, **SHARD), START, FILLED, shard="s1")
 
     assert CancelTimer("timeout", "a#1#0") in effects
 
