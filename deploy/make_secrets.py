@@ -52,6 +52,7 @@ def contents() -> dict[str, str]:
         "nats_url": f"nats://ranger:{nats}@nats:4222",
         "valkey_users": VALKEY_USERS.format(ranger=valkey),
         "redis_url": f"redis://ranger:{valkey}@valkey:6379/0",
+        "notify_channels": "{}",
         "operator_token": operator,
         "tokens": json.dumps({operator: {"actor": "operator", "tenants": ["*"], "roles": ["admin"]}}, indent=1),
     }

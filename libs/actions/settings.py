@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import orjson
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from libs.actions.addresses import EgressPolicy
 from libs.actions.shell_policy import ShellPolicy
+from libs.common.settings import FileBackedSettings
 
 
-class ActionSettings(BaseSettings):
-    """RR_EGRESS_…, RR_SHELL_… and RR_NOTIFY_CHANNELS. Empty lists allow nothing beyond public hosts.
+class ActionSettings(FileBackedSettings):
+    """RR_EGRESS_…, RR_SHELL_… and RR_NOTIFY_CHANNELS, or files that RR_…_FILE name; empty lists allow only public hosts.
 
     `egress_public=False` closes the public internet too: then only what RR_EGRESS_ALLOW lists is reachable.
     """

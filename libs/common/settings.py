@@ -28,7 +28,23 @@ class FileSource(PydanticBaseSettingsSource):
         return {name: value for name, value in found.items() if value is not None}
 
 
-class ProcessSettings(BaseSettings):
+class FileBackedSettings(BaseSettings):
+    """Settings of which each may stand in a file; raises UnreadableVariable when one does and cannot be had."""
+
+    @classmethod
+    def settings_customise_sources(  # the framework's own word for it
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- there are none
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- a folder of files; ours are named singly
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Variables and the files that variables name; nothing else is looked at."""
+        return init_settings, env_settings, FileSource(settings_cls)
+
+
+class ProcessSettings(FileBackedSettings):
     """What a process needs to find its servers and to be seen. Durations are seconds."""
 
     model_config = SettingsConfigDict(env_prefix="RR_", frozen=True, extra="ignore")
@@ -53,18 +69,6 @@ class ProcessSettings(BaseSettings):
     rpc_timeout_seconds: float = 5.0
     watchdog_seconds: float = Field(default=30.0, description="a loop that stands still this long ends the process")
     consumer_check_seconds: float = 5.0
-
-    @classmethod
-    def settings_customise_sources(  # the framework's own word for it
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- there are none
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- a folder of files; ours are named singly
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Variables and the files that variables name; nothing else is looked at."""
-        return init_settings, env_settings, FileSource(settings_cls)
 
     @classmethod
     def read(cls) -> Self:

@@ -18,7 +18,7 @@ STANDINS = Path(__file__).parent / "standins"
 PYTHON = "python:3.11-slim-bookworm"
 SUITE = "bookworm"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-INCLUDED = "python3-venv,ca-certificates,busybox,passwd"
+INCLUDED = "python3-venv,ca-certificates,busybox"
 DPKG = (
     "force-unsafe-io",
     "path-exclude=/usr/share/doc/*",
@@ -44,7 +44,7 @@ def _python(engine: Engine, packed: Path) -> None:
     bundle = Path(ssl.get_default_verify_paths().cafile or BUNDLE).resolve()
     hooks = (f"upload {bundle} {BUNDLE}", 'ln -s python3 "$1/usr/bin/python"')
     options = [f"--customize-hook={hook}" for hook in hooks] + [f"--dpkgopt={option}" for option in DPKG]
-    made = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={INCLUDED}", *options]
+    made = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={INCLUDED}", *options]
     try:
         run([*made, SUITE, str(packed), _mirror()], seconds=400)
     except Failed as error:

@@ -37,6 +37,11 @@ class Engine:
         """What the client prints."""
         return run(["docker", *arguments], env=self.environment, seconds=seconds, given=given)
 
+    def words(self, container: str) -> str:
+        """The end of what a container said, on both channels."""
+        command = ["bash", "-c", 'docker logs --tail 15 "$1" 2>&1', "bash", container]
+        return f"--- {container}\n{run(command, env=self.environment)}"
+
 
 @contextmanager
 def engine(folder: Path) -> Iterator[Engine]:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from tests.compose.engine import Engine
-from tests.compose.shell import run
+from tests.compose.shell import Failed, run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "deploy.md"
@@ -70,7 +70,15 @@ class Installation:
         self.done.add(heading)
         composer = " ".join(self.engine.composer)
         blocks = [block.replace("docker compose", composer) for block in commands(PAGE.read_text())[heading]]
-        return [self.bash(block) for block in blocks]
+        try:
+            return [self.bash(block) for block in blocks]
+        except Failed as error:
+            raise Failed(f"{error}\n{self.logs()}") from None
+
+    def logs(self) -> str:
+        """The last words of everything that is not well."""
+        ids = [container for container, said in self.complaints().items() if said]
+        return "\n".join(self.engine.words(container) for container in ids)
 
     def bash(self, script: str) -> str:
         """What a script prints."""
@@ -96,8 +104,13 @@ class Installation:
 
     def unwell(self) -> dict[str, str]:
         """Containers that are not as they should be, by name: everything runs and is healthy, `prepare` ended well."""
-        seen = {str(shown["Name"]): shown["State"] for shown in self.inspect(*self.containers())}
-        return {name: said for name, state in seen.items() if (said := _complaint(name, state))}
+        return {name: said for name, said in self.complaints().items() if said}
+
+    def complaints(self) -> dict[str, str]:
+        """What is wrong with each container, by name; empty when nothing is."""
+        return {
+            str(shown["Name"]): _complaint(shown["Name"], shown["State"]) for shown in self.inspect(*self.containers())
+        }
 
     def left(self) -> list[str]:
         """Containers, networks and volumes of the project."""

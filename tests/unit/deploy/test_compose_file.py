@@ -14,7 +14,7 @@ import yaml
 
 from libs.actions.settings import ActionSettings
 from libs.common.contracts.choreography import SERVICES
-from libs.common.settings import ProcessSettings, TokenMap
+from libs.common.settings import FileBackedSettings, ProcessSettings, TokenMap
 from runbook_ranger.stack.roles import role_of, role_password
 from services.executor.settings import ExecutorSettings
 from services.gateway.settings import GatewaySettings
@@ -41,7 +41,8 @@ def known(process: str) -> set[str]:
     if process == "prepare":
         return FOR_PREPARE | {f"{name}_FILE" for name in FOR_PREPARE}
     plain = {f"RR_{name.upper()}" for settings in SETTINGS[process] for name in settings.model_fields}
-    return plain | {f"RR_{name.upper()}_FILE" for name in ProcessSettings.model_fields}
+    backed = [settings for settings in SETTINGS[process] if issubclass(settings, FileBackedSettings)]
+    return plain | {f"RR_{name.upper()}_FILE" for settings in backed for name in settings.model_fields}
 
 
 @pytest.fixture(scope="module")
