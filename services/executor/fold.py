@@ -92,9 +92,8 @@ class _Folding:
         if self._execution.frame.terminal:
             self._writes.ended.append(self._execution)  # what still ran may have ended now, and lets go of its lock
         while self._todo:
-            execution = self._execution
-            known = Known(execution.inputs, execution.facts, evaluator_for(execution.spec))
-            frame, effects = advance(execution.spec, execution.frame, [self._todo.popleft()], known)
+            facts = [self._todo.popleft()]
+            frame, effects = advance(self._execution.spec, self._execution.frame, facts, self._known)
             self._execution = self._execution.with_frame(frame, facts=0)
             for effect in effects:
                 self._carry_out(effect)
