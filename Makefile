@@ -7,7 +7,7 @@ SETUP := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test check fmt lint types walls lock clean
+.PHONY: help setup demo up down status test compose-test check fmt lint types walls lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -36,7 +36,10 @@ status: $(SETUP) ## what runs
 test: $(SETUP) ## all tests, on real servers that the session starts itself
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-check: lint types walls test ## format, lint, types, import walls, tests
+compose-test: $(SETUP) ## the compose file on a Docker engine, which is started here (as root, on Debian) when none runs
+	RR_COMPOSE_TEST=1 $(BIN)/python -m pytest tests/compose
+
+check: lint types walls test compose-test ## format, lint, types, import walls, tests, containers
 
 lint: $(SETUP) ## format and lint, changing nothing
 	$(BIN)/ruff format --check .

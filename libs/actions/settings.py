@@ -12,7 +12,7 @@ from libs.common.settings import FileBackedSettings
 
 
 class ActionSettings(FileBackedSettings):
-    """RR_EGRESS_…, RR_SHELL_… and RR_NOTIFY_CHANNELS, or files that RR_…_FILE name; empty lists allow only public hosts.
+    """RR_EGRESS_…, RR_SHELL_… and RR_NOTIFY_CHANNELS, or files that RR_…_FILE name. Empty lists allow public hosts.
 
     `egress_public=False` closes the public internet too: then only what RR_EGRESS_ALLOW lists is reachable.
     """

@@ -19,7 +19,7 @@ from tests.compose.engine import Unavailable, engine
 from tests.compose.installation import PAGE, Installation, commands, installation
 from tests.support.eventually import eventually
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 
 KILL = 'import os; [os.kill(int(p), 9) for p in os.listdir("/proc") if p.isdigit() and int(p) not in (1, os.getpid())]'
 
@@ -37,6 +37,13 @@ def place() -> Iterator[Installation]:
                     yield made
         except Unavailable as reason:
             pytest.skip(f"the compose file was NOT run: {reason}")
+
+
+def test_the_file_holds_to_the_schema_with_and_without_the_profile(place: Installation) -> None:
+    plain = set(place.compose("config", "--services").split())
+    everything = set(place.compose("--profile", "observability", "config", "--services").split())
+
+    assert everything - plain == {"otel-collector", "prometheus"}
 
 
 def test_it_starts_as_the_page_says(place: Installation) -> None:
