@@ -27,17 +27,15 @@ def register(app: typer.Typer) -> None:
 
 
 def draft(file: File, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
-    """Keep a runbook as a draft, with whatever is wrong with it; `publish --draft ID` makes it a version."""
+    """Keep a runbook as a draft; `publish --draft ID` makes it a version, `show --draft` shows it."""
     from runbook_ranger.cli.client import Client
 
     with Client.open(data_dir) as client:
         kept = client.post_text("/runbooks", _read(file), "application/yaml", draft="true")
     if output is Format.JSON:
         show.as_json(kept)
-        return
-    typer.echo(f"draft: {kept['runbook_id']} ({kept['spec_hash']})")
-    if kept.get("problems"):
-        show.table(kept["problems"], ("line", "path", "message"))
+    else:
+        typer.echo(f"draft: {kept['runbook_id']} ({kept['spec_hash']})")
 
 
 def publish(
@@ -140,16 +138,22 @@ def listing(
 def show_one(
     runbook_id: str,
     version: Annotated[int | None, typer.Option(min=1, help="Not the newest, but this one.")] = None,
+    draft: Annotated[bool, typer.Option("--draft", help="Not a version, but the stored draft.")] = False,
     source: Annotated[bool, typer.Option("--source", help="Only the text, as it was published.")] = False,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """One version of a runbook."""
+    """One version of a runbook, or its draft."""
     from runbook_ranger.cli.client import Client, segment
 
+    if draft and version is not None:
+        raise WrongUsage("A draft has no version.")
     with Client.open(data_dir) as client:
         path = f"/runbooks/{segment(runbook_id)}"
-        found = client.get(path, version=version, include_source="true" if source else None)
+        if draft:
+            found = client.get(f"{path}/draft")
+        else:
+            found = client.get(path, version=version, include_source="true" if source else None)
     if source and output is Format.TABLE:
         typer.echo(show.harmless(found["source"]), nl=False)
     elif output is Format.TABLE:

@@ -47,10 +47,10 @@ class Composed(Incident):
 
 
 class Runbook(Answer):
-    """A version of a runbook, without its text."""
+    """A version of a runbook, without its text; null where there is only a draft."""
 
     runbook_id: str
-    version: int
+    version: int | None
     spec_hash: str
     name: str
     risk: str

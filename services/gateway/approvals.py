@@ -1,13 +1,13 @@
 """Approvals: what waits for a person, and what the person says. Reading one never decides it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from services.gateway import answers
 from services.gateway.asking import Ask, StrictRoute
-from services.gateway.parameters import Hash, Limit, Parameters, Text, Uuid, UuidText, Why
+from services.gateway.parameters import Hash, Limit, Name, Parameters, Uuid, UuidText, Why
 
 router = APIRouter(prefix="/approvals", tags=["approvals"], route_class=StrictRoute)
 
@@ -15,8 +15,8 @@ router = APIRouter(prefix="/approvals", tags=["approvals"], route_class=StrictRo
 class Filter(Parameters):
     """Which approvals: at most `limit`, after one of them."""
 
-    state: Text | None = None
-    incident_id: UuidText | None = None
+    state: Literal["requested", "granted", "rejected", "expired", "revoked", "withdrawn"] | None = None
+    incident_id: Name | None = None
     execution_id: UuidText | None = None
     after: UuidText | None = None
     limit: Limit | None = None

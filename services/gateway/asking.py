@@ -8,7 +8,6 @@ import orjson
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from libs.common.errors import InvalidInput
 from libs.common.policy import Resource, require
 from libs.common.rpc import RpcClient
 from services.gateway.identity import Identity
@@ -74,14 +73,10 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
         described = (self.openapi_extra or {}).get("requestBody", {}).get("content", {})
         accepts = frozenset(described) or self.accepts
-        bodiless = self.body_field is None and not described
 
         async def checked(request: Request) -> Response:
-            if request.method not in {"GET", "HEAD"}:
-                if bodiless:
-                    await _check_no_body(request)
-                else:
-                    _check_content_type(request, accepts)
+            if request.method not in {"GET", "HEAD"} and (described or await request.body()):
+                _check_content_type(request, accepts)
             request.json = lambda: _parsed(request)  # type: ignore[method-assign]
             return await handle(request)
 
@@ -91,11 +86,6 @@ class StrictRoute(APIRoute):
 async def _parsed(request: Request) -> Any:
     """Strict JSON: no NaN, no comments, nesting bounded, UTF-8 only."""
     return orjson.loads(await request.body())
-
-
-async def _check_no_body(request: Request) -> None:
-    if await request.body() not in {b"", b"{}"}:
-        raise InvalidInput("This path takes no body.", fix="Send none, or an empty JSON object.")
 
 
 def _check_content_type(request: Request, accepts: frozenset[str]) -> None:

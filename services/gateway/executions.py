@@ -16,7 +16,7 @@ class Filter(Parameters):
     """Which executions: at most `limit`, after one of them."""
 
     incident_id: Text | None = None
-    state: Text | None = None
+    state: Literal["pending", "running", "blocked", "failed", "aborted", "completed"] | None = None
     after: UuidText | None = None
     limit: Limit | None = None
 

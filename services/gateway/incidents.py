@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
+from libs.common.contracts.incident import IncidentStatus, Severity
 from libs.common.errors import RangerError
 from services.gateway import answers
 from services.gateway.asking import Ask, Asking, StrictRoute, reply
-from services.gateway.parameters import Limit, Name, Parameters, Rationale, Text, Uuid, UuidText
+from services.gateway.parameters import Limit, Name, Parameters, Rationale, Uuid, UuidText
 
 PART: Final = 50
 """How many executions, approvals and timeline entries are shown with an incident; each has a list of its own."""
@@ -23,9 +24,9 @@ router = APIRouter(prefix="/incidents", tags=["incidents"], route_class=StrictRo
 class Filter(Parameters):
     """Which incidents: at most `limit`, after one of them."""
 
-    status: Text | None = None
-    severity: Text | None = None
-    q: Annotated[Text | None, Field(description="words of the title")] = None
+    status: IncidentStatus | None = None
+    severity: Severity | None = None
+    q: Annotated[Name | None, Field(description="words of the title")] = None
     after: UuidText | None = None
     limit: Limit | None = None
 
@@ -34,7 +35,7 @@ class New(Parameters):
     """An incident that a person reports."""
 
     title: Annotated[str, Field(min_length=1, max_length=512)]
-    severity: Name
+    severity: Severity
     description: Annotated[str, Field(max_length=20_000)] | None = None
     tags: Annotated[list[Name], Field(max_length=64)] | None = None
 
@@ -46,10 +47,10 @@ class Transition(Parameters):
     rationale: Rationale | None = None
 
 
-class Severity(Parameters):
+class Judgement(Parameters):
     """How bad it is now, and why that changed."""
 
-    severity: Name
+    severity: Severity
     rationale: Rationale
 
 
@@ -108,7 +109,7 @@ async def transition(ask: Ask, incident_id: Uuid, move: Transition) -> Response:
 
 
 @router.post("/{incident_id}/severity")
-async def severity(ask: Ask, incident_id: Uuid, change: Severity) -> Response:
+async def severity(ask: Ask, incident_id: Uuid, change: Judgement) -> Response:
     """Say how bad it is now; what it was stays in the severity history."""
     return await ask("incident", "severity", {"incident_id": incident_id, **change.given()})
 

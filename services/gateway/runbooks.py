@@ -44,6 +44,12 @@ class Storing(Parameters):
     draft: bool = False
 
 
+class Publishing(Parameters):
+    """The draft that was looked at, by its hash: another one is not published in its place."""
+
+    spec_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
 class Execute(Parameters):
     """What to run: the newest version by default, for an incident, for none, or for one that is opened for it."""
 
@@ -74,7 +80,7 @@ _BODY: dict[str, Any] = {
 async def store(request: Request, ask: Ask, how: Annotated[Storing, Query()]) -> Response:
     """Publish a runbook, or keep it as a draft with `?draft=true`; a published version never changes.
 
-    The body is the text as YAML, or JSON `{"source": "…"}`. A draft may have problems, which the answer lists.
+    The body is the text as YAML, or JSON `{"source": "…"}`; a refusal lists what is wrong with it, by line.
     """
     verb = "draft" if how.draft else "publish"
     return await ask("catalog", verb, {"source": await _source(request)}, 201)
@@ -98,10 +104,17 @@ async def show(ask: Ask, runbook_id: Id, which: Annotated[Version, Query()]) -> 
     return await ask("catalog", "get_version", {"runbook_id": runbook_id, **which.given()})
 
 
+@router.get("/{runbook_id}/draft", response_model=answers.Stored)
+async def draft(ask: Ask, runbook_id: Id) -> Response:
+    """The runbook's stored draft, with its text."""
+    return await ask("catalog", "get_draft", {"runbook_id": runbook_id})
+
+
 @router.post("/{runbook_id}/publish", status_code=201, response_model=answers.Stored)
-async def publish(ask: Ask, runbook_id: Id) -> Response:
+async def publish(ask: Ask, runbook_id: Id, which: Publishing | None = None) -> Response:
     """Publish the runbook's stored draft as its next version."""
-    return await ask("catalog", "publish", {"runbook_id": runbook_id}, 201)
+    seen = which.given() if which is not None else {}
+    return await ask("catalog", "publish", {"runbook_id": runbook_id, **seen}, 201)
 
 
 @router.post(

@@ -138,7 +138,9 @@ async def test_without_waiting_the_answer_is_at_once(http: httpx.AsyncClient, se
     assert (await http.post("/runbooks/r-1/execute?wait=61", json={})).status_code == 422
 
 
-async def test_a_path_without_a_body_takes_none(http: httpx.AsyncClient, services: FakeServices) -> None:
+async def test_a_body_that_may_be_left_out_is_checked_when_it_is_there(
+    http: httpx.AsyncClient, services: FakeServices
+) -> None:
     await services.answer("catalog.publish", {"version": 1})
 
     assert (await http.post("/runbooks/r-1/publish")).status_code == 201

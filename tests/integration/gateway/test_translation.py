@@ -56,6 +56,11 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
     ),
     ("POST", "/runbooks", {"source": RUNBOOK}, "catalog.publish", {"source": RUNBOOK}),
     ("POST", "/runbooks?draft=true", {"source": RUNBOOK}, "catalog.draft", {"source": RUNBOOK}),
+    ("GET", "/runbooks/r-1/draft", None, "catalog.get_draft", {"runbook_id": "r-1"}),
+    (
+        *("POST", "/runbooks/r-1/publish", {"spec_hash": "a" * 64}, "catalog.publish"),
+        {"runbook_id": "r-1", "spec_hash": "a" * 64},
+    ),
     ("POST", "/runbooks/r-1/publish", None, "catalog.publish", {"runbook_id": "r-1"}),
     (
         *("POST", "/runbooks/r-1/execute", {}, "executor.execute"),
@@ -157,6 +162,7 @@ MODELS: Final[dict[str, type[Question]]] = {
     "catalog.lint": catalog.Lint,
     "catalog.list": catalog.ListRunbooks,
     "catalog.get_version": catalog.GetVersion,
+    "catalog.get_draft": catalog.GetDraft,
     "catalog.draft": catalog.SaveDraft,
     "executor.execute": executor.StartExecution,
     "executor.complete_step": executor.CompleteStep,

@@ -62,14 +62,15 @@ def test_an_incident_that_is_not_whole_says_so(run: Run, gateway: FakeGateway) -
 def test_a_runbook_is_kept_as_a_draft_and_published_from_it(run: Run, gateway: FakeGateway, tmp_path: Path) -> None:
     file = tmp_path / "runbook.yaml"
     file.write_text("steps: []\n")
-    problem = {"line": 1, "path": "steps", "message": "there are none"}
-    gateway.answer("/runbooks?draft=true", {"runbook_id": "r-1", "spec_hash": "h", "problems": [problem]}, 201)
+    gateway.answer("/runbooks?draft=true", {"runbook_id": "r-1", "spec_hash": "h"}, 201)
+    gateway.answer("/runbooks/r-1/draft", {"runbook_id": "r-1", "source": "steps: []\n"})
     gateway.answer("/runbooks/r-1/publish", {"runbook_id": "r-1", "version": 2, "spec_hash": "h"}, 201)
 
     ran = run("runbook", "draft", str(file))
 
-    assert (ran.code, ran.out.splitlines()[0]) == (0, "draft: r-1 (h)")
-    assert "there are none" in ran.out
+    assert (ran.code, ran.out) == (0, "draft: r-1 (h)\n")
+    assert run("runbook", "show", "r-1", "--draft", "--source").out == "steps: []\n"
+    assert run("runbook", "show", "r-1", "--draft", "--version", "1").code == 2
     assert run("runbook", "publish", "--draft", "r-1").out == "published: r-1 version 2 (h)\n"
     assert run("runbook", "publish").code == 2
     assert run("runbook", "publish", str(file), "--draft", "r-1").code == 2
