@@ -7,7 +7,7 @@ trip a batch (docs/decisions/0002).
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -16,6 +16,8 @@ from libs.common import telemetry
 
 Tx: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 """A connection inside a transaction."""
+
+Isolation: TypeAlias = Literal["repeatable_read", "read_committed"]
 
 TRANSIENT: Final = (
     asyncpg.PostgresConnectionError,
@@ -84,7 +86,7 @@ class Database:
         """
         with self._span(name, parent):
             async with self.pool.acquire(timeout=self._timeout) as connection:
-                isolation = "repeatable_read" if snapshot else "read_committed"
+                isolation: Isolation = "repeatable_read" if snapshot else "read_committed"
                 async with connection.transaction(isolation=isolation, readonly=snapshot):
                     yield connection
 

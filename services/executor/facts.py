@@ -57,6 +57,7 @@ def _completed(
         finished_at=finished_at,
         outputs_sha256=outputs_sha256(run.outputs if run else {}),
         decided_by_person=data["decided_by_person"],
+        evidence_ref=data.get("evidence_ref") or None,
     )
 
 
@@ -80,6 +81,7 @@ def _failed_step(
         error_code=data["error_code"],
         message=data["message"][:2000],
         will_retry=data["will_retry"],
+        evidence_ref=data.get("evidence_ref") or None,
     )
 
 

@@ -9,6 +9,7 @@ from libs.common.ids import derived_id
 from libs.runbook.frame import Frame
 from libs.runbook.planning import PlanFacts
 from libs.runbook.spec import Runbook
+from libs.runbook.steps import NOTIFY_ACTION
 
 SERVICE: Final = "executor"
 ACTOR: Final = "svc_executor"
@@ -80,8 +81,8 @@ class Attempt:
 
     @property
     def mutating(self) -> bool:
-        """Whether it may change anything."""
-        return self.effect != "read"
+        """Whether it may change a target: a notification does not, and goes out while mutations are held back."""
+        return self.effect != "read" and self.action != NOTIFY_ACTION
 
 
 Ending: TypeAlias = Literal["succeed", "fail", "doubt"]

@@ -98,6 +98,7 @@ class StepCompleted(StepFact):
     finished_at: str
     outputs_sha256: str
     decided_by_person: bool = False
+    evidence_ref: str | None = None
 
 
 class StepFailed(StepFact):
@@ -107,6 +108,7 @@ class StepFailed(StepFact):
     error_code: str
     message: str
     will_retry: bool
+    evidence_ref: str | None = None
 
 
 class StepSkipped(StepFact):
