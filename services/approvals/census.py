@@ -1,12 +1,11 @@
 """Counts open approvals by risk, for the gauge, and forgets ended executions whose facts cannot come again."""
 
-import asyncio
 from typing import Final, get_args
 
+from libs.common import rounds
 from libs.common.contracts.execution import Risk
-from libs.common.database import TRANSIENT, Database
+from libs.common.database import Database
 from libs.common.inbox import KEEP
-from libs.common.telemetry import log
 from services.approvals import metrics
 from services.approvals.lifecycle import INITIAL
 
@@ -23,12 +22,7 @@ class Census:
 
     async def run(self) -> None:
         """Count until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except TRANSIENT as error:
-                log.warning("census_waits", error=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(self._every)
+        await rounds.every(self._every, "census", self.look)
 
     async def look(self) -> None:
         """Count once; a risk without open approvals shows zero."""

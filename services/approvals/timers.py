@@ -1,23 +1,18 @@
 """Durable expiry: due by the database's clock, fired once, in one transaction with the fact that tells it."""
 
-import asyncio
 from typing import Final
 
+from libs.common import rounds
 from libs.common.crash import crash_point
-from libs.common.database import TRANSIENT, Database
+from libs.common.database import Database
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Principal
-from libs.common.telemetry import log
 from services.approvals import storage, telling
 from services.approvals.lifecycle import OPEN
 from services.approvals.model import SERVICE, Approval, expired
 
-AT_MOST_SECONDS: Final = 1.0
-AT_LEAST_SECONDS: Final = 0.02
 GROUP: Final = 100
 ACTOR: Final = Principal.system(SERVICE).actor
-
-_NEXT: Final = "SELECT extract(epoch FROM min(due_at) - clock_timestamp()) FROM timer WHERE state = 'set'"
 
 
 class Timers:
@@ -29,16 +24,7 @@ class Timers:
 
     async def run(self) -> None:
         """Fire until cancelled; sleeps to the next due time, at most a second."""
-        while True:
-            try:
-                while await self.fire_due():
-                    pass
-                pause = await self._database.pool.fetchval(_NEXT)
-            except TRANSIENT as error:
-                log.warning("timers_wait", error=f"{type(error).__name__}: {error}")
-                pause = None
-            seconds = AT_MOST_SECONDS if pause is None else float(pause)
-            await asyncio.sleep(min(AT_MOST_SECONDS, max(AT_LEAST_SECONDS, seconds)))
+        await rounds.whenever_due(self._database, self.fire_due)
 
     async def fire_due(self) -> int:
         """Fire one group; returns how many timers fired."""

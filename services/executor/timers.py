@@ -1,23 +1,21 @@
 """Durable timers: due by the database's clock, fired once, in one transaction with what they cause."""
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
 
+from libs.common import rounds
 from libs.common.clock import Clock
-from libs.common.database import TRANSIENT, Database, Tx
+from libs.common.database import Database, Tx
 from libs.common.outbox import Outbox
-from libs.common.telemetry import log
 from libs.runbook.facts import Fact, StepStarted, TimerFired
 from services.executor import storage
 from services.executor.fold import Change, fold
 from services.executor.hints import Hints
 from services.executor.model import Execution
 
-AT_MOST_SECONDS: Final = 1.0
 GROUP: Final = 100
 
 _DUE: Final = """
@@ -27,9 +25,6 @@ _FIRE: Final = """
 UPDATE timer SET state = 'fired', fired_at = clock_timestamp()
 WHERE ref_id = ANY($1::uuid[]) AND state = 'set' AND due_at <= clock_timestamp()
 RETURNING kind, ref_id, ref_version, due_at
-"""
-_NEXT: Final = """
-SELECT extract(epoch FROM min(due_at) - clock_timestamp()) FROM timer WHERE state = 'set'
 """
 
 
@@ -44,15 +39,7 @@ class Timers:
 
     async def run(self) -> None:
         """Fire until cancelled; sleeps to the next due time, at most a second."""
-        while True:
-            try:
-                while await self.fire_due():
-                    pass
-                pause = await self._database.pool.fetchval(_NEXT)
-            except TRANSIENT as error:
-                log.warning("timers_wait", error=f"{type(error).__name__}: {error}")
-                pause = AT_MOST_SECONDS
-            await asyncio.sleep(min(AT_MOST_SECONDS, max(0.01, float(pause if pause is not None else AT_MOST_SECONDS))))
+        await rounds.whenever_due(self._database, self.fire_due)
 
     async def fire_due(self) -> int:
         """Fire one group; returns how many executions that concerned."""

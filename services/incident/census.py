@@ -1,11 +1,10 @@
 """Counts open incidents by severity, for the gauge: from the table, so that every process shows the same number."""
 
-import asyncio
 from typing import Final, get_args
 
+from libs.common import rounds
 from libs.common.contracts.incident import Severity
-from libs.common.database import TRANSIENT, Database
-from libs.common.telemetry import log
+from libs.common.database import Database
 from services.incident import metrics
 from services.incident.lifecycle import ACTIVE
 
@@ -21,12 +20,7 @@ class Census:
 
     async def run(self) -> None:
         """Count until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except TRANSIENT as error:
-                log.warning("census_waits", error=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(self._every)
+        await rounds.every(self._every, "census", self.look)
 
     async def look(self) -> None:
         """Count once; a severity without incidents shows zero."""
