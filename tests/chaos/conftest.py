@@ -33,8 +33,9 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Demo
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def lab(stack: Stack, target: DemoTarget) -> Lab:
+async def lab(stack: Stack, target: DemoTarget) -> AsyncIterator[Lab]:
     """The stack with the runbooks that the tests need."""
     found = Lab(stack, target)
     await found.publish()
-    return found
+    yield found
+    stack.close()

@@ -9,7 +9,7 @@ from tests.support.stack import Case, Stack
 
 KEYED, UNSAFE, CROWD = "keyed", "unsafe", "crowd"
 HOLD_BEFORE, HOLD_AFTER, OPEN = "hold_before_effect", "hold_after_effect", "open"
-ENDPOINTS = {KEYED: "/reroute", UNSAFE: "/restart", CROWD: "/cache/warm"}
+ENDPOINTS = {KEYED: "/reroute", UNSAFE: "/restart", CROWD: "/restart"}  # a crowd comes in any order of fences
 EFFECTS = {KEYED: "keyed", UNSAFE: "unsafe", CROWD: "idempotent"}
 BODIES = {KEYED: "{to: standby}", UNSAFE: "{}", CROWD: "{}"}
 RUNBOOK = """

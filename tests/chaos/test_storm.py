@@ -23,7 +23,7 @@ from tests.chaos.lab import CROWD, HOLD_BEFORE, KEYED, OPEN, Lab
 from tests.support.eventually import eventually
 from tests.support.stack import ROOT, Case, Stack
 
-pytestmark = [pytest.mark.chaos, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.chaos, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(170)]
 
 TIMES = 100
 CROWDED = 100
@@ -80,7 +80,7 @@ async def test_nothing_starts_once_the_kill_switch_is_answered_and_all_completes
         stack.send(worker, signal.SIGSTOP)
     try:
         await asyncio.gather(*(stack.post("/webhooks/events", case.event()) for case in cases))
-        await eventually(lambda: waiting(stack, cases), timeout=40)
+        await eventually(lambda: waiting(stack, cases), timeout=60, interval=0.2)
     finally:
         for worker in stack.worker_names:
             stack.send(worker, signal.SIGCONT)
@@ -88,7 +88,7 @@ async def test_nothing_starts_once_the_kill_switch_is_answered_and_all_completes
     answered = datetime.now(UTC)
 
     try:
-        await eventually(lambda: held_or_done(stack, cases), timeout=40)
+        await eventually(lambda: held_or_done(stack, cases), timeout=60, interval=0.2)
         started = [call for call in await calls_of(lab, cases) if datetime.fromisoformat(call["at"]) > answered]
         assert started == [], f"{len(started)} calls began after the answer"
     finally:
@@ -97,7 +97,7 @@ async def test_nothing_starts_once_the_kill_switch_is_answered_and_all_completes
     await eventually(lambda: verifying(stack, cases), timeout=60, interval=0.2)
     await asyncio.gather(*(stack.post("/webhooks/events", case.event("resolved")) for case in cases))
     await eventually(lambda: completed(stack, cases), timeout=60, interval=0.2)
-    assert len(await calls_of(lab, cases)) == CROWDED
+    assert len({call["key"] for call in await calls_of(lab, cases)}) == CROWDED
     await stack.settled()
 
 
@@ -180,9 +180,9 @@ async def second_incident_process(stack: Stack) -> AsyncIterator[asyncio.subproc
 
 
 async def count(stack: Stack, cases: list[Case], condition: str) -> int:
-    """How many first steps, attempts and all, are as `condition` says."""
+    """How many of the cases have a first step, or an attempt of it, as `condition` says."""
     rows = await stack.rows(
-        "SELECT count(*) FROM executor.execution e JOIN executor.action_log a USING (execution_id)"
+        "SELECT count(DISTINCT execution_id) FROM executor.execution e JOIN executor.action_log a USING (execution_id)"
         f" WHERE a.path = 'act' AND e.alert->'labels'->>'case' = ANY($1::text[]) AND ({condition})",
         [case.name for case in cases],
     )

@@ -59,6 +59,8 @@ class Stack:
     def __post_init__(self) -> None:
         self.root.chmod(0o711)
         self.layout = Layout.open(self.root / "data")
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     # ── processes ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,16 +170,22 @@ class Stack:
 
     async def rows(self, query: str, *arguments: Any) -> Sequence[asyncpg.Record]:
         """Rows of any schema; none while Postgres does not answer."""
-        try:
-            connection = await asyncpg.connect(self.urls.postgres, timeout=5)
-        except NOT_THERE:
-            return []
-        try:
-            return await connection.fetch(query, *arguments)
-        except NOT_THERE:
-            return []
-        finally:
-            connection.terminate()
+        async with self._one_at_a_time:
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await asyncpg.connect(self.urls.postgres, timeout=5)
+                return await self._connection.fetch(query, *arguments, timeout=10)
+            except NOT_THERE:
+                if self._connection is not None:
+                    self._connection.terminate()
+                self._connection = None
+                return []
+
+    def close(self) -> None:
+        """Let go of the connection to Postgres."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
 
     # ── the API ──────────────────────────────────────────────────────────────────────────────────────────────────
 
