@@ -23,6 +23,7 @@ from services.gateway.tail import Tail
 
 EVENT_STREAM: Final = "text/event-stream"
 SLOW_SECONDS: Final = 20.0
+CANCEL_SECONDS: Final = 0.2
 _DESCRIPTION: Final = (
     "`id: <epoch>-<seq>`, `data: {seq, type, time, incident_id, execution_id, runbook_id, actor}`; `event: live` once"
     " what was missed has been sent; `event: reset` when it cannot be sent any more"
@@ -86,9 +87,7 @@ class EventStream(Response):
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+            await _end(parts)
         for part in done:
             part.result()
 
@@ -102,6 +101,14 @@ class EventStream(Response):
                     log.info("event_client_cut")
                     return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _end(parts: "set[asyncio.Task[None]]") -> None:
+    """Cancel until all have ended: before Python 3.12 a library's `wait_for` may lose a cancellation."""
+    while pending := {part for part in parts if not part.done()}:
+        for part in pending:
+            part.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_SECONDS)
 
 
 async def _left(receive: Receive) -> None:

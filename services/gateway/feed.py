@@ -15,7 +15,8 @@ from libs.common.contracts.choreography import BY_SUBJECT
 from libs.common.errors import InvalidInput, Unavailable
 from libs.common.policy import Resource, decide
 from services.gateway.identity import Identity
-from services.gateway.tail import Event, Tail
+from services.gateway.reader import Event
+from services.gateway.tail import Tail
 
 HEARTBEAT_SECONDS: Final = 20.0
 RETRY_MILLISECONDS: Final = 2000
@@ -84,7 +85,7 @@ class Feed:
         yield b": the gateway stops, come back\n\n"
 
     async def _begin(self, after: Position | None) -> bytes:
-        place = await self._tail.place()
+        place = await self._tail.reader.place()
         self._position = Position(place.epoch, place.last)
         if after is None:
             return b": from now on\n\n"
@@ -103,7 +104,7 @@ class Feed:
         if found is None and self._live:
             return None
         if found is None:
-            page = await tail.page(seq)
+            page = await tail.reader.page(seq)
             if page.first != seq + 1:  # the stream has let go of it meanwhile
                 return self._reset()
             found, last = list(page.events), page.last

@@ -1,72 +1,28 @@
 """The end of the stream EVENTS, as one process sees it, shared by all who follow it.
 
-Read by direct gets, which leave nothing at the server: no consumer, nothing to clean up after a crash. What facts are
-published on wakes the reader, and a look each second makes up for a wake that was lost. While nobody listens, nothing
-is read. Only the newest events are kept here, ids and types without payloads; followers hold a position, no buffer.
+What facts are published on wakes it, and a look each second makes up for a wake that was lost. While nobody listens,
+nothing is read. Only the newest events are kept here, ids and types without payloads; followers hold a position.
 """
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Final
 
-import nats.errors
-import orjson
 from nats.aio.msg import Msg
-from nats.js.errors import Error as JetStreamError
 
 from libs.common.bus import Bus
 from libs.common.contracts.choreography import EVENTS, STREAMS
-from libs.common.contracts.envelope import Envelope, MalformedEnvelope
 from libs.common.errors import Unavailable
-from libs.common.streams import EPOCH_KEY
 from libs.common.telemetry import log
+from services.gateway.reader import OUTAGES, READ_SECONDS, Event, Page, Reader
 
 KEEP: Final = 4096
-PAGE: Final = 256
-PAGE_BYTES: Final = 1 << 20
-READ_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 1.0
 GATHER_SECONDS: Final = 0.02
 """What arrives within this time is read at once; and a wake may come that much before the message is stored."""
 TRIES: Final = 4
-_OUTAGES: Final = (nats.errors.Error, JetStreamError, OSError)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A fact's place and ids. `tenants` says who may know of it at all."""
-
-    seq: int
-    type: str
-    time: str
-    tenants: tuple[str, ...]
-    aggregate_id: str
-    incident_id: str
-    execution_id: str
-    runbook_id: str
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the stream begins and ends, and which one it is: an epoch counts how often it was made anew."""
-
-    epoch: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Consecutive messages after a position; what is no fact is left out. `first` and `last` are 0 when none came."""
-
-    first: int
-    last: int
-    more: bool
-    events: tuple[Event, ...]
 
 
 class Tail:
@@ -74,6 +30,7 @@ class Tail:
 
     def __init__(self, bus: Bus, *, keep: int = KEEP, listeners: int = 500) -> None:
         self._bus = bus
+        self.reader = Reader(bus)
         self._most = listeners
         self._listeners = 0
         self._wanted = asyncio.Event()
@@ -144,36 +101,6 @@ class Tail:
             return False
         return True
 
-    async def place(self) -> Place:
-        """Where the stream stands, from the server.
-
-        Raises:
-            Unavailable: the bus does not answer.
-        """
-        try:
-            info = await self._bus.js.stream_info(EVENTS)
-        except _OUTAGES as error:
-            raise Unavailable(f"The events cannot be read ({type(error).__name__}).", fix="Try again.") from None
-        epoch = int((info.config.metadata or {}).get(EPOCH_KEY, "1"))
-        return Place(epoch, info.state.first_seq, info.state.last_seq)
-
-    async def page(self, after: int) -> Page:
-        """The next messages after a position, from the server.
-
-        Raises:
-            Unavailable: the bus does not answer.
-        """
-        try:
-            messages = await self._get(after + 1)
-        except _OUTAGES as error:
-            raise Unavailable(f"The events cannot be read ({type(error).__name__}).", fix="Try again.") from None
-        if not messages:
-            return Page(0, 0, False, ())  # noqa: FBT003 -- a record, field by field
-        places = [int((message.headers or {})["Nats-Sequence"]) for message in messages]
-        events = [_event(seq, message.headers or {}) for seq, message in zip(places, messages, strict=True)]
-        more = (messages[-1].headers or {}).get("Nats-Num-Pending", "0") != "0"
-        return Page(places[0], places[-1], more, tuple(event for event in events if event is not None))
-
     async def _followed(self) -> None:
         try:
             async with asyncio.timeout(READ_SECONDS):
@@ -193,7 +120,7 @@ class Tail:
                     await asyncio.sleep(POLL_SECONDS)
         finally:
             self.epoch = 0
-            with contextlib.suppress(*_OUTAGES):
+            with contextlib.suppress(*OUTAGES):
                 for subscription in subscriptions:
                     await subscription.unsubscribe()
 
@@ -203,7 +130,7 @@ class Tail:
             await self._read()
             return
         self._stale = False
-        place = await self.place()
+        place = await self.reader.place()
         if place.epoch != self.epoch or place.last < self.last:
             self._recent.clear()
             self.epoch, self._floor, self.last = place.epoch, place.last, place.last
@@ -223,14 +150,14 @@ class Tail:
         for _ in range(TRIES):
             await asyncio.sleep(GATHER_SECONDS)
             self._hint.clear()
-            page = await self.page(self.last)
+            page = await self.reader.page(self.last)
             if page.last:
                 break
         else:
             return
         self._keep(page)
         while page.more:
-            page = await self.page(self.last)
+            page = await self.reader.page(self.last)
             self._keep(page)
 
     def _keep(self, page: Page) -> None:
@@ -254,41 +181,3 @@ class Tail:
         """After a reconnect the stream may be another one: the next look asks for its place first."""
         self._stale = True
         self._hint.set()
-
-    async def _get(self, first: int) -> list[Msg]:
-        """At most a page of messages from sequence `first` on, in order."""
-        nc, found = self._bus.nc, []
-        inbox = await nc.subscribe(nc.new_inbox())
-        try:
-            request = {"seq": first, "batch": PAGE, "max_bytes": PAGE_BYTES}
-            await nc.publish(f"$JS.API.DIRECT.GET.{EVENTS}", orjson.dumps(request), reply=inbox.subject)
-            while True:
-                message = await inbox.next_msg(timeout=READ_SECONDS)
-                status = (message.headers or {}).get("Status")
-                if status is None:
-                    found.append(message)
-                elif status in {"204", "404"}:
-                    return found
-                else:
-                    raise nats.errors.NoRespondersError if status == "503" else ConnectionError(f"status {status}")
-        finally:
-            with contextlib.suppress(*_OUTAGES):
-                await inbox.unsubscribe()
-
-
-def _event(seq: int, headers: Mapping[str, str]) -> Event | None:
-    try:
-        envelope = Envelope.from_headers(headers)
-    except MalformedEnvelope:
-        return None
-    return Event(
-        seq,
-        envelope.type,
-        envelope.time,
-        envelope.tenants,
-        envelope.aggregate_id,
-        envelope.incident_id,
-        envelope.execution_id,
-        envelope.runbook_id,
-        envelope.actor,
-    )

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from starlette.types import Message
 
 from services.gateway.events import EventStream
+from tests.support.eventually import eventually
 
 
 class Client:
@@ -72,3 +73,28 @@ async def test_a_client_that_takes_nothing_is_cut_and_nothing_more_is_said_to_it
 
     assert chunks.let_go
     assert client.taken[-1]["more_body"] is True
+
+
+async def test_a_cancellation_that_a_library_loses_keeps_nobody_listening() -> None:
+    client, lost = Client(), asyncio.Event()
+
+    async def careless() -> AsyncGenerator[bytes, None]:
+        yield b": x\n\n"
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost.set()
+        while True:
+            yield b": still here\n\n"
+            await asyncio.sleep(0.01)
+
+    answering = asyncio.create_task(
+        EventStream(careless(), slow_seconds=1)({"type": "http"}, client.receive, client.send)
+    )
+    await eventually(lambda: len(client.taken) > 1)
+    answering.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait({answering})
+
+    assert lost.is_set()
+    assert answering.cancelled()
