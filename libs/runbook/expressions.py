@@ -28,6 +28,7 @@ Evaluate = Callable[[str, Mapping[str, Any]], Any]
 OPEN: Final = "${{"
 ESCAPED: Final = "$${{"
 MAX_SOURCE: Final = 4096
+_VALUES: Final = frozenset({"true", "false", "null"})
 _ROOT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _STEP: Final = re.compile(
     r"""\.(?P<field>[A-Za-z_][A-Za-z0-9_]*)"""
@@ -159,7 +160,9 @@ def parse_reference(source: str) -> Reference:
 
 
 def is_reference(source: str) -> bool:
-    """Whether an expression's source is a reference."""
+    """Whether an expression's source is a reference: a path, and not one of the words that are values themselves."""
+    if source in _VALUES:
+        return False
     try:
         parse_reference(source)
     except TemplateSyntaxError:

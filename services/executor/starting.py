@@ -64,17 +64,14 @@ class Starting:
         return {"execution_id": execution_id, "incident_id": incident_id, "runbook_version": published["version"]}
 
     async def _alert(self, caller: Caller, incident_id: str | None) -> AlertFacts | None:
-        """What the incident's newest alert says, if it has one."""
+        """What the alert that opened the incident says, if one did or one was linked since."""
         if incident_id is None:
             return None
         incident = await self._ask(caller, "incident", "get", {"incident_id": incident_id})
-        alerts = incident["alerts"]
-        if not alerts:
+        if not incident["alerts"]:
             return None
-        newest = alerts[0]
-        return AlertFacts(
-            incident["alert_name"] or incident["title"], incident["severity"], newest["labels"], newest["annotations"]
-        )
+        name = incident["alert_name"] or incident["alerts"][0]["name"]
+        return AlertFacts(name, incident["severity"], incident["labels"], incident["annotations"])
 
     async def _ask(self, caller: Caller, service: str, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
         return await self.client.ask(

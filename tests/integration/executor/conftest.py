@@ -6,6 +6,7 @@ import pytest
 
 from libs.common.database import Database
 from services.executor.hints import Hints, connect
+from tests.integration.executor.approver import Approver
 from tests.integration.executor.bench import Bench
 from tests.support.servers import StackEnv
 
@@ -20,3 +21,9 @@ async def bench(stack_env: StackEnv) -> AsyncIterator[Bench]:
     yield Bench(database, Hints(redis), redis)
     await redis.aclose()
     await database.close()
+
+
+@pytest.fixture
+def grace(bench: Bench) -> Approver:
+    """Who decides."""
+    return Approver(bench)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.runbook.cel import Declarations, evaluator
 from libs.runbook.expressions import (
     Expression,
     MissingValue,
@@ -14,6 +15,7 @@ from libs.runbook.expressions import (
     Template,
     TemplateSyntaxError,
     evaluate_reference,
+    is_reference,
     parse,
     render,
 )
@@ -119,3 +121,12 @@ def test_evaluation_goes_through_the_function_passed_in() -> None:
         return f"{source.upper()} of {len(scope)}"
 
     assert render(["${{ a + b }}", "<${{ c }}>"], SCOPE, shout) == ["A + B of 3", "<C of 3>"]
+
+
+@pytest.mark.parametrize(("source", "value"), [("true", True), ("false", False)])
+def test_a_word_that_is_a_value_is_no_reference(source: str, value: bool) -> None:
+    evaluate = evaluator(Declarations())
+
+    assert not is_reference(source)
+    assert evaluate(source, {}) is value
+    assert is_reference("true_story.ending")
