@@ -117,6 +117,10 @@ class Claims:
     ) -> tuple[dict[str, Attempt], list[tuple[Attempt, Turned]]]:
         tenants = {item.attempt.tenant_id for item in asked.values()}
         switches = await kill_switch.share(tx, tenants, forced=self._settings.kill_switch)
+        # Alerts before actions, as everyone locks them who hears of an alert's end: the two cannot wait in a circle.
+        firing = await storage.alerts_fire(
+            tx, {(a.tenant_id, a.incident_id) for a in (item.attempt for item in asked.values()) if a.requires_firing}
+        )
         rows = await tx.fetch(_LOCK_READY, [uuid.UUID(i) for i in sorted(asked)])
         turned: list[tuple[Attempt, Turned]] = []
         passed: list[Attempt] = []
@@ -124,7 +128,7 @@ class Claims:
             attempt = storage.to_attempt(row)
             verdict = _verdict(attempt, asked[attempt.action_id].refusal, switches)
             if verdict is None and attempt.requires_firing:
-                fires = await storage.alert_fires(tx, attempt.tenant_id, attempt.incident_id)
+                fires = firing.get((attempt.tenant_id, attempt.incident_id))
                 verdict = NotNeeded() if fires is False else None
             if verdict is None:
                 passed.append(attempt)

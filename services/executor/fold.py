@@ -14,6 +14,7 @@ import orjson
 
 from libs.common.clock import rfc3339
 from libs.common.contracts.envelope import Ref
+from libs.common.contracts.fact import Fact as PublishedFact
 from libs.common.database import Tx
 from libs.common.ids import new_id
 from libs.common.outbox import Cause, Outbox, OutboxEvent
@@ -135,7 +136,7 @@ class _Folding:
         if effect.type == "step_unknown":
             self._writes.suspects.append(self._execution.execution_id)
 
-    def _event(self, fact: "storage.PublishedFact", refs: tuple[Ref, ...]) -> OutboxEvent:
+    def _event(self, fact: PublishedFact, refs: tuple[Ref, ...]) -> OutboxEvent:
         because = self._change.because
         return self._outbox.event(
             fact,

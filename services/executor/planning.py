@@ -122,7 +122,8 @@ class Planner:
         await self._publish(tx, execution, occasion, plan, refusal)
         if plan is None:
             return None
-        firing = await storage.alert_fires(tx, occasion.tenant_id, occasion.facts.incident_id)
+        about = (occasion.tenant_id, occasion.facts.incident_id)
+        firing = (await storage.alerts_fire(tx, [about])).get(about)
         return Change(execution, [Started(alert_firing=firing)], occasion.because)
 
     async def _spec(self, tx: Tx, tenant: str, match: RunbookMatched) -> Runbook:

@@ -1,0 +1,35 @@
+"""The executor's SQL: rows in, rows out, one statement for a batch of each kind.
+
+Every change of an action is guarded by its state and, once it runs, by its fence: zero rows means that somebody else
+knows better.
+"""
+
+from services.executor.storage.alerts import alerts_fire, set_alerts
+from services.executor.storage.attempts import last_attempt, ready_attempts, to_attempt, to_hint
+from services.executor.storage.executions import (
+    insert_execution,
+    keep_spec,
+    known_spec,
+    live_of_incidents,
+    lock,
+    to_execution,
+)
+from services.executor.storage.writes import LostUpdate, Writes, write
+
+__all__ = [
+    "LostUpdate",
+    "Writes",
+    "alerts_fire",
+    "insert_execution",
+    "keep_spec",
+    "known_spec",
+    "last_attempt",
+    "live_of_incidents",
+    "lock",
+    "ready_attempts",
+    "set_alerts",
+    "to_attempt",
+    "to_execution",
+    "to_hint",
+    "write",
+]

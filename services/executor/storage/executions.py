@@ -1,0 +1,138 @@
+"""Executions under their rows' locks, and the specs that they follow."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import asyncpg
+import orjson
+
+from libs.common.database import Tx
+from libs.runbook.frame import Frame
+from libs.runbook.planning import PlanFacts
+from libs.runbook.spec import Runbook
+from libs.runbook.triggers import AlertFacts
+from services.executor.model import Execution
+from services.executor.storage.columns import json
+
+_SPECS_KEPT: Final = 512
+_specs: dict[tuple[str, str], Runbook] = {}
+
+_LOCK: Final = """
+SELECT e.*, s.body AS spec FROM execution e JOIN spec s ON s.tenant_id = e.tenant_id AND s.spec_hash = e.spec_hash
+WHERE e.execution_id = ANY($1::uuid[]) ORDER BY e.execution_id FOR UPDATE OF e
+"""
+
+
+async def lock(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Execution]:
+    """The executions under their rows' locks, which are taken in the order of ids."""
+    rows = await tx.fetch(_LOCK, [uuid.UUID(i) for i in sorted(set(execution_ids))])
+    return {str(row["execution_id"]): to_execution(row) for row in rows}
+
+
+async def live_of_incidents(tx: Tx, tenant_incidents: Sequence[tuple[str, str]]) -> list[str]:
+    """Ids of executions that have not ended, of (tenant, incident) pairs."""
+    tenants, incidents = map(list, zip(*tenant_incidents, strict=True))
+    rows = await tx.fetch(
+        "SELECT execution_id FROM execution e JOIN unnest($1::text[], $2::text[]) AS t(tenant_id, incident_id)"
+        " USING (tenant_id, incident_id) WHERE e.ended_at IS NULL",
+        tenants,
+        incidents,
+    )
+    return [str(row["execution_id"]) for row in rows]
+
+
+def to_execution(row: asyncpg.Record) -> Execution:
+    """A row of `execution` joined with its spec."""
+    alert = orjson.loads(row["alert"]) if row["alert"] else None
+    return Execution(
+        execution_id=str(row["execution_id"]),
+        tenant_id=row["tenant_id"],
+        incident_id=row["incident_id"],
+        runbook_id=row["runbook_id"],
+        runbook_version=row["runbook_version"],
+        spec_hash=row["spec_hash"],
+        plan_hash=row["plan_hash"],
+        initiator=row["initiator"],
+        correlation=row["correlation"],
+        traceparent=row["traceparent"],
+        inputs=orjson.loads(row["inputs"]),
+        facts=PlanFacts(alert=AlertFacts(**alert) if alert else None, incident_id=row["incident_id"]),
+        version=row["version"],
+        frame=Frame.from_json(orjson.loads(row["frame"])),
+        spec=_spec_of(row["tenant_id"], row["spec_hash"], row["spec"]),
+    )
+
+
+def _spec_of(tenant_id: str, spec_hash: str, body: str) -> Runbook:
+    """The parsed spec; a hash names its content, so a parsed one is kept."""
+    key = (tenant_id, spec_hash)
+    if key not in _specs:
+        if len(_specs) >= _SPECS_KEPT:
+            _specs.clear()
+        _specs[key] = Runbook.from_json(orjson.loads(body))
+    return _specs[key]
+
+
+async def known_spec(tx: Tx, tenant_id: str, spec_hash: str) -> Runbook | None:
+    """A spec that is stored. A parsed one that is kept proves nothing: the transaction that stored it may be undone."""
+    parsed = _specs.get((tenant_id, spec_hash))
+    row = await tx.fetchrow(
+        "SELECT CASE WHEN $3 THEN NULL ELSE body END AS body FROM spec WHERE tenant_id = $1 AND spec_hash = $2",
+        tenant_id,
+        spec_hash,
+        parsed is not None,
+    )
+    if row is None:
+        return None
+    return parsed or _spec_of(tenant_id, spec_hash, row["body"])
+
+
+async def keep_spec(tx: Tx, tenant_id: str, spec_hash: str, spec: Runbook, version: int) -> None:
+    """Store a spec under its hash."""
+    await tx.execute(
+        "INSERT INTO spec (tenant_id, spec_hash, runbook_id, runbook_version, body) VALUES ($1, $2, $3, $4, $5::jsonb)"
+        " ON CONFLICT DO NOTHING",
+        tenant_id,
+        spec_hash,
+        spec.id,
+        version,
+        json(spec.to_json()),
+    )
+
+
+_INSERT_EXECUTION: Final = """
+INSERT INTO execution (execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash,
+  plan_hash, initiator, correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13::jsonb, $14, $15, $16, $17::jsonb, $18,
+  CASE WHEN $19 THEN clock_timestamp() END)
+ON CONFLICT (match_id) DO NOTHING RETURNING 1
+"""
+
+
+async def insert_execution(tx: Tx, execution: Execution, match_id: str) -> bool:
+    """Store a new execution; False when this match has one already (`match_id` is empty when a person asks)."""
+    alert = execution.facts.alert
+    done = await tx.fetchval(
+        _INSERT_EXECUTION,
+        uuid.UUID(execution.execution_id),
+        execution.tenant_id,
+        uuid.UUID(match_id) if match_id else None,
+        execution.incident_id,
+        execution.runbook_id,
+        execution.runbook_version,
+        execution.spec_hash,
+        execution.plan_hash,
+        execution.initiator,
+        execution.correlation,
+        execution.traceparent,
+        json(dict(execution.inputs)),
+        json(alert.to_json()) if alert else None,
+        execution.version,
+        execution.frame.state,
+        execution.frame.phase,
+        json(execution.frame.to_json()),
+        execution.frame.reason,
+        execution.frame.terminal,
+    )
+    return done is not None

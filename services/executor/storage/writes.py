@@ -1,0 +1,207 @@
+"""What folding a batch of facts brings, stored with at most one statement a table."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+
+from libs.common.database import Tx
+from libs.common.outbox import OutboxEvent
+from libs.runbook.frame import StepRun
+from services.executor.model import Attempt, Execution, Hint
+from services.executor.storage.attempts import to_hint
+from services.executor.storage.columns import columns, json, uuids
+
+
+@dataclass(slots=True)
+class Writes:
+    """What folding a batch of facts brings; `write` stores it."""
+
+    executions: list[tuple[Execution, Execution]] = field(default_factory=list)
+    step_runs: list[tuple[Execution, StepRun]] = field(default_factory=list)
+    asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    actions: list[tuple[Attempt, str]] = field(default_factory=list)
+    withdrawn: list[tuple[Execution, str, int, int]] = field(default_factory=list)
+    timers: list[tuple[str, str, str, float]] = field(default_factory=list)
+    timers_gone: list[tuple[str, str, str]] = field(default_factory=list)
+    suspects: list[str] = field(default_factory=list)
+    ended: list[Execution] = field(default_factory=list)
+    events: list[OutboxEvent] = field(default_factory=list)
+
+
+class LostUpdate(RuntimeError):
+    """An execution changed although its row was locked: a bug, and nothing is written."""
+
+
+_UPDATE_EXECUTIONS: Final = """
+UPDATE execution SET version = t.version, state = t.state, phase = t.phase, blocked_reason = t.blocked_reason,
+  reason = t.reason, frame = t.frame::jsonb,
+  started_at = coalesce(started_at, CASE WHEN t.state <> 'pending' THEN clock_timestamp() END),
+  ended_at = coalesce(ended_at, CASE WHEN t.ended THEN clock_timestamp() END)
+FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+  $9::boolean[]) AS t(id, old, version, state, phase, blocked_reason, reason, frame, ended)
+WHERE execution_id = t.id AND execution.version = t.old
+"""
+
+_UPSERT_STEP_RUNS: Final = """
+INSERT INTO step_run (step_run_id, tenant_id, execution_id, path, visit, state)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::int[], $6::text[])
+ON CONFLICT (step_run_id) DO UPDATE SET state = EXCLUDED.state
+"""
+
+_ASK: Final = """
+UPDATE step_run SET asked = t.asked::jsonb FROM unnest($1::uuid[], $2::text[]) AS t(id, asked) WHERE step_run_id = t.id
+"""
+
+_INSERT_ACTIONS: Final = """
+INSERT INTO action_log (action_id, tenant_id, step_run_id, execution_id, incident_id, path, visit, attempt, idem_key,
+  action, effect, action_hash, rendered, resource_id, tags_url, timeout_seconds, requires_firing, traceparent,
+  needs_approval, stream, state)
+SELECT *, 'ready' FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int[],
+  $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bytea[], $14::text[], $15::text[], $16::float8[],
+  $17::boolean[], $18::text[], $19::boolean[], $20::text[])
+ON CONFLICT (step_run_id, attempt) DO UPDATE SET hinted_at = clock_timestamp(), held_reason = NULL
+  WHERE action_log.state = 'ready'
+RETURNING action_id, stream, traceparent
+"""
+
+_WITHDRAW: Final = """
+UPDATE action_log SET state = CASE WHEN state = 'ready' THEN 'cancelled' ELSE state END,
+  cancel_requested = true, finished_at = CASE WHEN state = 'ready' THEN clock_timestamp() END
+FROM unnest($1::uuid[], $2::int[]) AS t(step_run, attempt_no)
+WHERE step_run_id = t.step_run AND attempt = t.attempt_no AND state IN ('ready', 'running')
+"""
+
+_SET_TIMERS: Final = """
+INSERT INTO timer (kind, ref_id, ref_version, due_at, state)
+SELECT kind, ref_id, ref, clock_timestamp() + make_interval(secs => after), 'set'
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::float8[]) AS t(kind, ref_id, ref, after)
+ON CONFLICT (kind, ref_id, ref_version) DO UPDATE SET due_at = EXCLUDED.due_at, state = 'set', fired_at = NULL
+"""
+
+_CANCEL_TIMERS: Final = """
+UPDATE timer SET state = 'cancelled' FROM unnest($1::text[], $2::uuid[], $3::text[]) AS t(k, r, v)
+WHERE kind = t.k AND ref_id = t.r AND ref_version = t.v AND state = 'set'
+"""
+
+_RELEASE: Final = """
+WITH busy AS (
+  SELECT tenant_id, resource_id, execution_id, bool_or(state = 'unknown') AS doubted FROM action_log
+  WHERE execution_id = ANY($1::uuid[]) AND state IN ('running', 'unknown') AND resource_id IS NOT NULL
+  GROUP BY tenant_id, resource_id, execution_id),
+doubted AS (
+  UPDATE resource_lock l SET state = 'suspect' FROM busy b WHERE b.doubted
+    AND (l.tenant_id, l.resource_id, l.execution_id) = (b.tenant_id, b.resource_id, b.execution_id)),
+released AS (
+  DELETE FROM resource_lock l WHERE execution_id = ANY($1::uuid[]) AND NOT EXISTS (
+    SELECT 1 FROM busy b WHERE (l.tenant_id, l.resource_id, l.execution_id)
+      = (b.tenant_id, b.resource_id, b.execution_id))
+  RETURNING tenant_id, resource_id)
+SELECT action_id, stream, traceparent FROM action_log JOIN released USING (tenant_id, resource_id)
+WHERE state = 'ready' LIMIT 200
+"""
+
+
+async def write(tx: Tx, writes: Writes) -> list[Hint]:
+    """Store a batch: at most one statement a table. Returns the actions that are ready now.
+
+    Raises:
+        LostUpdate: an execution was not as the caller had locked it.
+    """
+    await _update_executions(tx, writes.executions)
+    if writes.step_runs:
+        await tx.execute(_UPSERT_STEP_RUNS, *columns(_step_run_row(e, run) for e, run in writes.step_runs))
+    if writes.asked:
+        await tx.execute(_ASK, *columns((uuid.UUID(step_run_id), json(asked)) for step_run_id, asked in writes.asked))
+    ready = await tx.fetch(_INSERT_ACTIONS, *columns(map(_action_row, writes.actions))) if writes.actions else []
+    if writes.withdrawn:
+        rows = [(uuid.UUID(e.step_run_id(path, visit)), attempt) for e, path, visit, attempt in writes.withdrawn]
+        await tx.execute(_WITHDRAW, *columns(rows))
+        await tx.execute("SELECT pg_notify('executor_cancel', '')")
+    await _write_timers(tx, writes)
+    ready += await _write_locks(tx, writes)
+    return [to_hint(row) for row in ready]
+
+
+async def _update_executions(tx: Tx, pairs: Sequence[tuple[Execution, Execution]]) -> None:
+    rows = [
+        (
+            uuid.UUID(new.execution_id),
+            old.version,
+            new.version,
+            new.frame.state,
+            new.frame.phase,
+            new.frame.blocked_reason,
+            new.frame.reason,
+            json(new.frame.to_json()),
+            new.frame.terminal,
+        )
+        for old, new in pairs
+    ]
+    if not rows:
+        return
+    result = await tx.execute(_UPDATE_EXECUTIONS, *columns(rows))
+    if result != f"UPDATE {len(rows)}":
+        raise LostUpdate(f"{result} instead of {len(rows)} executions")
+
+
+async def _write_timers(tx: Tx, writes: Writes) -> None:
+    if writes.timers:
+        rows = [(kind, uuid.UUID(ref_id), ref, after) for kind, ref_id, ref, after in writes.timers]
+        await tx.execute(_SET_TIMERS, *columns(rows))
+    if writes.timers_gone:
+        gone = [(kind, uuid.UUID(ref_id), ref) for kind, ref_id, ref in writes.timers_gone]
+        await tx.execute(_CANCEL_TIMERS, *columns(gone))
+
+
+async def _write_locks(tx: Tx, writes: Writes) -> list[asyncpg.Record]:
+    """Locks of ended executions go, and who waited for them is hinted.
+
+    One stays while an action of its execution still runs there (an abort asks it to stop, and cannot wait for it), and
+    stays suspect when nobody knows how such an action ended.
+    """
+    if writes.suspects:
+        await tx.execute(
+            "UPDATE resource_lock SET state = 'suspect' WHERE execution_id = ANY($1::uuid[])", uuids(writes.suspects)
+        )
+    ended = uuids(e.execution_id for e in writes.ended)
+    return await tx.fetch(_RELEASE, ended) if ended else []
+
+
+def _step_run_row(execution: Execution, run: StepRun) -> tuple[Any, ...]:
+    return (
+        uuid.UUID(execution.step_run_id(run.path, run.visit)),
+        execution.tenant_id,
+        uuid.UUID(execution.execution_id),
+        run.path,
+        run.visit,
+        run.state,
+    )
+
+
+def _action_row(item: tuple[Attempt, str]) -> tuple[Any, ...]:
+    attempt, stream = item
+    return (
+        uuid.UUID(attempt.action_id),
+        attempt.tenant_id,
+        uuid.UUID(attempt.step_run_id),
+        uuid.UUID(attempt.execution_id),
+        attempt.incident_id,
+        attempt.path,
+        attempt.visit,
+        attempt.attempt,
+        attempt.idem_key,
+        attempt.action,
+        attempt.effect,
+        attempt.action_hash,
+        attempt.rendered,
+        attempt.resource_id,
+        attempt.tags_url,
+        attempt.timeout_seconds,
+        attempt.requires_firing,
+        attempt.traceparent,
+        attempt.needs_approval,
+        stream,
+    )
