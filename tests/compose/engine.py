@@ -1,7 +1,8 @@
 """A Docker engine: the one that runs here, or one of our own in a temporary folder.
 
 Our own needs root and Debian's packages; where they are missing and we are root on a machine with apt, they are
-installed first (`RR_COMPOSE_INSTALL=0` forbids it). Nothing of it outlives the test but those packages.
+installed first (`RR_COMPOSE_INSTALL=0` forbids it). What outlives the test: those packages, and the
+empty bridge and packet filter chains that dockerd itself leaves behind.
 """
 
 import os
