@@ -4,6 +4,7 @@ A hint is acknowledged and deleted as soon as the claim has committed; entries o
 are taken over and deleted by the sweeper, which hints again what is still ready.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Final
@@ -40,6 +41,7 @@ class Hints:
                 await pipe.execute()
         except (RedisError, OSError) as error:
             log.warning("hints_lost", count=len(hints), error=f"{type(error).__name__}: {error}")
+        _heed_cancellation()
 
     def later(self, hints: Sequence[Hint]) -> None:
         """Send `hints` when `flush` is called in this task: after the commit."""
@@ -64,6 +66,7 @@ class Hints:
                 await pipe.execute()
         except (RedisError, OSError) as error:
             log.warning("hints_unacknowledged", count=len(entries), error=type(error).__name__)
+        _heed_cancellation()
 
     async def ensure_groups(self) -> None:
         """Make the groups where they are missing (Redis was flushed): from the beginning of the stream.
@@ -77,6 +80,7 @@ class Hints:
             except ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
+        _heed_cancellation()
 
     async def take_over(self, *, idle_seconds: float) -> int:
         """Acknowledge and delete entries whose reader has not done so in time; returns how many there were."""
@@ -98,6 +102,17 @@ class Hints:
             RedisError, OSError: Redis does not answer.
         """
         await self._redis.ping()
+
+
+def _heed_cancellation() -> None:
+    """Raise the cancellation that the client kept to itself.
+
+    It waits with `asyncio.wait_for`, which before Python 3.12 drops a cancellation that comes at the same moment as
+    what it waits for; a part of the process that is never told to end keeps the process from ending.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def connect(url: str, *, name: str) -> Redis:
