@@ -31,6 +31,7 @@ T = TypeVar("T")
 AfterCommit = Callable[[], Awaitable[None]]
 EXIT_PART_FAILED: Final = 1
 STOP_SECONDS: Final = 10.0
+CANCEL_AGAIN_SECONDS: Final = 1.0
 
 
 class Part(Protocol):
@@ -163,14 +164,28 @@ async def _check_schema(database: Database) -> None:
 
 async def _part(name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
     structlog.contextvars.bind_contextvars(part=name)
+    work = asyncio.create_task(part(), name=name)
     try:
-        await part()
+        await asyncio.wait({work})
     except asyncio.CancelledError:
+        await _ended(work)
         raise
-    except BaseException:
-        log.exception("part_failed", part=name)
-        raise
+    if not work.cancelled() and (error := work.exception()) is not None:
+        log.error("part_failed", part=name, exc_info=error)
+        raise error
     raise RuntimeError(f"{name} ended by itself")
+
+
+async def _ended(work: "asyncio.Task[None]") -> None:
+    """Cancel until it has ended: before Python 3.12 `asyncio.wait_for`, which clients use, may drop a cancellation.
+
+    One part that goes on would keep the process from ending after another has failed.
+    """
+    while not work.done():
+        work.cancel()
+        await asyncio.wait({work}, timeout=CANCEL_AGAIN_SECONDS)
+    if not work.cancelled() and (error := work.exception()) is not None:
+        log.error("part_failed_ending", part=work.get_name(), exc_info=error)
 
 
 async def _end(runtime: Runtime, work: "asyncio.Task[None]") -> int:
