@@ -1,3 +1,8 @@
-"""Fixtures that any test may ask for."""
+"""Fixtures that any test may ask for, and what properties may take: a busy machine is not a fault of the product."""
+
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ("tests.support.servers",)
+
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")

@@ -41,6 +41,7 @@ def stack() -> Iterator[Stack]:
         yield found
         found.down()
     finally:
+        found.close()
         shutil.rmtree(found.root, ignore_errors=True)
 
 

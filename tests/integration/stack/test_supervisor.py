@@ -97,6 +97,11 @@ class Stack:
         assert isinstance(found, int)
         return found
 
+    def again(self, name: str, old: int) -> bool:
+        """Whether another process than `old` is ready under this name."""
+        found = self.process(name)
+        return found["state"] == "ready" and found["pid"] not in {None, old}
+
     def restarts(self, name: str) -> int:
         found = self.process(name)["restarts"]
         assert isinstance(found, int)
@@ -210,7 +215,7 @@ def test_whatever_is_killed_comes_back_by_itself(stack: Stack, options: tuple[st
     for name in (*SERVERS, "incident", "worker-1"):
         old = stack.pid(name)
         os.kill(old, signal.SIGKILL)
-        wait_for(lambda name=name, old=old: stack.process(name)["state"] == "ready" and stack.pid(name) != old)  # type: ignore[misc]
+        wait_for(lambda name=name, old=old: stack.again(name, old))  # type: ignore[misc]
 
     wait_for(lambda: bool(stack.state()["ready"]))
     assert settled(_recall(_admin(stack))) == ["kept"]
