@@ -34,7 +34,7 @@ status: $(SETUP) ## what runs
 	$(BIN)/rangerctl status
 
 test: $(SETUP) ## all tests, on real servers that the session starts itself
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 30
 
 compose-test: $(SETUP) ## the compose file on a Docker engine, which is started here (as root, on Debian) when none runs
 	RR_COMPOSE_TEST=1 $(BIN)/python -m pytest tests/compose
