@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -34,7 +34,7 @@ async def target(tmp_path: Path) -> AsyncIterator[DemoTarget]:
 
 
 @pytest.fixture
-def stack() -> Iterator[Stack]:
+async def stack() -> AsyncIterator[Stack]:
     found = Stack(workers=2, root=Path(tempfile.mkdtemp(prefix="rr-golden-", dir="/tmp")))
     try:
         found.up()
