@@ -84,6 +84,7 @@ class _Folding:
         self._now = now
         self._todo: deque[Fact] = deque(change.facts)
         self._asked: dict[str, dict[str, Any]] = {}
+        self._unasked: set[str] = set()
         evaluate = evaluator_for(self._execution.spec)
         self._known = Known(self._execution.inputs, self._execution.facts, evaluate)
 
@@ -126,6 +127,8 @@ class _Folding:
                 self._writes.ended.append(self._execution)
 
     def _publish(self, effect: PublishFact) -> None:
+        if self._asks_nothing(effect):
+            return
         attempt = self._change.attempt
         if attempt is not None and effect.data.get("path") != attempt.path:
             attempt = None
@@ -135,6 +138,11 @@ class _Folding:
         self._writes.events.append(self._event(fact, self._change.refs if effect.type == "step_completed" else ()))
         if effect.type == "step_unknown":
             self._writes.suspects.append(self._execution.execution_id)
+
+    def _asks_nothing(self, effect: PublishFact) -> bool:
+        """Whether it tells of a block on an approval that could not be asked for: the step has failed instead."""
+        path = str(effect.data.get("path"))
+        return effect.data.get("reason") == "approval" and path in self._unasked
 
     def _event(self, fact: PublishedFact, refs: tuple[Ref, ...]) -> OutboxEvent:
         because = self._change.because
@@ -163,6 +171,7 @@ class _Folding:
         if effect.of == "action":
             rendered = self._rendered(effect.path, effect.visit)
             if rendered is None:
+                self._unasked.add(effect.path)
                 return
             asked |= {
                 "action_hash": rendered.action_hash,
