@@ -14,6 +14,7 @@ from libs.common.bus import Bus, Outgoing, PublishRefused, Stored
 from libs.common.contracts.choreography import EVENTS
 from tests.integration.common.lab import Lab, fact, facts, outgoing
 from tests.support.eventually import eventually
+from tests.support.processes import freeze
 from tests.support.servers import Servers
 
 pytestmark = pytest.mark.stack
@@ -84,7 +85,7 @@ async def test_a_silent_server_refuses_in_time_and_a_repeat_finds_what_it_stored
 ) -> None:
     monkeypatch.setattr(bus_module, "ACK_TIMEOUT_SECONDS", 0.3)
     events = [outgoing(event) for event in facts(1, 20)]
-    os.kill(stopped_nats, signal.SIGSTOP)
+    freeze(stopped_nats)
 
     outcomes = await asyncio.wait_for(lab.bus.publish(events), 5)
 
@@ -106,7 +107,7 @@ async def test_bytes_that_an_outage_left_unsent_are_not_sent_behind_what_it_lost
     monkeypatch.setattr(bus_module, "FLUSH_SECONDS", 0.2)
     clogged = await lab.another_bus("clogged")
     events = facts(1, 40, size=500_000)
-    os.kill(stopped_nats, signal.SIGSTOP)
+    freeze(stopped_nats)
     outcomes = await clogged.publish([outgoing(event) for event in events])
     assert {type(outcome) for outcome in outcomes} == {PublishRefused}
     assert clogged.nc.pending_data_size > 0
@@ -160,7 +161,7 @@ async def test_a_server_that_says_nothing_is_noticed(
 ) -> None:
     monkeypatch.setattr(bus_module, "PING_SECONDS", 0.2)
     watchful = await lab.another_bus("watchful")
-    os.kill(stopped_nats, signal.SIGSTOP)
+    freeze(stopped_nats)
 
     await eventually(lambda: not connected(watchful), timeout=5)
 
