@@ -60,7 +60,7 @@ def _restart(ingest: Ingest, _body: Mapping[str, Any]) -> tuple[dict[str, Any], 
 
 
 REROUTE = Operation("/reroute", "ingest/route", keyed=True, change=_reroute)
-WARM = Operation("/cache/warm", "ingest/cache", keyed=False, change=_warm)
+WARM = Operation("/cache/warm", "ingest/cache", keyed=True, change=_warm)
 RESTART = Operation("/restart", "ingest/process", keyed=False, change=_restart)
 
 
