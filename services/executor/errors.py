@@ -2,12 +2,23 @@
 
 Refusal
 ├── NotFound   ExecutionNotFound   missing, or another tenant's: the same answer
+│              StepNotFound        the runbook has no such step
+│              NoSuchLock          nothing is held there
 └── Conflict   StepNotUnknown      nobody needs to decide it
-               ExecutionEnded      it cannot be aborted any more
-               NoSuchLock          nothing is held there
+               StepNotManual       it does not wait for a person
+               EvidenceMissing     high risk is completed under a grant, and with evidence
+               ExecutionEnded      a terminal state never changes
+
+A move that the state does not allow names both ends: `data` has the `state` it is in (of a step also what it is
+`waiting_for`), the `trigger` that was pulled and the `target` that it would have led to.
 """
 
+from typing import Final
+
 from libs.common.errors import Conflict, NotFound
+
+NOT_REACHED: Final = "not_reached"
+"""The state of a step that the execution has not come to."""
 
 
 class ExecutionNotFound(NotFound):
@@ -21,27 +32,46 @@ class ExecutionNotFound(NotFound):
         )
 
 
+class StepNotFound(NotFound):
+    """The execution's runbook has no such step."""
+
+    def __init__(self, execution_id: str, step: str) -> None:
+        super().__init__(
+            f"Execution {execution_id} has no step {step}.",
+            fix="`rangerctl execution show` lists its steps.",
+            code="step_not_found",
+        )
+
+
 class StepNotUnknown(Conflict):
     """Only a step whose outcome nobody knows is decided by a person."""
 
-    def __init__(self, step: str, state: str) -> None:
+    def __init__(self, step: str, state: str, waiting_for: str, decision: str) -> None:
         super().__init__(
-            f"Step {step} is {state}, not unknown.",
+            f"Step {step} is {_told(state, waiting_for)}, not unknown: it cannot be decided as {decision}.",
             fix="`rangerctl execution show` tells its state.",
             code="step_not_unknown",
+            step=step,
             state=state,
+            waiting_for=waiting_for,
+            trigger="decide",
+            target=decision,
         )
 
 
 class StepNotManual(Conflict):
     """Only a manual step that waits for a person is completed by one."""
 
-    def __init__(self, step: str, state: str) -> None:
+    def __init__(self, step: str, state: str, waiting_for: str, outcome: str) -> None:
         super().__init__(
-            f"Step {step} is {state}; it does not wait for a person.",
+            f"Step {step} is {_told(state, waiting_for)}; only one that waits for a person can be told as {outcome}.",
             fix="`rangerctl execution show` tells what it waits for.",
             code="step_not_manual",
+            step=step,
             state=state,
+            waiting_for=waiting_for,
+            trigger="complete",
+            target=outcome,
         )
 
 
@@ -59,8 +89,15 @@ class EvidenceMissing(Conflict):
 class ExecutionEnded(Conflict):
     """A terminal state never changes."""
 
-    def __init__(self, execution_id: str, state: str) -> None:
-        super().__init__(f"Execution {execution_id} is {state} already.", code="execution_ended", state=state)
+    def __init__(self, execution_id: str, state: str, trigger: str, target: str) -> None:
+        super().__init__(
+            f"Execution {execution_id} is {state}, which is final: it cannot become {target} ({trigger}).",
+            fix="Begin the runbook again where there is something left to do.",
+            code="execution_ended",
+            state=state,
+            trigger=trigger,
+            target=target,
+        )
 
 
 class NoSuchLock(NotFound):
@@ -68,3 +105,7 @@ class NoSuchLock(NotFound):
 
     def __init__(self, resource_id: str) -> None:
         super().__init__(f"No execution holds {resource_id}.", code="no_such_lock")
+
+
+def _told(state: str, waiting_for: str) -> str:
+    return f"{state} (for {waiting_for})" if waiting_for else state

@@ -27,7 +27,15 @@ from services.executor.commands import (
     RevokeApproval,
     SetKillSwitch,
 )
-from services.executor.errors import EvidenceMissing, ExecutionEnded, ExecutionNotFound, StepNotManual, StepNotUnknown
+from services.executor.errors import (
+    NOT_REACHED,
+    EvidenceMissing,
+    ExecutionEnded,
+    ExecutionNotFound,
+    StepNotFound,
+    StepNotManual,
+    StepNotUnknown,
+)
 from services.executor.evaluator import evaluator_for
 from services.executor.fold import Because, Change, fold
 from services.executor.hints import Hints
@@ -49,9 +57,11 @@ class Commands:
     async def decide_step(self, tx: Tx, caller: Caller, command: DecideStep) -> Answer:
         """Say what became of an unknown step; the execution goes on, fails, or is aborted."""
         execution = await self._locked(tx, caller, command.execution_id, "step.decide")
-        run = latest(execution, command.step)
-        if run is None or run.state != "unknown" or execution.frame.terminal:
-            raise StepNotUnknown(command.step, run.state if run else "not reached")
+        run = _reached(execution, command.step)
+        if run is None or run.state != "unknown":
+            raise StepNotUnknown(command.step, *_standing(run), command.decision)
+        if execution.frame.terminal:
+            raise ExecutionEnded(command.execution_id, execution.frame.state, "decide", command.decision)
         actor = caller.principal.actor
         fact = StepDecided(run.path, run.visit, command.decision, actor, command.rationale)
         attempt = await storage.last_attempt(tx, execution.step_run_id(run.path, run.visit), "unknown")
@@ -63,23 +73,23 @@ class Commands:
         """End an execution. What runs is told to stop; its own record says how far it came."""
         execution = await self._locked(tx, caller, command.execution_id, "execution.abort")
         if execution.frame.terminal:
-            raise ExecutionEnded(command.execution_id, execution.frame.state)
+            raise ExecutionEnded(command.execution_id, execution.frame.state, "abort", "aborted")
         return await self._fold(tx, caller, execution, [AbortRequested(caller.principal.actor, command.rationale)])
 
     async def fail(self, tx: Tx, caller: Caller, command: FailExecution) -> Answer:
         """End an execution as failed, by a person's word."""
         execution = await self._locked(tx, caller, command.execution_id, "execution.abort")
         if execution.frame.terminal:
-            raise ExecutionEnded(command.execution_id, execution.frame.state)
+            raise ExecutionEnded(command.execution_id, execution.frame.state, "fail", "failed")
         return await self._fold(tx, caller, execution, [FailRequested(caller.principal.actor, command.rationale)])
 
     async def complete_step(self, tx: Tx, caller: Caller, command: CompleteStep) -> Answer:
         """A person did what a manual step says, or could not; of high risk only under a grant and with evidence."""
         execution = await self._locked(tx, caller, command.execution_id, "step.complete")
-        run = latest(execution, command.step)
+        run = _reached(execution, command.step)
         step = execution.spec.step(run.path) if run is not None else None
         if run is None or not run.waits_for("person") or not isinstance(step, ManualStep):
-            raise StepNotManual(command.step, run.state if run else "not reached")
+            raise StepNotManual(command.step, *_standing(run), command.outcome)
         found = forms.faults(step, command.outcome, command.evidence_ref, command.values)
         if found:
             raise InvalidInput("; ".join(f"{fault.path} {fault.message}" for fault in found), code="form_faults")
@@ -183,6 +193,22 @@ def latest(execution: Execution, path: str) -> StepRun | None:
     """The latest visit of a step."""
     runs = [run for run in execution.frame.step_runs if run.path == path]
     return runs[-1] if runs else None
+
+
+def _reached(execution: Execution, step: str) -> StepRun | None:
+    """The latest visit of a step; None before the execution comes to it.
+
+    Raises:
+        StepNotFound: the runbook has no such step.
+    """
+    if all(known.id != step for known in execution.spec.steps):
+        raise StepNotFound(execution.execution_id, step)
+    return latest(execution, step)
+
+
+def _standing(run: StepRun | None) -> tuple[str, str]:
+    """The state that a refusal names, and what is waited for."""
+    return (run.state, run.waiting_for) if run is not None else (NOT_REACHED, "")
 
 
 def _cause(caller: Caller) -> Cause:

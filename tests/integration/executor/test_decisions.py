@@ -107,6 +107,25 @@ async def test_a_step_that_is_known_is_not_decided(bench: Bench, desk: Desk) -> 
         await desk.decide(execution, "succeeded")
 
     assert refused.value.reason_code == "step_not_unknown"
+    assert refused.value.data == {
+        "step": "one",
+        "state": "ready",
+        "waiting_for": "",
+        "trigger": "decide",
+        "target": "succeeded",
+    }
+
+
+async def test_an_unknown_step_of_an_ended_execution_is_not_decided_any_more(bench: Bench, desk: Desk) -> None:
+    execution = await unknown(bench)
+    await desk.decide(execution, "abort")
+
+    with pytest.raises(RangerError) as refused:
+        await desk.decide(execution, "succeeded")
+
+    assert refused.value.reason_code == "execution_ended"
+    assert refused.value.data == {"state": "aborted", "trigger": "decide", "target": "succeeded"}
+    assert states(await bench.attempts(execution)) == ["unknown"]
 
 
 async def test_a_decision_says_why(bench: Bench, desk: Desk) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import RangerError
-from services.executor.errors import StepNotManual
+from services.executor.errors import StepNotFound, StepNotManual
 from tests.integration.executor.bench import Bench, runbook, states, step
 from tests.integration.executor.hands import hands
 from tests.integration.executor.samples import CALL, WAIT, check, complete, due, told_step
@@ -201,9 +201,12 @@ async def test_only_a_manual_step_that_waits_is_completed_and_only_once(bench: B
     execution = await bench.execution(runbook(CALL, step("fix")))
     await complete(bench, execution)
 
-    for step_id in ("call", "fix", "nowhere"):
-        with pytest.raises(StepNotManual):
+    for step_id, state in (("call", "succeeded"), ("fix", "ready")):
+        with pytest.raises(StepNotManual) as refused:
             await complete(bench, execution, step=step_id)
+        assert (refused.value.data["state"], refused.value.data["target"]) == (state, "succeeded")
+    with pytest.raises(StepNotFound):
+        await complete(bench, execution, step="nowhere")
 
     assert (await bench.told(execution)).count("step_completed") == 1
 
