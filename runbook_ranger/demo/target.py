@@ -30,7 +30,7 @@ from runbook_ranger.demo.alerter import Alerter
 from runbook_ranger.demo.gate import Gate, GateMode
 from runbook_ranger.demo.ingest import SLA_MS, Ingest
 from runbook_ranger.demo.journal import Journal
-from runbook_ranger.demo.operations import REROUTE, RESTART, WARM, Operation, Operator
+from runbook_ranger.demo.operations import APPLY, APPLY_ONCE, REROUTE, RESTART, WARM, Operation, Operator
 
 B = TypeVar("B", bound="Body")
 Shard = Literal["primary", "standby"]
@@ -64,6 +64,13 @@ class Warm(Body):
 
 class Restart(Body):
     """Nothing to say."""
+
+
+class Apply(Body):
+    """What is changed, and how long that takes."""
+
+    resource: Annotated[str, Field(min_length=1, max_length=200)]
+    ms: Annotated[float, Field(ge=0, le=60_000)] = 5
 
 
 class Hold(Body):
@@ -127,6 +134,8 @@ class Target:
             Route("/reroute", self.operation(REROUTE, Reroute), methods=["POST"]),
             Route("/cache/warm", self.operation(WARM, Warm), methods=["POST"]),
             Route("/restart", self.operation(RESTART, Restart), methods=["POST"]),
+            Route("/apply", self.operation(APPLY, Apply), methods=["POST"]),
+            Route("/apply/once", self.operation(APPLY_ONCE, Apply), methods=["POST"]),
             Route("/ledger", self.ledger),
             Route("/gate", self.show_gate),
             Route("/gate", self.set_gate, methods=["POST"]),
@@ -187,7 +196,8 @@ class Target:
             body = (await _parsed(request, model)).model_dump(exclude_none=True)
             key, fence = request.headers.get("idempotency-key"), request.headers.get("rr-fence", "")
             number = int(fence) if fence.isascii() and fence.isdecimal() else None
-            answer, replayed = await self.operator.perform(operation, body, key, number)
+            trace = request.headers.get("traceparent", "")[:55]
+            answer, replayed = await self.operator.perform(operation, body, key, number, trace)
             headers = {"Idempotent-Replay": "true"} if replayed else None
             return JSONResponse(answer.body, answer.status, headers)
 
