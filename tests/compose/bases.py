@@ -11,9 +11,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
+
 from tests.compose.engine import Engine, Unavailable
 from tests.compose.shell import Failed, run
 
+COMPOSE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 STANDINS = Path(__file__).parent / "standins"
 PYTHON = "python:3.11-slim-bookworm"
 SUITE = "bookworm"
@@ -38,6 +41,8 @@ def make_bases(engine: Engine, folder: Path) -> None:
     _nats(engine)
     _postgres(engine)
     _valkey(engine)
+    _collector(engine)
+    _prometheus(engine, folder / "prometheus")
 
 
 def _python(engine: Engine, packed: Path) -> None:
@@ -80,11 +85,36 @@ def _valkey(engine: Engine) -> None:
     _build(engine, "valkey", "valkey/valkey:9", {binary: "valkey-server"})
 
 
+def _collector(engine: Engine) -> None:
+    tag = _image("otel-collector")
+    inner = {"yaml": "yaml", "opentelemetry.proto": "opentelemetry/proto", "google.protobuf": "google/protobuf"}
+    parts = {_package(name): f"packages/{place}" for name, place in inner.items()}
+    _build(engine, "collector", tag, {**parts, _package("google.protobuf").parent / "_upb": "packages/google/_upb"})
+
+
+def _prometheus(engine: Engine, folder: Path) -> None:
+    """Debian's package, unpacked: the same program, of another version."""
+    folder.mkdir()
+    try:
+        run(["apt-get", "download", "-q", "prometheus"], cwd=folder, seconds=120)
+    except Failed as error:
+        raise Unavailable(f"prometheus cannot be fetched: {str(error)[-300:]}") from None
+    run(["dpkg-deb", "--extract", str(next(folder.glob("*.deb"))), str(folder)], seconds=60)
+    programs = {folder / "usr" / "bin" / name: f"bin/{name}" for name in ("prometheus", "promtool")}
+    _build(engine, "prometheus", _image("prometheus"), programs)
+    shutil.rmtree(folder)
+
+
+def _image(service: str) -> str:
+    """The image that the compose file names for a service."""
+    image: str = yaml.safe_load(COMPOSE.read_text())["services"][service]["image"]
+    return image
+
+
 def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent
+    return Path(next(iter(spec.submodule_search_locations or ())))
 
 
 def _build(engine: Engine, kind: str, tag: str, parts: dict[Path, str]) -> None:

@@ -3,8 +3,11 @@
 `make compose-test` runs this; the tests are one story and run in order.
 """
 
+import json
 import os
+import re
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,9 @@ from tests.support.eventually import eventually
 
 pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 
+SERVICES = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
+UP = "/api/v1/query?query=up%20==%201"
+TOLD = re.compile(r"traces service\.name=(?P<name>\S+) spans=\d+ trace_ids=(?P<traces>[0-9a-f,]+)")
 KILL = 'import os; [os.kill(int(p), 9) for p in os.listdir("/proc") if p.isdigit() and int(p) not in (1, os.getpid())]'
 
 
@@ -126,6 +132,21 @@ async def test_a_killed_service_and_a_killed_worker_come_back_and_the_work_goes_
         assert effects == {"/reroute": 2, "/cache/warm": 2}
 
 
+async def test_every_process_is_measured_and_one_trace_crosses_them(place: Installation) -> None:
+    place.follow("Measure and trace")
+    await eventually(lambda: not place.unwell(), timeout=90, interval=0.5)
+    await eventually(lambda: _measured(place) == dict.fromkeys(SERVICES, 1) | {"worker": 2}, timeout=90, interval=1)
+
+    with place.gateway() as api, place.target() as target:
+        _set_latency(target, "standby", 5)
+        _set_latency(target, "primary", 900)
+        await eventually(lambda: len(_approved_and_completed(api)) == 3, timeout=120, interval=0.3)
+
+    await eventually(
+        lambda: _widest_trace(place) >= {"gateway", "incident", "executor", "worker", "timeline"}, timeout=30
+    )
+
+
 async def test_workers_are_added_and_each_has_a_name_of_its_own(place: Installation) -> None:
     place.follow("More workers")
 
@@ -148,7 +169,7 @@ async def test_what_was_backed_up_comes_back(place: Installation) -> None:
 
     await eventually(lambda: not place.unwell(), timeout=90, interval=0.5)
     with place.gateway() as api:
-        assert len(_completed(api)) == 2
+        assert len(_completed(api)) == 3
     assert "verified" in place.follow("Look")[-1].lower()
 
 
@@ -157,7 +178,7 @@ async def test_an_upgrade_keeps_what_there_is(place: Installation) -> None:
 
     await eventually(lambda: not place.unwell(), timeout=90, interval=0.5)
     with place.gateway() as api:
-        assert len(_completed(api)) == 2
+        assert len(_completed(api)) == 3
 
 
 def test_nothing_is_left_after_the_end(place: Installation) -> None:
@@ -176,6 +197,21 @@ def _set_latency(target: httpx.Client, shard: str, ms: int) -> None:
 
 def _restarts(place: Installation, ids: list[str]) -> list[int]:
     return [shown["RestartCount"] for shown in place.inspect(*ids)]
+
+
+def _measured(place: Installation) -> Counter[str]:
+    """How many processes of each service Prometheus has just asked and been answered by."""
+    answer = place.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", f"http://127.0.0.1:9090{UP}")
+    return Counter(sample["metric"]["service"] for sample in json.loads(answer)["data"]["result"])
+
+
+def _widest_trace(place: Installation) -> set[str]:
+    """The services of that trace, among those that reached the collector, which crosses most of them."""
+    traces: defaultdict[str, set[str]] = defaultdict(set)
+    for found in TOLD.finditer(place.compose("logs", "--no-color", "otel-collector")):
+        for trace in found["traces"].split(","):
+            traces[trace].add(found["name"])
+    return max(traces.values(), key=len, default=set())
 
 
 def _completed(api: httpx.Client) -> list[dict[str, Any]]:
