@@ -1,0 +1,167 @@
+"""Plays the world around the product: alerts go in on the bus, and what becomes of them is watched there.
+
+An execution is over for us when the timeline says that it has chained the fact of its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+import nats
+import orjson
+from nats.aio.msg import Msg
+from nats.js.api import DeliverPolicy
+
+from bench.errors import NotInTime
+from libs.common.contracts.alert import SUBJECT_EVENT
+from libs.common.contracts.choreography import EVENTS
+from libs.common.contracts.execution import ExecutionCompleted, StepCompleted
+from libs.common.contracts.incident import IncidentCreated
+from libs.common.ids import new_id
+from libs.common.outbox import POSITION_SUBJECT
+
+STARTS_AT: Final = "2026-03-01T10:00:00Z"
+ENDS_AT: Final = "2026-03-01T11:00:00Z"
+PATIENCE_SECONDS: Final = 120.0
+PENDING: Final = 4000
+_FIRST_STEP: Final = b'"step":"one"'
+
+
+def alert(name: str, case: str, *, status: str = "firing") -> bytes:
+    """An alert in the product's own form; each case is a problem of its own."""
+    ends = {"ends_at": ENDS_AT} if status == "resolved" else {}
+    body = {
+        "name": name,
+        "status": status,
+        "severity": "high",
+        "labels": {"case": case, "service": "checkout", "region": "eu-west-1"},
+        "fingerprint": case,
+        "starts_at": STARTS_AT,
+        **ends,
+    }
+    return orjson.dumps(body)
+
+
+class Driver:
+    """Sends alerts named `name` and follows their executions to the log.
+
+    With `ends`, each alert ends once the first step has taken effect, as it would in life: that is what the
+    verification of a runbook of changes waits for.
+    """
+
+    def __init__(self, url: str, name: str, *, ends: bool) -> None:
+        self._url = url
+        self._name = name
+        self._ends = ends
+        self._cases: dict[str, str] = {}
+        self._waiting: dict[str, asyncio.Future[float]] = {}
+        self._unchained: list[tuple[int, str]] = []
+        self._position = 0
+        self._sent: set[asyncio.Future[Any]] = set()
+        self.started = 0
+
+    async def __aenter__(self) -> Self:
+        self._nc = await nats.connect(self._url, allow_reconnect=False)
+        self._js = self._nc.jetstream(publish_async_max_pending=PENDING)
+        await self._nc.subscribe(POSITION_SUBJECT, cb=self._chained)
+        await self._nc.subscribe(IncidentCreated.subject, cb=self._opened)
+        if self._ends:
+            await self._nc.subscribe(StepCompleted.subject, cb=self._stepped)
+        self._ends_heard = await self._js.subscribe(
+            ExecutionCompleted.subject,
+            stream=EVENTS,
+            cb=self._completed,
+            ordered_consumer=True,
+            deliver_policy=DeliverPolicy.NEW,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._ends_heard.unsubscribe()
+        await self._nc.close()
+
+    async def one(self) -> float:
+        """One alert from its sending to the end of its execution in the log; the seconds between.
+
+        Raises:
+            NotInTime: it did not come there.
+        """
+        case = f"{self._name}-{new_id()}"
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting[case] = future
+        began = time.perf_counter()
+        await self._send(alert(self._name, case))
+        self.started += 1
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await future - began
+        except TimeoutError:
+            raise NotInTime(f"the execution of {case} did not end within {PATIENCE_SECONDS:.0f} s") from None
+
+    async def in_flight(self, count: int, seconds: float) -> tuple[list[float], float]:
+        """Keep `count` executions in flight for so long; their seconds, and the time until the last one had ended."""
+        found: list[float] = []
+        began = time.perf_counter()
+
+        async def again() -> None:
+            while time.perf_counter() - began < seconds:
+                found.append(await self.one())
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(again())
+        return found, time.perf_counter() - began
+
+    async def _send(self, body: bytes) -> None:
+        await self._js.publish_async(SUBJECT_EVENT, body, headers={"Nats-Msg-Id": new_id()})
+
+    async def _opened(self, message: Msg) -> None:
+        fact = orjson.loads(message.data)
+        case = fact["fingerprint"]
+        if case in self._waiting:
+            self._cases[fact["incident_id"]] = case
+
+    async def _stepped(self, message: Msg) -> None:
+        if _FIRST_STEP not in message.data:
+            return
+        case = self._cases.get(orjson.loads(message.data)["incident_id"])
+        if case is not None:
+            await self._send(alert(self._name, case, status="resolved"))
+
+    async def _completed(self, message: Msg) -> None:
+        case = self._cases.pop(orjson.loads(message.data)["incident_id"], None)
+        if case is not None:
+            heapq.heappush(self._unchained, (message.metadata.sequence.stream, case))
+            self._settle()
+
+    async def _chained(self, message: Msg) -> None:
+        self._position = max(self._position, orjson.loads(message.data)["seq"])
+        self._settle()
+
+    def _settle(self) -> None:
+        now = time.perf_counter()
+        while self._unchained and self._unchained[0][0] <= self._position:
+            _, case = heapq.heappop(self._unchained)
+            future = self._waiting.pop(case, None)
+            if future is not None and not future.done():
+                future.set_result(now)
+
+
+async def eventually(what: str, fn: Callable[[], Awaitable[bool]], *, seconds: float = 60, every: float = 0.05) -> None:
+    """Wait until `fn` is true.
+
+    Raises:
+        NotInTime: it was not, within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while not await fn():
+        if time.monotonic() > deadline:
+            raise NotInTime(f"{what}: not within {seconds:.0f} s")
+        await asyncio.sleep(every)
