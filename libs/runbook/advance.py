@@ -7,6 +7,8 @@ Rules, in the order of their weight:
    forward only.
 3. A step that needs an approval is not asked for before it was granted. Rejected, expired or revoked, it fails; what
    is under way by then is let finish, and is not tried again. Once the approval of the plan is revoked, nothing begins.
+   A step that rule 5 leaves out does not fail by that: nobody needed the answer any more.
+   A grant of something else begins nothing: the step waits on, says why, and asks once more about what it would do.
 4. Unknown stays unknown until a late result or a person says what happened; nothing repeats it meanwhile.
 5. No step that needs a firing alert is asked for once the alert was seen to have ended: what remains is skipped, and
    the execution ends by its verification. The alert must also fire before the first change of an execution.
@@ -32,6 +34,7 @@ from libs.runbook.facts import (
     ApprovalGranted,
     Fact,
     FailRequested,
+    GrantRefused,
     Started,
     StepCompletedByPerson,
     StepDecided,
@@ -221,6 +224,7 @@ _ON: Final[Mapping[type, Callable[[Turn, Any], None]]] = {
     StepDecided: people.on_decided,
     ApprovalGranted: people.on_granted,
     ApprovalDenied: people.on_denied,
+    GrantRefused: people.on_refused,
     StepCompletedByPerson: people.on_person,
     AlertObserved: _on_alert,
     TimerFired: _on_timer,

@@ -9,7 +9,8 @@ from libs.runbook.frame import ExecutionState, TimerKind
 
 FactType: TypeAlias = Literal[
     "started",
-    "blocked",  # reason, path; for an approval that is asked for also of, risk, expires_seconds, prompt, approvers
+    "blocked",  # reason, path; for an approval that is asked for also of, risk, expires_seconds, prompt, approvers;
+    #             asked for once more, because a grant was for something else, also detail and refused_*
     "unblocked",  # reason, path
     "step_completed",  # path, visit, attempt, decided_by_person; of a manual step also actor, evidence_ref
     "step_failed",  # path, visit, attempt, error_code, message, will_retry

@@ -10,7 +10,9 @@ from typing import Any, Literal, TypeAlias
 from libs.runbook.frame import HoldReason, TimerKind
 
 Decision: TypeAlias = Literal["succeeded", "failed", "abort"]
-Denial: TypeAlias = Literal["rejected", "expired", "revoked"]
+Denial: TypeAlias = Literal[
+    "rejected", "expired", "revoked", "used", "own", "other_plan", "other_action", "other_step", "missing"
+]
 Outcome: TypeAlias = Literal["succeeded", "failed"]
 
 
@@ -101,8 +103,9 @@ class ApprovalGranted(StepFact):
 
 @dataclass(frozen=True, slots=True)
 class ApprovalDenied(StepFact):
-    """The approval was not granted, or does not stand any more. `actor` and `rationale` are empty for an expiry.
+    """The approval was not granted, does not stand any more, or never could: `own`, or for something else.
 
+    `actor` is empty where no person ended it; `rationale` then says what happened and what to do, if anybody knows.
     A step that has not begun fails with `approval_<why>`. One that is under way is let finish and is not tried again:
     fold `StepStarted` first if its action runs.
     """
@@ -111,6 +114,21 @@ class ApprovalDenied(StepFact):
     why: Denial
     actor: str = ""
     rationale: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRefused(StepFact):
+    """A grant came that is not for what this step would do: another plan, another action, another step.
+
+    Nothing begins. The step waits on, says why, and asks once more about what it would do now. `plan_hash` and
+    `action_hash` are what was granted; `code` and `message` are for programs and for people.
+    """
+
+    approval_id: str
+    code: str
+    message: str
+    plan_hash: str
+    action_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +188,7 @@ Fact: TypeAlias = (
     | StepDecided
     | ApprovalGranted
     | ApprovalDenied
+    | GrantRefused
     | StepCompletedByPerson
     | AlertObserved
     | TimerFired

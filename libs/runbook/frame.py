@@ -43,6 +43,7 @@ class StepRun:
     """One visit of one step. `attempts` counts actions asked for, `losses` those whose worker vanished.
 
     `approval_id` is the approval under which it may be carried out, `denied` why that does not stand any more.
+    `refused` is the last approval that was granted for something else than the step would do.
     """
 
     path: str
@@ -57,6 +58,7 @@ class StepRun:
     message: str = ""
     approval_id: str = ""
     denied: str = ""
+    refused: str = ""
 
     @property
     def ref(self) -> str:
@@ -161,6 +163,6 @@ def _told(value: StepRun | Frame, names: Sequence[str]) -> dict[str, Any]:
     return {name: found for name in names if (found := getattr(value, name)) or name not in _ADDED}
 
 
-_ADDED: Final = frozenset({"approval_id", "denied", "revoked"})
+_ADDED: Final = frozenset({"approval_id", "denied", "refused", "revoked"})
 _RUN_FIELDS: Final = tuple(field.name for field in fields(StepRun))
 _FRAME_FIELDS: Final = tuple(field.name for field in fields(Frame))

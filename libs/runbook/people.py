@@ -8,10 +8,11 @@ from libs.runbook.facts import (
     ApprovalDenied,
     ApprovalGranted,
     FailRequested,
+    GrantRefused,
     StepCompletedByPerson,
     StepDecided,
 )
-from libs.runbook.progress import UNDER_WAY, begin, fail, fail_attempt, give_up, succeed, withdraw
+from libs.runbook.progress import UNDER_WAY, begin, fail, fail_attempt, give_up, not_needed, skip, succeed, withdraw
 from libs.runbook.steps import ApprovalStep, ManualStep
 from libs.runbook.turn import Turn
 
@@ -36,7 +37,7 @@ def on_granted(turn: Turn, fact: ApprovalGranted) -> None:
     run = turn.run(fact)
     if not run.waits_for("approval"):
         return
-    granted = replace(run, approval_id=fact.approval_id)
+    granted = replace(run, approval_id=fact.approval_id, error_code="", message="")
     if isinstance(turn.spec.step(run.path), ApprovalStep):
         succeed(turn, replace(granted, outputs={"approval_id": fact.approval_id}), by_person=True)
     else:
@@ -44,19 +45,42 @@ def on_granted(turn: Turn, fact: ApprovalGranted) -> None:
 
 
 def on_denied(turn: Turn, fact: ApprovalDenied) -> None:
-    """What has not begun fails; what is under way is not tried again; a plan that is not approved stops."""
+    """What has not begun fails, or is left out if its alert has ended; what is under way is not tried again; a plan
+    that is not approved stops.
+    """
     run = turn.run(fact)
-    if run.approval_id != fact.approval_id and not (run.waits_for("approval") and not run.approval_id):
+    asked = run.waits_for("approval") and not run.approval_id and run.refused != fact.approval_id
+    if run.approval_id != fact.approval_id and not asked:
         return
     if run.state in UNDER_WAY:
         turn.put(replace(run, denied=fact.why))
     elif run.state == "succeeded":
         if fact.why == "revoked" and isinstance(turn.spec.step(run.path), ApprovalStep):
             _revoke_plan(turn)
+    elif run.state in {"ready", "waiting"} and not_needed(turn, run):
+        skip(turn, run)
     elif run.state in {"ready", "waiting"}:
         withdraw(turn, run)
-        message = f"{fact.why} by {fact.actor}: {fact.rationale}" if fact.actor else fact.why
+        message = f"{fact.why} by {fact.actor}: {fact.rationale}" if fact.actor else fact.rationale or fact.why
         fail_attempt(turn, replace(run, denied=fact.why), f"approval_{fact.why}", message)
+
+
+def on_refused(turn: Turn, fact: GrantRefused) -> None:
+    """What was granted is not what the step would do: it waits on, says why, and asks about what it would do."""
+    run = turn.run(fact)
+    if not run.waits_for("approval") or run.approval_id or run.refused == fact.approval_id:
+        return
+    start = len(turn.effects)
+    begin(turn, replace(run, refused=fact.approval_id, error_code=fact.code, message=fact.message))
+    if turn.run(fact).waits_for("approval"):
+        turn.tell_block(
+            start,
+            detail=fact.message,
+            refused_code=fact.code,
+            refused_approval_id=fact.approval_id,
+            refused_plan_hash=fact.plan_hash,
+            refused_action_hash=fact.action_hash,
+        )
 
 
 def _revoke_plan(turn: Turn) -> None:

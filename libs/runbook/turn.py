@@ -114,7 +114,13 @@ class Turn:
         if was is not None and was != now and not self.frame.terminal:
             self.effects.insert(start, PublishFact("unblocked", was))
         if now is not None and was != now:
-            self.publish("blocked", **now, **self._asked_for(start))
+            self.tell_block(start)
+
+    def tell_block(self, start: int, **said: str) -> None:
+        """Tells what it waits for, with the approval that was asked for since `start`, if one was."""
+        now = _block(self.frame)
+        if now is not None:
+            self.publish("blocked", **now, **self._asked_for(start), **said)
 
     def _asked_for(self, start: int) -> dict[str, Any]:
         """The approval that this turn asked for, as everyone is told of it."""

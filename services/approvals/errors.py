@@ -13,20 +13,34 @@ Refusal
     └── NoSuchApproval     there is none, or the caller may not see it: the same answer
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from libs.common.errors import Conflict, Denied, NotFound
 
+_AGAIN: Final = "Begin the runbook again: it asks anew."
+_WHAT_NOW: Final[Mapping[str, str]] = {
+    "granted": "It was granted before; `rangerctl execution show` tells what came of it.",
+    "rejected": f"It was rejected. {_AGAIN}",
+    "expired": f"Nobody decided in time. {_AGAIN}",
+    "revoked": f"It was taken back. {_AGAIN}",
+    "withdrawn": "Nobody needs the answer any more; `rangerctl approval list --state requested` shows what is open.",
+}
+
 
 class UndefinedMove(Conflict):
-    """The lifecycle table has no row for this state and trigger."""
+    """The lifecycle table has no row for this state and trigger.
+
+    What has expired says so by its code, as it does before the timer has noticed.
+    """
 
     def __init__(self, state: str, trigger: str, target: str, possible: list[str]) -> None:
         leads = f"From {state} lead: {', '.join(possible)}." if possible else f"Nothing leads out of {state}."
+        what_now = _WHAT_NOW.get(state)
         super().__init__(
             f"An approval cannot go from {state} to {target} ({trigger}).",
-            fix=leads,
-            code="undefined_move",
+            fix=f"{leads} {what_now}" if what_now else leads,
+            code="approval_expired" if state == "expired" else "undefined_move",
             state=state,
             trigger=trigger,
             target=target,

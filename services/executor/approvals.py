@@ -2,7 +2,8 @@
 
 A grant covers one visit of one step, for one plan and one action, once: attempts of that visit carry the same
 idempotency key and are one use. A claim takes it in the transaction that says *running*; a revocation is confirmed
-only when this copy has it, so it either comes before the claim, or is told that the grant was used.
+only when this copy has it, so it either comes before the claim, or is told that the grant was used. What may not be
+used is refused with its reason (`grants`), and a grant of something else than is asked brings the question once more.
 """
 
 import uuid
@@ -15,29 +16,38 @@ import asyncpg
 
 from libs.common.clock import Clock
 from libs.common.consumer import FactReceived, Received, handled_span
-from libs.common.contracts.approval import ApprovalExpired, ApprovalFact, ApprovalGranted, ApprovalRejected
+from libs.common.contracts.approval import ApprovalFact, ApprovalGranted, ApprovalRejected
 from libs.common.database import Tx
 from libs.common.outbox import Outbox
-from libs.common.telemetry import log
 from libs.runbook.facts import ApprovalDenied, Fact, StepStarted
-from libs.runbook.facts import ApprovalGranted as Granted
-from services.executor import storage
+from services.executor import answers, storage
 from services.executor.fold import Because, Change, fold, merged
+from services.executor.grants import Fault, Grant, Wanted, closest_fault
 from services.executor.model import ACTOR, SERVICE, Attempt, Execution, Hint
 
 _KEEP: Final = """
 INSERT INTO approval
   (approval_id, tenant_id, execution_id, step_run_id, plan_hash, action_hash, state, actor, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT (approval_id) DO UPDATE SET execution_id = EXCLUDED.execution_id, step_run_id = EXCLUDED.step_run_id,
-  plan_hash = EXCLUDED.plan_hash, action_hash = EXCLUDED.action_hash
-RETURNING state
+ON CONFLICT (approval_id) DO UPDATE SET
+  execution_id = coalesce(approval.execution_id, EXCLUDED.execution_id),
+  step_run_id = coalesce(approval.step_run_id, EXCLUDED.step_run_id),
+  plan_hash = CASE WHEN approval.execution_id IS NULL THEN EXCLUDED.plan_hash ELSE approval.plan_hash END,
+  action_hash = CASE WHEN approval.execution_id IS NULL THEN EXCLUDED.action_hash ELSE approval.action_hash END
+RETURNING *, coalesce(expires_at <= clock_timestamp(), false) AS over
+"""
+
+_KNOWN: Final = """
+SELECT *, coalesce(expires_at <= clock_timestamp(), false) AS over FROM approval
+WHERE tenant_id = $1 AND (step_run_id = ANY($2::uuid[]) OR approval_id = ANY($3::uuid[]))
 """
 
 _USE: Final = """
 UPDATE approval p SET state = 'used', used_at = coalesce(p.used_at, clock_timestamp())
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS t(step_run_id, plan_hash, action_hash)
-WHERE p.step_run_id = t.step_run_id AND p.plan_hash = t.plan_hash AND p.action_hash = t.action_hash
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[])
+  AS t(tenant_id, execution_id, step_run_id, plan_hash, action_hash, requester)
+WHERE p.step_run_id = t.step_run_id AND p.execution_id = t.execution_id AND p.tenant_id = t.tenant_id
+  AND p.plan_hash = t.plan_hash AND p.action_hash = t.action_hash AND p.actor <> t.requester
   AND (p.state = 'used' OR (p.state = 'granted' AND p.expires_at > clock_timestamp()))
 RETURNING p.step_run_id
 """
@@ -55,34 +65,55 @@ SELECT 1 FROM action_log WHERE execution_id = ANY($1::uuid[]) AND state = 'ready
 """
 
 
-async def use(tx: Tx, attempts: Sequence[tuple[Attempt, str]]) -> set[str]:
-    """Take the grants of (attempt, plan hash) pairs; the action ids whose grant stands and is theirs now."""
+_USE_BY_PERSON: Final = """
+UPDATE approval SET state = 'used', used_at = clock_timestamp()
+WHERE approval_id = ANY($1::uuid[]) AND tenant_id = $2 AND execution_id = $3 AND step_run_id = $4 AND plan_hash = $5
+  AND action_hash = $6 AND actor <> $7 AND state = 'granted' AND expires_at > clock_timestamp()
+"""
+
+
+async def use(tx: Tx, attempts: Sequence[Attempt]) -> dict[str, Fault]:
+    """Take the grants of attempts that need one; says of each that may not run why, by action id."""
     if not attempts:
-        return set()
+        return {}
     rows = await tx.fetch(
         _USE,
-        [uuid.UUID(attempt.step_run_id) for attempt, _ in attempts],
-        [plan_hash for _, plan_hash in attempts],
-        [attempt.action_hash for attempt, _ in attempts],
+        [attempt.tenant_id for attempt in attempts],
+        [uuid.UUID(attempt.execution_id) for attempt in attempts],
+        [uuid.UUID(attempt.step_run_id) for attempt in attempts],
+        [attempt.plan_hash for attempt in attempts],
+        [attempt.action_hash for attempt in attempts],
+        [attempt.requester for attempt in attempts],
     )
     granted = {str(row["step_run_id"]) for row in rows}
-    return {attempt.action_id for attempt, _ in attempts if attempt.step_run_id in granted}
+    refused = [attempt for attempt in attempts if attempt.step_run_id not in granted]
+    return {attempt.action_id: await _fault_of(tx, attempt) for attempt in refused}
 
 
-async def use_by_person(
-    tx: Tx, approval_ids: Sequence[str], step_run_id: str, plan_hash: str, action_hash: str
-) -> bool:
-    """Take the grant of a step that a person carried out; False when none of those named stands for it."""
-    done = await tx.execute(
-        "UPDATE approval SET state = 'used', used_at = coalesce(used_at, clock_timestamp())"
-        " WHERE approval_id = ANY($1::uuid[]) AND step_run_id = $2 AND plan_hash = $3 AND action_hash = $4"
-        " AND state = 'granted' AND expires_at > clock_timestamp()",
-        [uuid.UUID(i) for i in approval_ids],
-        uuid.UUID(step_run_id),
-        plan_hash,
-        action_hash,
+async def _fault_of(tx: Tx, attempt: Attempt) -> Fault:
+    wanted = Wanted(
+        attempt.execution_id, attempt.step_run_id, attempt.plan_hash, attempt.action_hash, attempt.requester
     )
-    return done != "UPDATE 0"
+    rows = await tx.fetch(_KNOWN, attempt.tenant_id, [uuid.UUID(attempt.step_run_id)], [])
+    return closest_fault([Grant.of(row) for row in rows], wanted)
+
+
+async def use_by_person(tx: Tx, tenant_id: str, approval_ids: Sequence[str], wanted: Wanted) -> Fault | None:
+    """Take the grant of a step that a person carried out; why none of those named stands for it, if none does."""
+    named = [uuid.UUID(i) for i in approval_ids]
+    done = await tx.execute(
+        _USE_BY_PERSON,
+        named,
+        tenant_id,
+        uuid.UUID(wanted.execution_id),
+        uuid.UUID(wanted.step_run_id),
+        wanted.plan_hash,
+        wanted.action_hash,
+        wanted.requester,
+    )
+    if done != "UPDATE 0":
+        return None
+    return closest_fault([Grant.of(row) for row in await tx.fetch(_KNOWN, tenant_id, [], named)], wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +130,15 @@ class Approvals:
         executions = await storage.lock(tx, (fact.execution_id for _, fact in decided))
         changes = []
         for message, fact in decided:
-            state = await _keep(tx, message.tenant, fact)
+            grant = await _keep(tx, message.tenant, fact)
             execution = executions.get(fact.execution_id)
             if execution is None or execution.tenant_id != message.tenant:
                 continue
-            change = await _change(tx, execution, message, fact, state)
-            if change is not None:
-                changes.append(change)
+            told = await answers.told(tx, execution, fact, grant)
+            if told is not None:
+                span = handled_span(message, SERVICE, **{"ranger.execution_id": execution.execution_id})
+                because = Because(message.value.envelope.actor or ACTOR, message.event_id, span)
+                changes.append(Change(execution, [told], because))
         return await fold(tx, self.outbox, merged(changes), now=self.clock())
 
     async def revoke(
@@ -117,7 +150,7 @@ class Approvals:
             return False, []
         changes = []
         for execution in executions.values():
-            place = await _place(tx, execution, str(row["step_run_id"]))
+            place = await answers.place_of(tx, execution, str(row["step_run_id"]))
             if place is not None:
                 fact = ApprovalDenied(*place, approval_id, "revoked", actor, rationale)
                 facts = [*await _running(tx, execution), fact]
@@ -161,14 +194,14 @@ async def _mark_revoked(
     return row
 
 
-async def _keep(tx: Tx, tenant: str, fact: ApprovalFact) -> str:
-    """Store a decision; returns the state that stands (a grant may have been revoked before it came)."""
+async def _keep(tx: Tx, tenant: str, fact: ApprovalFact) -> Grant:
+    """Store a decision; returns what stands (a grant may have been revoked before it came)."""
     state, actor, expires = "expired", "", None
     if isinstance(fact, ApprovalGranted):
         state, actor, expires = "granted", fact.approver, datetime.fromisoformat(fact.expires_at)
     elif isinstance(fact, ApprovalRejected):
         state, actor = "rejected", fact.approver
-    stands: str = await tx.fetchval(
+    row = await tx.fetchrow(
         _KEEP,
         uuid.UUID(fact.approval_id),
         tenant,
@@ -180,39 +213,8 @@ async def _keep(tx: Tx, tenant: str, fact: ApprovalFact) -> str:
         actor,
         expires,
     )
-    return stands
-
-
-async def _change(
-    tx: Tx, execution: Execution, message: Received[FactReceived], fact: ApprovalFact, state: str
-) -> Change | None:
-    place = await _place(tx, execution, fact.step_run_id)
-    if place is None:
-        return None
-    span = handled_span(message, SERVICE, **{"ranger.execution_id": execution.execution_id})
-    if state == "granted" and fact.plan_hash != execution.plan_hash:
-        log.warning("approval_of_another_plan", approval_id=fact.approval_id, execution_id=execution.execution_id)
-        return None
-    told: Fact
-    if state in {"granted", "used"}:
-        told = Granted(*place, fact.approval_id)
-    elif isinstance(fact, ApprovalRejected):
-        told = ApprovalDenied(*place, fact.approval_id, "rejected", fact.approver, fact.rationale)
-    elif isinstance(fact, ApprovalExpired):
-        told = ApprovalDenied(*place, fact.approval_id, "expired")
-    else:
-        told = ApprovalDenied(*place, fact.approval_id, "revoked")
-    return Change(execution, [told], Because(message.value.envelope.actor or ACTOR, message.event_id, span))
-
-
-async def _place(tx: Tx, execution: Execution, step_run_id: str) -> tuple[str, int] | None:
-    """Path and visit of a step run of this execution."""
-    row = await tx.fetchrow(
-        "SELECT path, visit FROM step_run WHERE step_run_id = $1 AND execution_id = $2",
-        uuid.UUID(step_run_id),
-        uuid.UUID(execution.execution_id),
-    )
-    return (row["path"], row["visit"]) if row is not None else None
+    assert row is not None
+    return Grant.of(row)
 
 
 async def _running(tx: Tx, execution: Execution) -> list[Fact]:

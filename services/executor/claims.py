@@ -21,6 +21,7 @@ from libs.runbook.facts import Fact, StepFailed, StepHeld, StepNotNeeded, StepSt
 from libs.runbook.frame import HoldReason
 from services.executor import approvals, kill_switch, storage
 from services.executor.fold import Because, Change, fold, merged
+from services.executor.grants import BEGIN_AGAIN
 from services.executor.kill_switch import Switches
 from services.executor.model import SERVICE, Attempt, Execution, Hint
 from services.executor.settings import ExecutorSettings
@@ -57,12 +58,15 @@ class NotNeeded:
 
 
 Turned: TypeAlias = Held | Refused | NotNeeded
-UNAPPROVED: Final = Refused(
-    "approval_invalid", "no grant stands for this plan and action: it expired, was revoked, was used, or is for another"
+OTHER_PLAN: Final = Refused(
+    "approval_other_plan", f"The plan that was approved is not the plan that would be carried out. {BEGIN_AGAIN}"
 )
 
 _LOCK_READY: Final = """
-SELECT a.*, e.plan_hash, e.state AS execution_state FROM action_log a JOIN execution e USING (execution_id)
+SELECT a.*, e.plan_hash, e.initiator, e.state AS execution_state,
+  (SELECT bool_or(p.plan_hash = e.plan_hash) FROM approval p WHERE p.execution_id = a.execution_id
+    AND p.state = 'granted' AND p.action_hash = '' AND p.used_at IS NOT NULL) AS plan_stands
+FROM action_log a JOIN execution e USING (execution_id)
 WHERE a.action_id = ANY($1::uuid[]) AND a.state = 'ready' ORDER BY a.action_id FOR UPDATE OF a SKIP LOCKED
 """
 
@@ -127,6 +131,8 @@ class Claims:
         for row in rows:
             attempt = storage.to_attempt(row)
             verdict = _verdict(attempt, asked[attempt.action_id].refusal, switches)
+            if verdict is None and row["plan_stands"] is False:
+                verdict = OTHER_PLAN
             if verdict is None and attempt.requires_firing:
                 fires = firing.get((attempt.tenant_id, attempt.incident_id))
                 verdict = NotNeeded() if fires is False else None
@@ -137,7 +143,7 @@ class Claims:
         free, busy = await self._take_locks(tx, passed)
         turned += [(attempt, Held("lock")) for attempt in busy]
         free, unapproved = await self._use_approvals(tx, free)
-        turned += [(attempt, UNAPPROVED) for attempt in unapproved]
+        turned += unapproved
         await _note_holds(tx, turned)
         return await self._run(tx, free, switches), turned
 
@@ -167,12 +173,13 @@ class Claims:
         ]
         return free, [a for a in attempts if a not in free]
 
-    async def _use_approvals(self, tx: Tx, attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
-        """Those that need no approval or whose grant stands for exactly this plan and action, and the others."""
-        needing = [(a, a.plan_hash) for a in attempts if a.needs_approval]
-        granted = await approvals.use(tx, needing)
-        refused = [a for a, _ in needing if a.action_id not in granted]
-        return [a for a in attempts if a not in refused], refused
+    async def _use_approvals(
+        self, tx: Tx, attempts: Sequence[Attempt]
+    ) -> tuple[list[Attempt], list[tuple[Attempt, Refused]]]:
+        """Those that need no approval or whose grant stands for exactly this plan and action, and why others do not."""
+        faults = await approvals.use(tx, [a for a in attempts if a.needs_approval])
+        refused = [(a, Refused(f.code, f.text)) for a in attempts if (f := faults.get(a.action_id)) is not None]
+        return [a for a in attempts if a.action_id not in faults], refused
 
     async def _run(self, tx: Tx, attempts: Sequence[Attempt], switches: Switches) -> dict[str, Attempt]:
         if not attempts:

@@ -7,6 +7,7 @@ Refusal
 └── Conflict   StepNotUnknown      nobody needs to decide it
                StepNotManual       it does not wait for a person
                EvidenceMissing     high risk is completed under a grant, and with evidence
+               GrantRefused        the approval that was named is not good for it: `grants` has the reasons
                ExecutionEnded      a terminal state never changes
 
 A move that the state does not allow names both ends: `data` has the `state` it is in (of a step also what it is
@@ -16,6 +17,7 @@ A move that the state does not allow names both ends: `data` has the `state` it 
 from typing import Final
 
 from libs.common.errors import Conflict, NotFound
+from services.executor.grants import BEGIN_AGAIN, NAME_ITS_OWN, Fault, Wanted
 
 NOT_REACHED: Final = "not_reached"
 """The state of a step that the execution has not come to."""
@@ -83,6 +85,23 @@ class EvidenceMissing(Conflict):
             f"Step {step} is of high risk: {what}.",
             fix="Name the approval's id in approval_ids and what proves the work in evidence_ref.",
             code="evidence_missing",
+        )
+
+
+class GrantRefused(Conflict):
+    """None of the approvals that were named may be used for the step; `code` is the reason, as `grants` lists them.
+
+    `data` has the approval that comes closest, what that one was granted for, and what the step is now, by hash.
+    """
+
+    def __init__(self, step: str, fault: Fault, wanted: Wanted) -> None:
+        own = fault.grant is not None and fault.grant.step_run_id == wanted.step_run_id
+        super().__init__(
+            f"Step {step} was not completed. {fault.sentence}",
+            fix=BEGIN_AGAIN if own else NAME_ITS_OWN,
+            code=fault.code,
+            step=step,
+            **fault.told(wanted),
         )
 
 

@@ -115,7 +115,8 @@ def _failed(
 
 _ASKED: Final = (
     "step_run_id", "plan_hash", "action_hash", "approval_of", "risk", "requester", "expires_seconds", "prompt",
-    "action", "resource_id", "approvers",
+    "action", "resource_id", "approvers", "detail", "refused_code", "refused_approval_id", "refused_plan_hash",
+    "refused_action_hash",
 )  # fmt: skip
 _Build = Callable[[Execution, Mapping[str, Any], Attempt | None, str], Fact]
 _FACTS: Final[Mapping[FactType, _Build]] = {

@@ -74,6 +74,7 @@ class Attempt:
     traceparent: str
     needs_approval: bool = False
     plan_hash: str = ""
+    requester: str = ""
     held_reason: str | None = None
     worker_id: str = ""
     fence: int = 0

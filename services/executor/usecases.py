@@ -13,9 +13,8 @@ from libs.common.rpc import Answer, Caller
 from libs.runbook import forms
 from libs.runbook.facts import AbortRequested, Fact, FailRequested, StepCompletedByPerson, StepDecided
 from libs.runbook.frame import StepRun
-from libs.runbook.rendering import render_action, scope_of
 from libs.runbook.steps import ManualStep
-from services.executor import approvals, kill_switch, locks, storage
+from services.executor import answers, approvals, kill_switch, locks, storage
 from services.executor.approvals import Approvals
 from services.executor.commands import (
     AbortExecution,
@@ -32,11 +31,11 @@ from services.executor.errors import (
     EvidenceMissing,
     ExecutionEnded,
     ExecutionNotFound,
+    GrantRefused,
     StepNotFound,
     StepNotManual,
     StepNotUnknown,
 )
-from services.executor.evaluator import evaluator_for
 from services.executor.fold import Because, Change, fold
 from services.executor.hints import Hints
 from services.executor.lifecycle import after
@@ -157,16 +156,17 @@ class Commands:
         """The grants named must hold one for this very plan and step, unexpired; it is used up by this.
 
         Raises:
-            EvidenceMissing: there is none, or nothing proves the work.
+            EvidenceMissing: no grant is named, or nothing proves the work.
+            GrantRefused: none of those named may be used for it, and why.
         """
         if not command.evidence_ref:
             raise EvidenceMissing(command.step, "evidence_ref is missing")
-        step_run_id = execution.step_run_id(run.path, run.visit)
-        scope = scope_of(execution.inputs, execution.facts, execution.frame)
-        asked = render_action(execution.spec, run.path, scope, evaluate=evaluator_for(execution.spec))
-        hashes = execution.plan_hash, asked.action_hash
-        if not await approvals.use_by_person(tx, command.approval_ids, step_run_id, *hashes):
+        if not command.approval_ids:
             raise EvidenceMissing(command.step, "no grant for this plan and step is named in approval_ids")
+        wanted = answers.wanted_at(execution, run)
+        fault = await approvals.use_by_person(tx, execution.tenant_id, command.approval_ids, wanted)
+        if fault is not None:
+            raise GrantRefused(command.step, fault, wanted)
 
     async def _locked(self, tx: Tx, caller: Caller, execution_id: str, action: str) -> Execution:
         execution = (await storage.lock(tx, [execution_id])).get(execution_id)

@@ -48,7 +48,8 @@ class ExecutionBlocked(ExecutionFact):
 
     With the reason `approval` it says what exactly a person is asked about, by hash, and who may not be that person
     (`requester`); without these it cannot be asked. `action_hash` and `action` are left out where the whole plan is
-    asked about. `approvers` are roles of which the person must have one.
+    asked about. `approvers` are roles of which the person must have one. When a grant came that is for something else,
+    it is told once more: `refused_*` say which grant, why, and what that one was for; `detail` says it to people.
     """
 
     subject: ClassVar[str] = "runbook.blocked"
@@ -66,6 +67,10 @@ class ExecutionBlocked(ExecutionFact):
     action: str | None = None
     resource_id: str | None = None
     approvers: list[str] | None = None
+    refused_code: str | None = None
+    refused_approval_id: str | None = None
+    refused_plan_hash: str | None = None
+    refused_action_hash: str | None = None
 
 
 class ExecutionUnblocked(ExecutionFact):

@@ -51,6 +51,7 @@ def to_attempt(row: asyncpg.Record) -> Attempt:
         traceparent=row["traceparent"],
         needs_approval=row["needs_approval"],
         plan_hash=row.get("plan_hash") or "",
+        requester=row.get("initiator") or "",
         held_reason=row["held_reason"],
         worker_id=row["worker_id"] or "",
         fence=row["fence"] or 0,

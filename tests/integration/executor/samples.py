@@ -10,6 +10,18 @@ QUESTION = {"id": "ask", "type": "approval", "prompt": "Carry all of it out?", "
 BY_HAND = {
     "id": "replace", "type": "manual", "risk": "high", "instructions": "Replace the disk.", "evidence": "required",
 }  # fmt: skip
+OTHER = "f" * 64
+VOID = [
+    ("expires_at = clock_timestamp()", "approval_expired"),
+    ("state = 'used'", "approval_used"),
+    ("state = 'revoked'", "approval_revoked"),
+    ("state = 'rejected'", "approval_rejected"),
+    (f"plan_hash = '{OTHER}'", "approval_other_plan"),
+    (f"action_hash = '{OTHER}'", "approval_other_action"),
+    ("step_run_id = gen_random_uuid()", "approval_other_step"),
+    ("actor = 'svc_executor'", "approval_own"),
+]
+"""What makes the executor's copy of a grant void, and the reason that is told."""
 LOOK = {"with": {"method": "GET", "url": "http://127.0.0.1:9/look"}}
 WAIT = {"id": "pause", "type": "wait", "for": "60s"}
 CALL = {

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from libs.common.errors import RangerError
+from libs.common.ids import new_id
 from services.executor.claims import Asked
 from services.executor.commands import CompleteStep
-from services.executor.errors import EvidenceMissing
-from tests.integration.executor.approver import Approver, somebody_elses_hash
+from services.executor.errors import GrantRefused
+from services.executor.grants import BEGIN_AGAIN, NAME_ITS_OWN
+from tests.integration.executor.approver import Approver
 from tests.integration.executor.bench import Bench, runbook, states, step
-from tests.integration.executor.samples import BY_HAND, QUESTION, RISKY, refused
+from tests.integration.executor.samples import BY_HAND, QUESTION, RISKY, VOID, refused
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.stack
@@ -196,30 +198,62 @@ async def test_without_evidence_or_its_own_grant_a_manual_step_of_high_risk_is_r
     _, others = await granted_by_hand(bench, grace)
     execution, approval = await granted_by_hand(bench, grace)
 
-    for more in ({"approval_ids": [approval], "evidence_ref": ""}, {}, {"approval_ids": [others]}):
+    for more, code in (
+        ({"approval_ids": [approval], "evidence_ref": ""}, "form_faults"),
+        ({}, "evidence_missing"),
+        ({"approval_ids": [others]}, "approval_other_step"),
+    ):
         with pytest.raises(RangerError) as error:
             await complete(bench, execution, **more)
-        assert error.value.reason_code in {"evidence_missing", "form_faults"}
+        assert error.value.reason_code == code
 
     assert (await bench.show(execution))["blocked_reason"] == "person"
     assert [await grace.state(each) for each in (approval, others)] == ["granted", "granted"]
 
 
-@pytest.mark.parametrize("void", ["expired", "of another plan", "of another action"])
-async def test_a_manual_step_of_high_risk_is_refused_under_a_grant_that_does_not_stand(
-    bench: Bench, grace: Approver, void: str
+@pytest.mark.parametrize(("change", "code"), VOID)
+async def test_a_manual_step_of_high_risk_is_refused_under_a_grant_that_does_not_stand_and_says_why(
+    bench: Bench, grace: Approver, change: str, code: str
 ) -> None:
     execution, approval = await granted_by_hand(bench, grace)
-    if void == "expired":
-        await grace.outlive(approval)
-    else:
-        column = "plan_hash" if void == "of another plan" else "action_hash"
-        await bench.database.pool.execute(f"UPDATE approval SET {column} = $1", somebody_elses_hash())
+    await bench.database.pool.execute(f"UPDATE approval SET {change}")
 
-    with pytest.raises(EvidenceMissing):
+    with pytest.raises(GrantRefused) as refusal:
         await complete(bench, execution, approval_ids=[approval])
 
+    assert (refusal.value.reason_code, refusal.value.data["step"]) == (code, "replace")
+    assert approval in refusal.value.detail
+    assert refusal.value.fix == (NAME_ITS_OWN if code == "approval_other_step" else BEGIN_AGAIN)
+    asked = await bench.show(execution)
+    assert refusal.value.data["approval_id"] == approval
+    assert refusal.value.data["present"]["plan_hash"] == asked["plan_hash"]
+    assert (asked["blocked_reason"], asked["steps"][-1]["state"]) == ("person", "waiting")
+
+
+async def test_a_manual_step_is_not_completed_under_the_used_grant_of_another(bench: Bench, grace: Approver) -> None:
+    first, approval = await granted_by_hand(bench, grace)
+    await complete(bench, first, approval_ids=[approval])
+    execution, own = await granted_by_hand(bench, grace)
+
+    with pytest.raises(GrantRefused, match="was used already") as refusal:
+        await complete(bench, execution, approval_ids=[approval])
+
+    assert (refusal.value.reason_code, refusal.value.fix) == ("approval_used", NAME_ITS_OWN)
     assert (await bench.show(execution))["blocked_reason"] == "person"
+    await complete(bench, execution, approval_ids=[approval, own])
+    assert await grace.state(own) == "used"
+
+
+async def test_a_manual_step_is_not_completed_under_an_approval_that_nobody_knows(
+    bench: Bench, grace: Approver
+) -> None:
+    execution, _ = await granted_by_hand(bench, grace)
+
+    with pytest.raises(GrantRefused) as refusal:
+        await complete(bench, execution, approval_ids=[new_id()])
+
+    assert refusal.value.reason_code == "approval_missing"
+    assert "approval_id" not in refusal.value.data
 
 
 async def test_a_grant_of_a_manual_step_that_is_taken_back_ends_it(bench: Bench, grace: Approver) -> None:
