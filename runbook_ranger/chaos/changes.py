@@ -11,9 +11,10 @@ import orjson
 
 from runbook_ranger.chaos.evidence import Change
 
+SCHEMAS: Final = ("incident", "catalog", "executor", "approvals", "gateway")
 WATCHED: Final = (
-    *(f"{schema}.{table}" for schema in ("incident", "catalog", "executor", "approvals") for table in ("outbox", "inbox")),
-    "gateway.outbox",
+    *(f"{schema}.outbox" for schema in SCHEMAS),
+    *(f"{schema}.inbox" for schema in SCHEMAS),
     "executor.execution", "executor.step_run", "executor.action_log", "executor.resource_lock", "executor.timer",
     "executor.kill_switch", "executor.approval", "executor.alert_state",
     "approvals.approval", "approvals.timer",

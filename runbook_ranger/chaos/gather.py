@@ -16,12 +16,12 @@ from libs.common.contracts.choreography import consumers as wanted_consumers
 from libs.common.streams import EPOCH_KEY
 from libs.tlog.verify import StoredEntry, StoredState
 from runbook_ranger.chaos import changes, history
+from runbook_ranger.chaos.changes import SCHEMAS
 from runbook_ranger.chaos.evidence import Evidence, Injury, Ledger, Log, Look, Message, Row
 from runbook_ranger.chaos.place import Place
 from runbook_ranger.demo.journal import Journal
 from runbook_ranger.stack.provision.hints import GROUP, hint_streams
 
-SCHEMAS: Final = ("incident", "catalog", "executor", "approvals", "gateway")
 TABLES: Final = (
     "incident.incident", "incident.alert", "executor.execution", "executor.action_log", "executor.spec",
     "executor.timer", "approvals.timer",
@@ -52,7 +52,7 @@ async def gather(
     finally:
         await connection.close()
     return Evidence(
-        history=history.read(calls) if calls.exists() else (),
+        history=history.read(calls),
         ledger=_ledger(place.root / "target" / "target.jsonl"),
         changes=noted,
         rows=rows,
@@ -144,10 +144,8 @@ async def unsettled(place: Place) -> list[str]:
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         return [f"Postgres does not answer: {type(error).__name__}"]
     try:
-        found = []
-        for schema in SCHEMAS:
-            if count := await connection.fetchval(_UNPUBLISHED.format(schema=schema)):
-                found.append(f"{schema}: {count} unpublished facts")
+        left = {schema: await connection.fetchval(_UNPUBLISHED.format(schema=schema)) for schema in SCHEMAS}
+        found = [f"{schema}: {count} unpublished facts" for schema, count in left.items() if count]
         found += [row[0] for row in await connection.fetch(_BUSY)]
         seq = await connection.fetchval("SELECT seq FROM timeline.log_state")
     finally:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from runbook_ranger.chaos.waiting import until
 from runbook_ranger.stack import control, identity, state
 from runbook_ranger.stack.errors import NotRunningError, StackError
 from runbook_ranger.stack.layout import Layout
@@ -35,7 +36,6 @@ SHORT: Final[Mapping[str, str]] = {
     "RR_EGRESS_PUBLIC": "false",
 }
 UP_SECONDS: Final = 120
-STEP_SECONDS: Final = 0.05
 
 
 @dataclass
@@ -132,15 +132,11 @@ class Place:
         Raises:
             TimeoutError: it takes longer.
         """
-        async with asyncio.timeout(timeout):
-            while not self.ready():
-                await asyncio.sleep(STEP_SECONDS)
+        await until(self.ready, timeout)
 
     async def until_gone(self, pid: int, timeout: float = 30) -> None:
         """Wait until a process has ended."""
-        async with asyncio.timeout(timeout):
-            while identity.start_time(pid) is not None:
-                await asyncio.sleep(STEP_SECONDS)
+        await until(lambda: identity.start_time(pid) is None, timeout)
 
     def order(self, name: str) -> Path:
         """Where the crash point is written that a process is to end at; one for all workers."""
@@ -209,7 +205,6 @@ def clear(root: Path) -> None:
 
 @asynccontextmanager
 async def _target(folder: Path) -> AsyncIterator[str]:
-    folder.mkdir(parents=True, exist_ok=True)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "runbook_ranger.demo.target", "--port", "0", "--dir", str(folder),
         stdout=asyncio.subprocess.PIPE,

@@ -15,6 +15,7 @@ from runbook_ranger.cli import (
     alerts,
     approvals,
     audit,
+    chaos,
     deadletters,
     demo,
     events,
@@ -31,7 +32,7 @@ from runbook_ranger.cli.errors import CliError
 
 COMMANDS = (
     *(stack, demo, alerts, incidents, runbooks, executions, approvals, switch),
-    *(events, timeline, audit, deadletters, traces, about),
+    *(events, timeline, audit, deadletters, traces, chaos, about),
 )
 
 app = typer.Typer(

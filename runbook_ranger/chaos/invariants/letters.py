@@ -12,7 +12,7 @@ def check(evidence: Evidence) -> Iterator[Violation]:
         for injury in evidence.injuries
         if injury.kind == "poison"
         for (stream, durable), subjects in evidence.consumers.items()
-        if stream == injury.detail["stream"] and injury.detail["subject"] in subjects and durable != "timeline"
+        if stream == injury.detail.get("stream") and injury.detail["subject"] in subjects and durable != "timeline"
     }
     found = {
         (row["consumer"], row["stream_seq"]): row
