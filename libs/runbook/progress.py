@@ -25,6 +25,11 @@ def needs_firing(spec: Runbook, frame: Frame, path: str) -> bool:
     return step.requires_firing or (step.mutating and not changed)
 
 
+def not_needed(turn: Turn, run: StepRun) -> bool:
+    """Whether the alert has ended without a step that needs it to fire."""
+    return turn.frame.alert_firing is False and needs_firing(turn.spec, turn.frame, run.path)
+
+
 def _took_effect(run: StepRun) -> bool:
     return run.state in {"succeeded", "unknown"} or run.error_code == CAPTURE_FAILED
 
@@ -48,7 +53,7 @@ def begin(turn: Turn, run: StepRun, *, attempt: int | None = None) -> None:
 
     A step that needs an approval asks for that first; it is begun again when the approval is granted.
     """
-    if turn.frame.alert_firing is False and needs_firing(turn.spec, turn.frame, run.path):
+    if not_needed(turn, run):
         skip(turn, run)
     elif turn.spec.needs_approval(run.path) and not run.approval_id:
         _request_approval(turn, run)
@@ -59,7 +64,7 @@ def begin(turn: Turn, run: StepRun, *, attempt: int | None = None) -> None:
 def skip(turn: Turn, run: StepRun) -> None:
     """Leaves out what remains: the alert has ended without it."""
     withdraw(turn, run)
-    turn.put(replace(run, state="skipped", waiting_for="", message="the alert had ended"))
+    turn.put(replace(run, state="skipped", waiting_for="", error_code="", message="the alert had ended"))
     verify(turn)
 
 
