@@ -27,6 +27,7 @@ from libs.runbook.facts import (
     ApprovalGranted,
     Fact,
     FailRequested,
+    GrantRefused,
     Started,
     StepCompletedByPerson,
     StepDecided,
@@ -152,6 +153,7 @@ def step_facts(path: str, visit: int) -> list[Fact]:
         ApprovalDenied(**at, approval_id="x", why="expired"),
         ApprovalDenied(**at, approval_id="x", why="revoked", actor="bob", rationale="stop"),
         ApprovalDenied(**at, approval_id="y", why="revoked", actor="bob", rationale="stop"),
+        GrantRefused(**at, approval_id="z", code="approval_other_plan", message="m", plan_hash="p", action_hash=""),
         StepCompletedByPerson(**at, outcome="succeeded", actor="ada", values={"n": 1}),
         StepCompletedByPerson(**at, outcome="succeeded", actor="ada"),
         StepCompletedByPerson(**at, outcome="failed", actor="ada"),
@@ -274,6 +276,16 @@ def test_what_was_denied_never_becomes_ready_again(walk: Walk) -> None:
                 ended = after.run(fact.path, fact.visit)
                 assert ended is not None
                 assert ended.state not in {"ready", "waiting"}
+
+
+@given(walks())
+def test_a_refused_grant_begins_nothing(walk: Walk) -> None:
+    for (before, effects, after), fact in zip(walk.turns, walk.facts, strict=True):
+        if isinstance(fact, GrantRefused):
+            assert not any(isinstance(effect, RunAction | AskPerson) for effect in effects)
+            again = advance(walk.spec, after, [fact], KNOWN)
+            assert again == (after, ())
+            assert len(before.step_runs) == len(after.step_runs) or after.terminal
 
 
 @given(runbooks(NEEDY), st.integers(1, 8), st.booleans(), st.booleans())
