@@ -1,18 +1,27 @@
-"""Scenarios as data: each file below is an alert, a story, and how it must end. `stage.py` tells the words."""
+"""Scenarios as data: each file is a promise, a runbook, a story, and how it must end. `script.py` tells the words.
+
+What is expected: `state`, `reason`, `steps` in the order in which they were reached, `told` (every fact, in order),
+`carried_out` (how often each action was begun), `errors` (every step's code); and where it says something, `sent` (the
+arguments of each attempt), `outputs` and parts of the `messages`.
+"""
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import pytest
 import yaml
 
+from tests.scenarios.script import play
 from tests.scenarios.stage import OffScript, Stage
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.yaml"))
-EXPECTED = {"state", "reason", "steps", "told", "carried_out", "sent"}
+SCENARIO: Final = {"why", "runbook", "alert", "inputs", "story", "expect"}
+ALWAYS: Final = {"state", "reason", "steps", "told"}
+EXPECTED: Final = ALWAYS | {"carried_out", "errors", "sent", "outputs", "messages"}
+each = pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
 def scenario(path: Path) -> dict[str, Any]:
@@ -26,13 +35,23 @@ def played(found: dict[str, Any]) -> Stage:
     stage = Stage.of(found)
     for number, line in enumerate(found["story"], 1):
         try:
-            stage.play(line)
+            play(stage, line)
         except OffScript as error:
             raise OffScript(f"line {number} of the story, {line}: {error}") from None
     return stage
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@each
+def test_a_scenario_says_what_it_promises(path: Path) -> None:
+    found = scenario(path)
+
+    assert found.keys() <= SCENARIO
+    assert ALWAYS <= found["expect"].keys() <= EXPECTED
+    assert found["why"].endswith(".")
+    assert "\n" not in found["why"]
+
+
+@each
 def test_the_story_ends_as_it_must(path: Path) -> None:
     found = scenario(path)
     expect = found["expect"]
@@ -40,31 +59,33 @@ def test_the_story_ends_as_it_must(path: Path) -> None:
     stage = played(found)
 
     seen = stage.look()
-    assert expect.keys() <= EXPECTED
-    assert {key: seen[key] for key in ("state", "reason", "steps")} == {
-        key: expect[key] for key in ("state", "reason", "steps")
-    }
+    assert (seen["state"], seen["reason"]) == (expect["state"], expect["reason"])
+    assert list(seen["steps"].items()) == list(expect["steps"].items())
     assert stage.told == expect["told"]
     assert Counter(action.path for action in stage.carried_out) == Counter(expect.get("carried_out", {}))
-    for path_of_step, sent in expect.get("sent", {}).items():
-        actions = [action for action in stage.carried_out if action.path == path_of_step]
+    assert seen["errors"] == expect.get("errors", {})
+    assert {step: seen["outputs"][step] for step in expect.get("outputs", {})} == expect.get("outputs", {})
+    for step, part in expect.get("messages", {}).items():
+        assert part in seen["messages"][step]
+    for step, sent in expect.get("sent", {}).items():
+        actions = [action for action in stage.carried_out if action.path == step]
         assert [orjson.loads(action.rendered)["with"] for action in actions] == [sent] * len(actions)
-        assert actions, f"{path_of_step} was never carried out"
+        assert actions, f"{step} was never carried out"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@each
 def test_an_ended_execution_leaves_nothing_behind_and_is_deaf(path: Path) -> None:
     stage = played(scenario(path))
     assert stage.frame.terminal, "a story is told to its end"
 
     before = stage.frame
-    assert (stage.ready, stage.timers, stage.asked) == ({}, {}, {})
+    assert (stage.ready, stage.due, stage.asked) == ({}, {}, {})
     for line in ({"alert": "ends"}, {"alert": "fires"}, {"passes": "24h"}, {"abort": "too late"}, {"fail": "too late"}):
-        stage.play(line)
+        play(stage, line)
     assert stage.frame == before
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@each
 def test_the_same_story_is_the_same_execution(path: Path) -> None:
     first, again = played(scenario(path)), played(scenario(path))
 
@@ -72,7 +93,7 @@ def test_the_same_story_is_the_same_execution(path: Path) -> None:
 
 
 def test_there_are_scenarios() -> None:
-    assert len(FILES) >= 10
+    assert len(FILES) >= 75
 
 
 @pytest.mark.parametrize(
@@ -80,6 +101,13 @@ def test_there_are_scenarios() -> None:
     [
         ({"succeeds": "reroute"}, "reroute is not ready; .'collect'. is"),
         ({"grant": "bundle"}, "bundle was never reached"),
+        ({"grant": "collect"}, "nobody asked about collect"),
+        ({"revoke": "collect"}, "collect was not granted"),
+        ({"decide": "collect", "as": "failed"}, "collect is ready, not unknown"),
+        ({"complete": "collect"}, "collect does not wait for a person"),
+        ({"turned_away": "collect"}, "collect is not turned away"),
+        ({"released": "collect"}, "nothing holds collect"),
+        ({"late": "collect"}, "collect is ready: a late result counts only while nobody knows"),
         ({"sees": {"state": "completed"}}, "state is 'running', not 'completed'"),
     ],
 )
