@@ -10,7 +10,7 @@ from typing import Final
 from bench.figures import Report
 from bench.options import Options
 
-NAMES: Final = ("path", "steps")
+NAMES: Final = ("path", "steps", "parked", "storm", "api", "memory", "startup")
 
 
 def measure(name: str, options: Options) -> Report:

@@ -119,6 +119,18 @@ class Driver:
                 group.create_task(again())
         return found, time.perf_counter() - began
 
+    async def some(self, count: int, *, in_flight: int) -> None:
+        """`count` executions, so many of them at once."""
+        left = iter(range(count))
+
+        async def again() -> None:
+            for _ in left:
+                await self.one()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(in_flight):
+                group.create_task(again())
+
     async def _send(self, body: bytes) -> None:
         await self._js.publish_async(SUBJECT_EVENT, body, headers={"Nats-Msg-Id": new_id()})
 
