@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ def table(reports: Iterable[Report]) -> str:
 
 def _cells(figure: Figure) -> tuple[str, ...]:
     spread = " / ".join(shown(value) for value in (min(figure.values), figure.median, max(figure.values)))
-    limit = f"{shown(sorted(figure.limit)[len(figure.limit) // 2])} {figure.limit_name}" if figure.limit else ""
+    limit = f"{shown(statistics.median(figure.limit))} {figure.limit_name}" if figure.limit else ""
     return (figure.name, f"{spread} {figure.unit}", goal(figure), limit, ratio(figure), MET[figure.met])
 
 
