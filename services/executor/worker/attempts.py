@@ -152,7 +152,6 @@ class Worker:
             # A bug, or an answer that the database never gave: the action is ready still, or its lease runs out.
             log.exception("attempt_broken", action_id=attempt.action_id)
         finally:
-            self._leases.end(attempt)
             self._slots.release()
 
     async def _carry_through(self, attempt: Attempt, entry: Entry) -> None:
@@ -163,6 +162,12 @@ class Worker:
         if running is None:
             return
         lease = self._leases.begin(running, before)
+        try:
+            await self._through(running, lease)
+        finally:
+            self._leases.end(running)
+
+    async def _through(self, running: Attempt, lease: Lease) -> None:
         with metrics.RUNNING.track_inprogress():
             result = await self._act(running, lease)
         if result.error_code == "lease_lost" and running.effect != Effect.UNSAFE:
@@ -209,7 +214,8 @@ class Worker:
         before = time.monotonic()
         running, hints = await self._claims.claim(asked)
         await self._hints.send(hints)
-        return [(running.get(item.attempt.action_id), before) for item in asked]
+        # An action that was hinted twice stands in the batch twice: one of its askers carries it out.
+        return [(running.pop(item.attempt.action_id, None), before) for item in asked]
 
     async def _settle(self, settlements: Sequence[Settlement]) -> list[None]:
         await self._hints.send(await self._settlements.settle(settlements))
