@@ -1,4 +1,4 @@
-"""Looks at every process's health throughout a run, and at a bystander's: so a slow machine is told from a slow process."""
+"""Looks at every process's health all the time, and at a bystander's, to tell a slow machine from a slow process."""
 
 import asyncio
 import time
