@@ -246,6 +246,15 @@ def test_a_grant_comes_too_late_once_the_alert_has_ended() -> None:
     assert not asks_for_an_action(effects)
 
 
+@pytest.mark.parametrize("why", ["rejected", "expired"])
+def test_a_no_comes_too_late_once_the_alert_has_ended(why: Any) -> None:
+    frame, effects = after(SPEC, START, AlertObserved(firing=False), ApprovalDenied("a", 1, "x", why))
+
+    assert (frame.state, frame.reason) == ("completed", "alert_resolved")
+    assert (run_of(frame).state, run_of(frame).error_code) == ("skipped", "")
+    assert not asks_for_an_action(effects)
+
+
 def test_the_deadline_ends_the_wait_for_an_approval() -> None:
     frame, _ = after(SPEC, START, TimerFired("deadline", ""))
 
