@@ -12,6 +12,7 @@ A scenario is a YAML file: `why` (the promise, in one line), `runbook` (the name
     turned_away: step                      the claim finds that the alert has ended
     held: step, by: lock | kill_switch     the claim has to wait, until    released: step
     grant | reject | revoke: step          somebody who may answers, or takes it back
+    misgranted: step, code                 a grant comes that is for something else than the step would do
     decide: step, as: succeeded | failed | abort
     complete: step, as, evidence, values   and if it must not count, refused: what is wrong with it
     abort | fail: why                      a person ends it
@@ -29,6 +30,7 @@ from libs.runbook.facts import (
     AbortRequested,
     AlertObserved,
     FailRequested,
+    GrantRefused,
     StepCompletedByPerson,
     StepDecided,
     StepFailed,
@@ -103,6 +105,12 @@ def _released(stage: Stage, path: str, _line: Line) -> None:
     stage.fold(StepReleased(*stage.place(path)))
 
 
+def _misgranted(stage: Stage, path: str, line: Line) -> None:
+    if not stage.run(path).waits_for("approval"):
+        raise OffScript(f"nobody asked about {path}")
+    stage.fold(GrantRefused(*stage.place(path), "stray", line["code"], "it is for something else", "00", "00"))
+
+
 def _decide(stage: Stage, path: str, line: Line) -> None:
     if stage.run(path).state != "unknown":
         raise OffScript(f"{path} is {stage.run(path).state}, not unknown")
@@ -145,6 +153,7 @@ _VERBS: Final[Mapping[str, Callable[[Stage, Any, Line], object]]] = {
     "grant": lambda stage, path, _line: stage.grant(path),
     "reject": lambda stage, path, _line: stage.reject(path),
     "revoke": lambda stage, path, _line: stage.revoke(path),
+    "misgranted": _misgranted,
     "decide": _decide,
     "complete": _complete,
     "abort": lambda stage, why, _line: stage.fold(AbortRequested("ada", why)),

@@ -103,6 +103,7 @@ def test_there_are_scenarios() -> None:
         ({"grant": "bundle"}, "bundle was never reached"),
         ({"grant": "collect"}, "nobody asked about collect"),
         ({"revoke": "collect"}, "collect was not granted"),
+        ({"misgranted": "collect", "code": "approval_other_plan"}, "nobody asked about collect"),
         ({"decide": "collect", "as": "failed"}, "collect is ready, not unknown"),
         ({"complete": "collect"}, "collect does not wait for a person"),
         ({"turned_away": "collect"}, "collect is not turned away"),
