@@ -10,7 +10,7 @@ import heapq
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import nats
 import orjson
@@ -48,7 +48,7 @@ def alert(name: str, case: str, *, status: str = "firing") -> bytes:
 
 
 class Driver:
-    """Sends alerts named `name` and follows their executions to the log.
+    """Sends alerts named `name`, which start the runbook of that name, and follows their executions to the log.
 
     With `ends`, each alert ends once the first step has taken effect, as it would in life: that is what the
     verification of a runbook of changes waits for.
@@ -57,12 +57,13 @@ class Driver:
     def __init__(self, url: str, name: str, *, ends: bool) -> None:
         self._url = url
         self._name = name
+        self._runbook = name.replace("_", "-")
         self._ends = ends
         self._cases: dict[str, str] = {}
         self._waiting: dict[str, asyncio.Future[float]] = {}
         self._unchained: list[tuple[int, str]] = []
         self._position = 0
-        self._sent: set[asyncio.Future[Any]] = set()
+        self._early: dict[str, list[Msg]] = {}
         self.started = 0
 
     async def __aenter__(self) -> Self:
@@ -139,19 +140,31 @@ class Driver:
         case = fact["fingerprint"]
         if case in self._waiting:
             self._cases[fact["incident_id"]] = case
+            for early in self._early.pop(fact["incident_id"], []):
+                await (self._stepped if early.subject == StepCompleted.subject else self._completed)(early)
 
     async def _stepped(self, message: Msg) -> None:
         if _FIRST_STEP not in message.data:
             return
-        case = self._cases.get(orjson.loads(message.data)["incident_id"])
+        case = self._case(message)
         if case is not None:
             await self._send(alert(self._name, case, status="resolved"))
 
     async def _completed(self, message: Msg) -> None:
-        case = self._cases.pop(orjson.loads(message.data)["incident_id"], None)
+        case = self._case(message)
         if case is not None:
             heapq.heappush(self._unchained, (message.metadata.sequence.stream, case))
             self._settle()
+
+    def _case(self, message: Msg) -> str | None:
+        """The case that a fact is about; a fact that overtakes its incident's first one on the way to us is kept."""
+        fact = orjson.loads(message.data)
+        if fact["runbook_id"] != self._runbook:
+            return None  # another driver's
+        incident_id = fact["incident_id"]
+        if incident_id not in self._cases:
+            self._early.setdefault(incident_id, []).append(message)
+        return self._cases.get(incident_id)
 
     async def _chained(self, message: Msg) -> None:
         self._position = max(self._position, orjson.loads(message.data)["seq"])

@@ -35,13 +35,17 @@ ALONE: Final = frozenset({FORKSERVER, SUPERVISOR})
 
 
 class Product:
-    """A context manager: up on the way in, down and gone on the way out. `environment` adds variables."""
+    """A context manager: up on the way in, down and gone on the way out; after an error it says where the logs are.
+
+    `environment` adds variables.
+    """
 
     def __init__(self, options: Options, environment: Mapping[str, str] | None = None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="rr-bench-", dir="/tmp"))
         self.root.chmod(0o711)
         self.layout = Layout.open(self.root / "data")
         self._workers = options.workers
+        self._tell = options.tell
         self._environment = {**SAMPLED, **(environment or {})}
         self._path = os.pathsep.join([str(plugin.install(self.root / "plugin")), str(ROOT)])
         self._client: Client | None = None
@@ -50,11 +54,14 @@ class Product:
         try:
             self.up()
         except BaseException:
+            self._keep_logs()
             self._remove()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._keep_logs()
         self._remove()
 
     def up(self) -> float:
@@ -113,6 +120,11 @@ class Product:
         done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=180, check=False)  # noqa: S603
         if done.returncode:
             raise BenchFailed(f"rangerctl {' '.join(command)}: {done.stdout}{done.stderr}")
+
+    def _keep_logs(self) -> None:
+        kept = Path(tempfile.mkdtemp(prefix="rr-bench-logs-", dir="/tmp"))
+        shutil.copytree(self.layout.logs, kept, dirs_exist_ok=True)
+        self._tell(f"what the processes said is kept in {kept}")
 
     def _remove(self) -> None:
         try:
