@@ -83,7 +83,7 @@ class _Judge:
         place = names.index(action["path"])
         if _needs_approval(spec, steps[place]) and not self._granted(action, execution, at):
             yield "was claimed without a grant that stood for this plan and this action at that time"
-        if any(BRANCHING & set(step) for step in steps):
+        if any(step.get(name) for step in steps for name in BRANCHING):
             return  # such a runbook may leave steps out
         for name in names[:place]:
             state = self._steps[action["execution_id"], name].at(at).get("state")
@@ -113,4 +113,5 @@ def _courses(changes: Sequence[Change], *key: str) -> defaultdict[tuple[Any, ...
 
 def _needs_approval(spec: Mapping[str, Any], step: Mapping[str, Any]) -> bool:
     risk = step.get("risk", spec.get("risk"))
-    return bool(step.get("approval") or step.get("irreversible") or (risk == "high" and step["type"] == "action"))
+    asked = step.get("approval") is not None or bool(step.get("irreversible"))
+    return asked or (risk == "high" and step["type"] == "action")
