@@ -12,7 +12,7 @@ from bench.options import Options
 from bench.product import Product
 from bench.tally import Tally
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]  # stacks start slowly on a machine that is busy
 
 TINY = Options(tiny=True)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.catalogue import BENCHES
 from bench.options import Options
 from bench.tables import BEGIN, END, write_into
 from tests.support import good_bench
@@ -45,9 +44,32 @@ def test_a_bench_whose_work_is_wrong_fails_loudly(capsys: pytest.CaptureFixture[
     assert "bad" not in said.out
 
 
-def test_a_name_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize("words", [["speed"], ["good", "speed"], []])
+def test_a_name_that_is_none_is_refused(words: list[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["speed"], BENCHES)
+        main(words, GOOD)
+
+
+def test_a_later_run_keeps_the_figures_of_other_benches(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    main(["good", "--save", str(kept)], GOOD)
+
+    renamed = kept.read_text().replace('"bench": "good"', '"bench": "path"')
+    kept.write_text(renamed)
+    main(["good", "--quick", "--save", str(kept)], GOOD)
+    main(["good", "--tiny", "--save", str(kept)], GOOD)
+
+    found = json.loads(kept.read_text())
+    assert [(report["bench"], report["figures"][0]["median"]) for report in found] == [("path", 3.0), ("good", 1.0)]
+
+
+def test_a_bug_fails_its_bench_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["all"], {"broken": "tests.support.eventually", **GOOD}) == 1
+
+    said = capsys.readouterr()
+    assert "broken FAILED" in said.err
+    assert "AttributeError" in said.err
+    assert "things" in said.out
 
 
 def test_the_page_gets_the_table_and_nothing_else(tmp_path: Path) -> None:
