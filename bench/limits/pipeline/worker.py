@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from bench.limits.pipeline.events import decode, encode, event
 from bench.limits.pipeline.links import GROUP, JOBS, bus, publish_many, redis
@@ -13,21 +14,14 @@ async def run() -> None:
     client, stream = await bus()
     jobs = redis()
     while True:
-        got = await jobs.xreadgroup(GROUP, f"w{os.getpid()}", {JOBS: ">"}, count=128, block=1000)
+        got: Any = await jobs.xreadgroup(GROUP, f"w{os.getpid()}", {JOBS: ">"}, count=128, block=1000)
         if not got:
             continue
         ids, items = [], []
-        for entry_id, fields in _entries(got):
+        for entry_id, fields in got[0][1]:
             job = decode(fields[b"b"])
             ids.append(entry_id)
             done = event("step.succeeded", job.incident_id, job.execution_id, job.step_index, "worker")
             items.append((f"{job.execution_id}.{job.step_index}.1", encode(done)))
         await publish_many(client, stream, "ev.result", items)
         await jobs.xack(JOBS, GROUP, *ids)
-
-
-def _entries(got: object) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """The entries of the one stream that was asked for, in either shape that the client gives."""
-    streams = list(got.values()) if isinstance(got, dict) else [got[0][1]] if isinstance(got, list) else []
-    first = streams[0] if streams else []
-    return first[0] if first and isinstance(first[0], list) else first
