@@ -13,6 +13,7 @@ BATCH: Final = Histogram(
 DEAD_LETTERS: Final = Counter("ranger_dead_letters_total", "Messages set aside", ["consumer", "reason"])
 PUBLISHED: Final = Counter("ranger_outbox_published_total", "Facts acknowledged by JetStream")
 RELAY_ERRORS: Final = Counter("ranger_outbox_errors_total", "Publishes that were refused or not answered")
+RELAY_LOST: Final = Counter("ranger_outbox_lost_total", "Facts that the stream lost and that were sent again")
 OUTBOX_PENDING: Final = Gauge("ranger_outbox_pending", "Facts that wait for the relay, seen at its last look")
 RPC: Final = Histogram("ranger_rpc_seconds", "Commands and questions answered", ["verb", "code"], buckets=_FAST)
 DENIALS: Final = Counter("ranger_policy_denials_total", "Decisions that said no", ["action", "reason"])

@@ -127,7 +127,7 @@ async def _work(runtime: Runtime, wire: Wire, *, relay: bool) -> None:
         await wire(runtime)
         if relay:
             poll = runtime.settings.relay_poll_seconds
-            runtime.add("relay", Relay(runtime.database, runtime.bus, runtime.epochs, poll_seconds=poll))
+            runtime.add("relay", Relay(runtime.database, runtime.bus, poll_seconds=poll))
         if runtime.consumers:
             DeadLetterDesk(runtime.consumers).register(runtime.rpc)
         await runtime.bus.serve()

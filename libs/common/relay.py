@@ -2,6 +2,9 @@
 
 Woken by NOTIFY with a poll behind it. It selects what is unpublished, never by a cursor: the order of a sequence is
 not the order of commits. A crash between publishing and marking costs a second publish of the same id and bytes.
+
+While a stream is made anew, provisioning holds the relays' locks, raises the epoch and takes back what was published
+(`runbook_ranger/stack/provision/refill.py`); so the epoch on record is the one that a window was published in.
 """
 
 import asyncio
@@ -19,8 +22,8 @@ from libs.common.bus import WINDOW, Bus, Outgoing, PublishRefused, Stored
 from libs.common.contracts.choreography import EVENTS
 from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx
+from libs.common.lost import take_back_lost
 from libs.common.outbox import POSITION_SUBJECT, channel, listen
-from libs.common.streams import Epochs
 from libs.common.telemetry import log
 
 _TAKE: Final = """
@@ -28,8 +31,9 @@ SELECT id, aggregate_id, subject, payload, headers FROM outbox WHERE published_a
 """
 
 _MARK: Final = """
-UPDATE outbox SET published_at = clock_timestamp(), epoch = t.epoch, stream_seq = t.seq, attempts = attempts + 1
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t(id, epoch, seq) WHERE outbox.id = t.id
+UPDATE outbox SET published_at = clock_timestamp(), epoch = s.epoch, stream_seq = t.seq, attempts = attempts + 1
+FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS t(id, stream, seq) JOIN public.stream_epoch s USING (stream)
+WHERE outbox.id = t.id
 """
 
 _FAIL: Final = """
@@ -40,10 +44,10 @@ UPDATE outbox SET attempts = attempts + 1, last_error = $2 WHERE id = ANY($1::bi
 class Relay:
     """Publishes a schema's outbox, each aggregate in id order. Several processes may run one; a lock lets one work."""
 
-    def __init__(self, database: Database, bus: Bus, epochs: Epochs, *, poll_seconds: float) -> None:
+    def __init__(self, database: Database, bus: Bus, *, poll_seconds: float) -> None:
         self._database = database
         self._bus = bus
-        self._epochs = epochs
+        self._vouched = -1
         self._poll = poll_seconds
         self._wake = asyncio.Event()
 
@@ -71,6 +75,8 @@ class Relay:
         async with self._database.pool.acquire() as tx, tx.transaction():
             if not await tx.fetchval("SELECT pg_try_advisory_xact_lock(hashtext($1))", channel(self._database.schema)):
                 return 0
+            if self._vouched != self._connection:
+                await self._vouch(tx)
             rows = await tx.fetch(_TAKE, WINDOW)
             metrics.OUTBOX_PENDING.set(len(rows))
             if not rows:
@@ -80,6 +86,21 @@ class Relay:
             crash_point("relay_after_publish")
             await self._note_refusal(tx, outcomes)
             return await self._mark(tx, {n: found for n, found in outcomes.items() if isinstance(found, Stored)})
+
+    @property
+    def _connection(self) -> int:
+        """How often the bus has been connected again: behind each time the server may have lost something."""
+        reconnects: int = self._bus.nc.stats["reconnects"]
+        return reconnects
+
+    async def _vouch(self, tx: Tx) -> None:
+        """Before anything is sent over a new connection, what the server lost is made to be sent again."""
+        connection = self._connection
+        lost = await take_back_lost(tx, self._bus, whole=False)
+        if lost:
+            metrics.RELAY_LOST.inc(lost)
+            log.error("stream_lost_messages", schema=self._database.schema, count=lost, fix="they are published again")
+        self._vouched = connection
 
     async def _publish(self, rows: Sequence[asyncpg.Record]) -> dict[int, Stored | PublishRefused]:
         """What became of each row that was sent. No fact is sent before the one ahead of it in its aggregate is stored:
@@ -111,8 +132,8 @@ class Relay:
         Copies of dead letters go at once: the timeline, which frees the rows of facts, does not chain them.
         """
         if stored:
-            epochs = [await self._epochs.of(found.stream) for found in stored.values()]
-            await tx.execute(_MARK, list(stored), epochs, [found.seq for found in stored.values()])
+            streams, seqs = zip(*((found.stream, found.seq) for found in stored.values()), strict=True)
+            await tx.execute(_MARK, list(stored), streams, seqs)
             aside = [number for number, found in stored.items() if found.stream != EVENTS]
             if aside:
                 await tx.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", aside)
@@ -120,7 +141,9 @@ class Relay:
         return len(stored)
 
     async def _on_position(self, message: Msg) -> None:
-        """The log has come so far: rows up to there are safe in it."""
+        """The log has come so far: rows up to there are safe in it, once it is known that the stream holds them."""
+        if self._vouched != self._connection:
+            return
         position = orjson.loads(message.data)
         try:
             await self._database.pool.execute(

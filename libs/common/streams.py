@@ -1,11 +1,39 @@
-"""What provisioning knows of a stream and the services need: its epoch, which counts how often it was made anew."""
+"""What a stream says of itself: its epoch, which counts how often it was made anew, and what it holds where."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
+
+import nats.errors
+import orjson
 
 from libs.common.bus import Bus
 
 EPOCH_KEY: Final = "rr.epoch"
 """Key in the stream's metadata."""
+_TIMEOUT_SECONDS: Final = 5.0
+_NO_MESSAGE: Final = 10037  # JetStream's error code for a sequence that is not there
+
+
+async def stored_message(bus: Bus, stream: str, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """JetStream's record of one message (`hdrs` and `data` in base64); None when the leader says that there is none.
+
+    The leader is asked, since a replica may lag. `wanted` is `{"seq": n}`, or with `"next_by_subj"` the first from n.
+
+    Raises:
+        ConnectionError: the stream cannot be read, or is not there.
+    """
+    subject = f"$JS.API.STREAM.MSG.GET.{stream}"
+    try:
+        answer = await bus.nc.request(subject, orjson.dumps(wanted), timeout=_TIMEOUT_SECONDS)
+    except nats.errors.Error as error:
+        raise ConnectionError(f"{stream} cannot be read: {type(error).__name__}") from error
+    reply = orjson.loads(answer.data)
+    if "error" in reply:
+        if reply["error"].get("err_code") == _NO_MESSAGE:
+            return None
+        raise ConnectionError(f"{stream} cannot be read: {reply['error'].get('description')}")
+    message: dict[str, Any] = reply["message"]
+    return message
 
 
 class Epochs:

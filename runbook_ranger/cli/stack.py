@@ -24,7 +24,7 @@ NOT_RUNNING = 3
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    for command in (up, down, status, logs, provision, migrate):
+    for command in (up, down, status, logs, provision, republish, migrate):
         app.command()(command)
 
 
@@ -115,7 +115,7 @@ def provision(
     ] = None,
     update: Annotated[list[str] | None, typer.Option(help="A stream to change in place.")] = None,
     renew: Annotated[
-        list[str] | None, typer.Option(help="A stream to delete and start in a new epoch; republish afterwards.")
+        list[str] | None, typer.Option(help="A stream to delete and start in a new epoch; EVENTS gets its facts back.")
     ] = None,
 ) -> None:
     """Make streams, consumers, roles and schemas; refuse when something differs from what is wanted."""
@@ -128,6 +128,27 @@ def provision(
         _use_embedded(data_dir)
         asyncio.run(run(Targets.from_environment(), Purpose(recreate or (), update or (), renew or ())))
         typer.echo("everything is as wanted")
+
+
+def republish(
+    data_dir: DataDir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing.")] = False,
+) -> None:
+    """Give the stream of facts back what it lost, from outboxes and log; nothing is applied twice.
+
+    Provisioning does this by itself for a stream that it makes anew.
+    """
+    import asyncio
+
+    from runbook_ranger.stack.provision import Targets, republish_facts
+
+    with _refusals():
+        _use_embedded(data_dir)
+        found = asyncio.run(republish_facts(Targets.from_environment(), dry_run=dry_run))
+        verb = "would be published" if dry_run else "published"
+        typer.echo(f"{found.from_outboxes} facts of outboxes {verb} again by their relays")
+        for service, count in sorted(found.from_log.items()):
+            typer.echo(f"{count} facts of the log {verb} again for {service}")
 
 
 def migrate(data_dir: DataDir = None) -> None:

@@ -93,7 +93,7 @@ class EpochMismatchError(StackError):
         super().__init__(
             f"stream {stream} says epoch {in_stream}, public.stream_epoch says {in_table}: one of them was restored "
             f"from another time; restore its counterpart, or start the stream anew with "
-            f"`rangerctl provision --renew {stream}` and republish"
+            f"`rangerctl provision --renew {stream}`, which fills it again"
         )
 
 

@@ -34,7 +34,7 @@ async def agree(database: Database, stream: EventStream, extent: Extent, state: 
     if extent.last < state.seq:
         raise Frozen(
             f"{state.stream} ends at sequence {extent.last}, the log has chained {state.seq}: "
-            "the stream lost messages; make it anew with a raised epoch and republish"
+            "the stream lost messages; make it anew with `rangerctl provision --renew EVENTS`"
         )
     if state.seq:
         await _same_at_cursor(database, stream, state)
@@ -52,7 +52,7 @@ async def _same_at_cursor(database: Database, stream: EventStream, state: LogSta
     if difference:
         raise Frozen(
             f"{state.stream} sequence {state.seq} is not what the log chained ({difference}): "
-            "the stream was replaced under its name; make it anew with a raised epoch and republish"
+            "the stream was replaced under its name; make it anew with `rangerctl provision --renew EVENTS`"
         )
 
 

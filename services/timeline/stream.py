@@ -8,16 +8,12 @@ import base64
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 from libs.common.bus import Bus
-from libs.common.streams import EPOCH_KEY
+from libs.common.streams import EPOCH_KEY, stored_message
 from services.timeline.intake import headers, nanoseconds
 from services.timeline.model import Hole, Received
 
 WINDOW: Final = 64
-_TIMEOUT_SECONDS: Final = 5.0
-_NO_MESSAGE: Final = 10037  # JetStream's error code for a sequence that is not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +70,9 @@ class EventStream:
         return Hole(first, last if following is None else following.seq - 1)
 
     async def _request(self, request: dict[str, Any]) -> Received | None:
-        subject = f"$JS.API.STREAM.MSG.GET.{self.name}"
-        answer = await self._bus.nc.request(subject, orjson.dumps(request), timeout=_TIMEOUT_SECONDS)
-        reply = orjson.loads(answer.data)
-        if "error" in reply:
-            if reply["error"].get("err_code") == _NO_MESSAGE:
-                return None
-            raise ConnectionError(f"{self.name} cannot be read: {reply['error'].get('description')}")
-        message = reply["message"]
+        message = await stored_message(self._bus, self.name, request)
+        if message is None:
+            return None
         return Received(
             seq=message["seq"],
             subject=message["subject"],

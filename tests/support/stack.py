@@ -6,6 +6,7 @@ Times are short so that recovery is, and every wait is for a condition. `Case` i
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,13 +67,14 @@ class Stack:
 
     def up(self) -> None:
         """Start, or start again on the same data; returns when everything is ready."""
-        self._run("up", "--detach", "--workers", str(self.workers), "--timeout", "90")
+        self.ranger("up", "--detach", "--workers", str(self.workers), "--timeout", "90")
 
     def down(self) -> None:
         """Stop in order."""
-        self._run("down")
+        self.ranger("down")
 
-    def _run(self, *command: str) -> None:
+    def ranger(self, *command: str) -> str:
+        """What a command of `rangerctl` prints."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RR_")}
         orders = {name: {"RR_CRASH_ORDER": str(self._order(name))} for name in (*SERVICES, *self.worker_names)}
         env = {
@@ -92,6 +94,7 @@ class Stack:
             check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
 
     @property
     def worker_names(self) -> list[str]:
@@ -120,9 +123,11 @@ class Stack:
         """Send a signal to one process."""
         os.kill(self.pid(name), number)
 
-    async def kill(self, name: str) -> None:
-        """kill -9; returns when it has been started again and everything is ready."""
+    async def kill(self, name: str, *, erase: bool = False) -> None:
+        """kill -9; returns when it has been started again and everything is ready. `erase` takes a server's files."""
         pid = self.pid(name)
+        if erase:
+            shutil.rmtree(self.layout.root / "servers" / name / "store")
         others = [process["pid"] for process in self.processes().values()]
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: identity.start_time(pid) is None)

@@ -3,20 +3,24 @@
 It makes what is missing, compares what exists with what is wanted, and refuses on any difference, naming each field
 and its remedy. It never changes a stream or a consumer by itself: an update can throw messages away or replay them.
 Repeatable, safe to run twice at once (one advisory lock), and whole again after a crash at any point.
+
+A stream of facts that has to be made anew begins a new epoch and is given back what the old one held (`refill.py`).
 """
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import asyncpg
 
+from libs.common.contracts.choreography import EVENTS
 from libs.common.secret_files import UnreadableVariable, variable
 from runbook_ranger.stack import roles
 from runbook_ranger.stack.errors import Difference, DriftError, EpochMismatchError, StackError
-from runbook_ranger.stack.provision import database, epochs, hints, wanted
+from runbook_ranger.stack.provision import database, epochs, hints, refill, republish, wanted
 from runbook_ranger.stack.provision.jetstream import JetStream, epoch_of, with_epoch
 
 T = TypeVar("T")
@@ -98,13 +102,40 @@ async def provision_streams(connection: epochs.Connection, targets: Targets, pur
     )
     try:
         jetstream = JetStream(client)
-        differences: list[Difference] = []
-        for name, config in wanted.streams(targets.settings).items():
-            differences += await _stream(jetstream, connection, name, config, purpose)
-        for (stream, _), config in wanted.durables(targets.settings).items():
-            differences += await _durable(jetstream, stream, config, purpose)
+        async with AsyncExitStack() as still:
+            if await _to_be_filled(jetstream, connection, purpose):
+                await still.enter_async_context(refill.relays_stopped(connection))
+            await _streams(jetstream, connection, targets.settings, purpose)
+            if await epochs.unfilled(connection, EVENTS):
+                await republish.after_renewal(connection, targets.nats)
     finally:
         await client.close()
+
+
+async def republish_facts(targets: Targets, *, dry_run: bool = False) -> republish.Republished:
+    """Give the stream of facts back whatever it lost; see `republish`."""
+    connection = await connect(targets.postgres)
+    try:
+        await connection.execute("select pg_advisory_lock($1)", LOCK)
+        return await republish.republish(connection, targets.nats, dry_run=dry_run)
+    finally:
+        await connection.close()
+
+
+async def _to_be_filled(jetstream: JetStream, connection: epochs.Connection, purpose: Purpose) -> bool:
+    """Whether the stream of facts is about to be made anew, or was and nobody finished filling it."""
+    anew = EVENTS in purpose.renew or await jetstream.stream(EVENTS) is None
+    return (anew and await epochs.current(connection, EVENTS) > 0) or await epochs.unfilled(connection, EVENTS)
+
+
+async def _streams(
+    jetstream: JetStream, connection: epochs.Connection, settings: wanted.StreamSettings, purpose: Purpose
+) -> None:
+    differences: list[Difference] = []
+    for name, config in wanted.streams(settings).items():
+        differences += await _stream(jetstream, connection, name, config, purpose)
+    for (stream, _), config in wanted.durables(settings).items():
+        differences += await _durable(jetstream, stream, config, purpose)
     if differences:
         raise DriftError(differences)
 
@@ -118,7 +149,10 @@ async def _stream(
         await jetstream.delete_stream(name)
         found = None
     if found is None:
-        epoch = await epochs.advance(connection, name, at_least=carried + 1)
+        async with connection.transaction():
+            epoch = await epochs.advance(connection, name, at_least=carried + 1)
+            if name == EVENTS:
+                await refill.take_back(connection)
         await jetstream.create_stream(with_epoch(config, epoch))
         return []
     known = await epochs.current(connection, name)

@@ -18,8 +18,10 @@ create table if not exists public.stream_epoch (
     stream text primary key,
     epoch bigint not null check (epoch > 0),
     created_at timestamptz not null default clock_timestamp()
-)
+);
+alter table public.stream_epoch add column if not exists filled_at timestamptz
 """
+"""`filled_at`: when a stream that was made anew had got back what its predecessor lost."""
 
 
 async def current(connection: Connection, stream: str) -> int:
@@ -33,7 +35,8 @@ async def advance(connection: Connection, stream: str, at_least: int = 1) -> int
     return int(
         await connection.fetchval(
             "insert into public.stream_epoch as known (stream, epoch) values ($1, $2) "
-            "on conflict (stream) do update set epoch = greatest(known.epoch + 1, $2), created_at = clock_timestamp() "
+            "on conflict (stream) do update set epoch = greatest(known.epoch + 1, $2), created_at = clock_timestamp(), "
+            "filled_at = null "
             "returning epoch",
             stream,
             at_least,
@@ -46,3 +49,16 @@ async def adopt(connection: Connection, stream: str, epoch: int) -> None:
     await connection.execute(
         "insert into public.stream_epoch (stream, epoch) values ($1, $2) on conflict do nothing", stream, epoch
     )
+
+
+async def unfilled(connection: Connection, stream: str) -> bool:
+    """Whether a stream was made anew and has not got back yet what its predecessor held."""
+    found = await connection.fetchval(
+        "select true from public.stream_epoch where stream = $1 and epoch > 1 and filled_at is null", stream
+    )
+    return bool(found)
+
+
+async def filled(connection: Connection, stream: str) -> None:
+    """Put down that the stream's present epoch holds what it has to."""
+    await connection.execute("update public.stream_epoch set filled_at = clock_timestamp() where stream = $1", stream)

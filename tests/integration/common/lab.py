@@ -155,7 +155,7 @@ class Lab:
     def relay(self, *, bus: Bus | None = None, database: Database | None = None, poll_seconds: float = 600) -> Relay:
         """A relay of the incident service's outbox; by default only a notification wakes it."""
         own = bus or self.bus
-        return Relay(database or self.incident, own, Epochs(own), poll_seconds=poll_seconds)
+        return Relay(database or self.incident, own, poll_seconds=poll_seconds)
 
     async def probe(self, service: str, *, wait: bool = True, **more: str) -> Probe:
         """A real process with the substrate of a service."""
@@ -222,6 +222,15 @@ class Lab:
             envelope = Envelope.from_headers(message.headers)
             found.append((envelope.aggregate_id, envelope.aggregate_version))
         return found
+
+    async def lose_stream(self, *, keeping: int) -> None:
+        """EVENTS as a server has it that lost all but the first messages: the same stream, as far as anybody knows."""
+        config = (await self.bus.js.stream_info(EVENTS)).config
+        kept = [await self.bus.js.get_msg(EVENTS, seq, direct=True) for seq in range(1, keeping + 1)]
+        await self.bus.js.delete_stream(EVENTS)
+        await self.bus.js.add_stream(config)
+        for message in kept:
+            await self.bus.js.publish(message.subject or "", message.data or b"", headers=message.headers)
 
     async def settled(self, durable: str = "catalog") -> None:
         """Wait until the durable has nothing left, neither to deliver nor to acknowledge."""

@@ -19,7 +19,6 @@ from libs.common.outbox import OutboxEvent
 from libs.common.policy import Principal
 from libs.common.relay import Relay
 from libs.common.rpc import RpcClient, RpcServer
-from libs.common.streams import Epochs
 from tests.integration.common.lab import Lab, fact, outgoing, running
 from tests.support.eventually import eventually
 from tests.support.probe_service import tally
@@ -182,7 +181,7 @@ async def test_a_fact_with_nul_inside_its_payload_is_a_fact_whose_handler_decide
 async def test_a_dead_letter_has_a_copy_on_its_stream_and_leaves_the_outbox(lab: Lab) -> None:
     await poison(lab, BAD, 1)
     await _consumed(lab, [fact(BAD, 1)])
-    relay = Relay(lab.catalog, lab.bus, Epochs(lab.bus), poll_seconds=600)
+    relay = Relay(lab.catalog, lab.bus, poll_seconds=600)
 
     async with running(relay.run):
 

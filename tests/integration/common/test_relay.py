@@ -9,6 +9,7 @@ import pytest
 from libs.common.contracts.choreography import EVENTS
 from libs.common.ids import new_id
 from libs.common.outbox import POSITION_SUBJECT
+from libs.common.relay import Relay
 from tests.integration.common.lab import Lab, fact, facts, running
 from tests.support.eventually import eventually
 from tests.support.servers import Servers
@@ -150,26 +151,58 @@ async def test_a_row_goes_when_the_log_has_passed_it(lab: Lab) -> None:
 
 
 async def test_what_is_not_published_stays_wherever_the_log_is(lab: Lab) -> None:
-    relay = lab.relay()
+    relay = lab.relay(poll_seconds=0.02)
     await lab.tell([fact("a", 1), fact("a", 2)])
     assert await relay.publish_once() == 2
     await lab.tell([fact("a", 3)])
 
-    async with running(lambda: _positions_only(lab)):
+    async with running(lambda: _positions_only(lab, relay)):
         await eventually(lambda: _rows(lab, 1))
 
     assert await lab.unpublished() == 1
 
 
-async def _positions_only(lab: Lab) -> None:
-    """The log's position, told to a relay that cannot publish: another holds the lock."""
+async def _positions_only(lab: Lab, relay: Relay) -> None:
+    """The log's position, told to a relay that cannot publish any more: another holds the lock."""
     holder = await lab.another_database("incident")
     async with holder.transaction("hold") as tx:
         await tx.execute("SELECT pg_advisory_xact_lock(hashtext('outbox_incident'))")
-        async with running(lab.relay(poll_seconds=0.02).run):
+        async with running(relay.run):
             while True:
                 await lab.bus.note(POSITION_SUBJECT, {"stream": EVENTS, "epoch": 1, "seq": 1000})
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 70])
+async def test_what_the_stream_lost_is_published_again_and_no_position_frees_it(lab: Lab, kept: int) -> None:
+    """A power failure: the end of the stream is gone, and another's facts have its sequences."""
+    told = facts(10, 9)
+    await lab.tell(told)
+    assert await lab.relay().publish_once() == 90
+    await lab.lose_stream(keeping=kept)
+    others = [fact(new_id(), 1) for _ in range(40)]
+    await lab.publish(others)
+
+    relay = lab.relay(bus=await lab.another_bus(), poll_seconds=0.02)
+    async with running(relay.run):
+        for _ in range(20):
+            await lab.bus.note(POSITION_SUBJECT, {"stream": EVENTS, "epoch": 1, "seq": kept + len(others)})
+        await eventually(lambda: _on_stream(lab, 90 + len(others)))
+
+    found = await lab.on_stream()
+    in_order([one for one in found if one[0] in {each.envelope.aggregate_id for each in told}], 10, 9)
+
+
+async def _on_stream(lab: Lab, number: int) -> bool:
+    return (await lab.bus.js.stream_info(EVENTS)).state.last_seq == number
+
+
+async def test_a_relay_whose_stream_is_whole_publishes_nothing_again(lab: Lab) -> None:
+    await lab.tell(facts(10, 20))
+    assert await lab.relay().publish_once() == 200
+
+    assert await lab.relay(bus=await lab.another_bus()).publish_once() == 0
+    assert await lab.admin.fetchval("SELECT max(attempts) FROM incident.outbox") == 1
 
 
 async def _rows(lab: Lab, number: int) -> bool:
