@@ -22,6 +22,7 @@ GOAL: Final = 3000.0
 GOAL_ALWAYS: Final = 2000.0
 GOAL_RATIO: Final = 0.5
 ATOMIC: Final = 16
+DRIVER: Final = "driver"
 AnyDriver = Driver | prototype_driver.Driver
 
 
@@ -89,18 +90,18 @@ class _Bench:
 
     async def _round(self, name: str, driver: AnyDriver, level: int, seconds: float) -> float:
         pids = self._prototype.pids() if name == LIMIT else self._product.pids()
-        meter = Meter({**pids, "driver": os.getpid()}, alone={*ALONE, "driver"})
+        meter = Meter({**pids, DRIVER: os.getpid()}, alone={*ALONE, DRIVER})
         times, took = await driver.in_flight(level, seconds)
         steps = len(times) * STEPS
         used = {process: spent / steps * 1e6 for process, spent in meter.seconds().items()}
         self._rates.setdefault((name, level), []).append(steps / took)
-        self._costs.setdefault(f"{name}, {level} in flight", []).append(used)
-        self._p50[f"{name}, {level} in flight"] = percentile(times, 0.5)
+        self._costs.setdefault(_case(name, level), []).append(used)
+        self._p50[_case(name, level)] = percentile(times, 0.5)
         return steps / took
 
     def _figures(self) -> list[Figure]:
         aim, more = (GOAL_ALWAYS, ", sync always") if self._variant else (GOAL, "")
-        return [
+        rates = [
             Figure(
                 f"{name}s, {level:,} in flight{more}",
                 "steps/s",
@@ -113,6 +114,23 @@ class _Bench:
             for level in self._levels
             for name in self._kinds(level)
         ]
+        costs = [
+            Figure(
+                f"CPU a step, {name}s, {level:,} in flight{more}",
+                "µs",
+                self._spent(name, level),
+                lower_is_better=True,
+                limit=self._spent(LIMIT, level),
+                limit_name=LIMIT,
+            )
+            for level in self._levels
+            for name in self._kinds(level)
+        ]
+        return rates + costs
+
+    def _spent(self, name: str, level: int) -> tuple[float, ...]:
+        """Microseconds of CPU a step, of all processes but the driver: a busy neighbour hardly changes them."""
+        return tuple(sum(used.values()) - used[DRIVER] for used in self._costs[_case(name, level)])
 
     def _notes(self) -> dict[str, Any]:
         cost = {
@@ -122,3 +140,7 @@ class _Bench:
         memory = {name: round(pss_mb(pid, children=name not in ALONE), 1) for name, pid in self._product.pids().items()}
         latency = {case: round(seconds, 3) for case, seconds in self._p50.items()}
         return {"cpu_us_a_step": cost, "latency_p50_s": latency, "pss_mb": memory}
+
+
+def _case(name: str, level: int) -> str:
+    return f"{name}, {level} in flight"
