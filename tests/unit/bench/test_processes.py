@@ -8,7 +8,13 @@ import sys
 
 from bench.processes import Meter, anonymous_mb, cpu_seconds, pss_mb
 
-BUSY = "import time\nbegan = time.process_time()\nwhile time.process_time() - began < 0.1: pass\nprint(1, flush=True)\ninput()"
+BUSY = """
+import time
+began = time.process_time()
+while time.process_time() - began < 0.1: pass
+print(1, flush=True)
+input()
+"""
 
 
 def test_a_child_counts_with_its_parent_unless_it_is_asked_about_alone() -> None:
