@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from libs.common import metrics, telemetry
 from libs.common.bus import Bus
 from libs.common.contracts.fact import describe
+from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.errors import Conflict, InvalidInput, RangerError, TooLarge, Unavailable, from_wire
 from libs.common.ids import new_id
@@ -72,6 +73,7 @@ class RpcServer:
 
         async def answer(caller: Caller, question: C) -> Answer:
             content = await self._once(verb, caller, question, handler)
+            crash_point("command_after_commit")
             if after_commit is not None:
                 await after_commit()
             return content
@@ -144,6 +146,7 @@ class RpcServer:
                 digest,
                 stored_answer,
             )
+            crash_point("command_before_commit")
             return answer
 
 

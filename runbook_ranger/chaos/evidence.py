@@ -86,7 +86,8 @@ class Log:
     entries: Sequence[StoredEntry] = ()
     state: StoredState | None = None
     heads: Mapping[ChainKey, Head] = field(default_factory=dict)
-    traces: Mapping[str, str] = field(default_factory=dict)  # of each event, by its id
+    traces: Mapping[str, str] = field(default_factory=dict)  # traceparents of events, by their ids
+    executions: Mapping[str, str] = field(default_factory=dict)  # what they are about, by their ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ async def _log(connection: "asyncpg.Connection[asyncpg.Record]") -> Log:
     if state is None:
         return Log()
     leaves = await connection.fetch(
-        "SELECT l.index, l.leaf, l.event_hash, p.payload, p.salt, p.event_id, p.traceparent FROM timeline.leaf l"
+        "SELECT l.index, l.leaf, l.event_hash, p.payload, p.salt, p.event_id, p.traceparent, p.execution_id"
+        " FROM timeline.leaf l"
         " LEFT JOIN timeline.payload p USING (index) ORDER BY l.index"
     )
     heads = await connection.fetch("SELECT kind, id, n, event_hash FROM timeline.chain_head")
@@ -99,6 +100,7 @@ async def _log(connection: "asyncpg.Connection[asyncpg.Record]") -> Log:
         StoredState(state["origin"], state["size"], state["root"], state["stream"], state["epoch"], state["seq"]),
         {(r["kind"], r["id"]): Head(r["n"], r["event_hash"]) for r in heads},
         {r["event_id"]: r["traceparent"] for r in leaves if r["event_id"]},
+        {r["event_id"]: r["execution_id"] for r in leaves if r["execution_id"]},
     )
 
 

@@ -6,6 +6,7 @@ its API and into the history.
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -16,7 +17,8 @@ import httpx
 from runbook_ranger.chaos.client import Caller, Publisher
 from runbook_ranger.chaos.history import Call, History
 from runbook_ranger.chaos.place import Place
-from runbook_ranger.chaos.work import CROWD, KEYED, SEPARATE, WEIGHTS, Case, runbook
+from runbook_ranger.chaos.points import Stimulus
+from runbook_ranger.chaos.work import CROWD, GUARDED, KEYED, SEPARATE, TIMED, WEIGHTS, Case, runbook
 
 LOOK_SECONDS: Final = 0.3
 RESOURCES: Final = 8
@@ -44,7 +46,16 @@ SELECT a.fingerprint FROM incident.alert a JOIN executor.execution e ON e.alert-
 WHERE a.status = 'firing' AND (e.ended_at IS NOT NULL OR e.phase = 'verify')
 """
 UNPLANNED: Final = "SELECT count(*) FROM incident.alert WHERE status = 'firing'"
+STIMULI: Final = 2
 Row = asyncpg.Record
+_STIMULATING: Final = {
+    Stimulus.GUARDED: GUARDED,
+    Stimulus.REVOKED: GUARDED,
+    Stimulus.SILENT: GUARDED,
+    Stimulus.TIMED: TIMED,
+}
+SILENT, REFUSED, REVOKED = 0.1, 0.2, 0.3  # of a question's fates, from nought to one: the rest is granted
+_FATES: Final = {Stimulus.GUARDED: 1.0, Stimulus.REVOKED: REVOKED - 0.01, Stimulus.SILENT: 0.0}
 
 
 class Load:
@@ -61,6 +72,7 @@ class Load:
         self._cases: dict[str, Case] = {}
         self._under_way: dict[tuple[str, ...], asyncio.Task[Call]] = {}
         self._done: set[tuple[str, ...]] = set()
+        self._fates: deque[float] = deque()
         self._connection: asyncpg.Connection[Row] | None = None
 
     async def prepare(self) -> None:
@@ -106,6 +118,14 @@ class Load:
         """A crowd at once."""
         for _ in range(count):
             self.begin(CROWD)
+
+    def stimulate(self, how: Stimulus) -> None:
+        """Ask for work that brings processes to a crash point."""
+        kind = _STIMULATING.get(how, KEYED)
+        if how in _FATES:
+            self._fates.append(_FATES[how])
+        for _ in range(STIMULI):
+            self.begin(kind)
 
     async def switch(self, *, engaged: bool) -> Call:
         """Set the kill switch."""
@@ -196,15 +216,15 @@ class Load:
         if ("fate", approval) in self._done:
             return
         self._done.add(("fate", approval))
-        fate = self._dice.random()
-        if fate < 0.1:
-            return  # nobody answers
-        if fate < 0.2:
+        fate = self._fates.popleft() if self._fates else self._dice.random()
+        if fate < SILENT:
+            return
+        if fate < REFUSED:
             body = {"rationale": "Not now."}
             path = f"/approvals/{approval}/reject"
             self._do(("reject", approval), lambda: self.approver.command("reject", path, body, approval_id=approval))
         else:
-            self._do(("grant", approval), lambda: self._grant(row, revoked=fate < 0.3))
+            self._do(("grant", approval), lambda: self._grant(row, revoked=fate < REVOKED))
 
     async def _grant(self, row: Row, *, revoked: bool) -> Call:
         approval = row["approval"]

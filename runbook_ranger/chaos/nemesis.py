@@ -17,6 +17,7 @@ from libs.common.ids import new_id
 from runbook_ranger.chaos.evidence import Injury
 from runbook_ranger.chaos.load import Load
 from runbook_ranger.chaos.place import SERVERS, SUPERVISOR, Place
+from runbook_ranger.chaos.points import POINTS, WORKER, Stimulus
 from runbook_ranger.chaos.schedule import Fault, Schedule
 from runbook_ranger.chaos.waiting import until
 from runbook_ranger.demo.journal import Journal
@@ -24,6 +25,7 @@ from runbook_ranger.demo.journal import Journal
 CROWD: Final = 15
 VICTIMS_OF_TERMINATE: Final = 3
 RETRY_SECONDS: Final = 0.3
+CRASH_PATIENCE: Final = 20.0
 HEAL_SECONDS: Final = 30.0
 POISON_PATIENCE: Final = 30.0
 TERMINATE: Final = """
@@ -45,6 +47,7 @@ class Nemesis:
         self._kinds: Mapping[str, Callable[[Fault], Awaitable[Mapping[str, Any]]]] = {
             "kill": self._kill,
             "term": self._term,
+            "crash": self._crash,
             "freeze": self._freeze,
             "freeze_server": self._freeze,
             "nats": self._kill,
@@ -70,9 +73,8 @@ class Nemesis:
     async def inflict(self, fault: Fault) -> None:
         """One fault, to its end."""
         began = time.time()
-        self._tell(
-            f"{fault.at:7.1f} s  {fault.kind} {fault.victim}{f' for {fault.seconds} s' if fault.seconds else ''}"
-        )
+        lasting = f" for {fault.seconds} s" if fault.seconds else ""
+        self._tell(f"{fault.at:7.1f} s  {fault.kind} {fault.victim}{lasting}{f' at {fault.point}' * bool(fault.point)}")
         try:
             detail = await self._kinds[fault.kind](fault)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, TimeoutError) as error:
@@ -105,6 +107,21 @@ class Nemesis:
 
     async def _term(self, fault: Fault) -> Mapping[str, Any]:
         return {"pid": self._place.send(fault.victim, signal.SIGTERM)}
+
+    async def _crash(self, fault: Fault) -> Mapping[str, Any]:
+        """Order it, bring the process there, and wait for its end; an order that nobody came to obey is withdrawn."""
+        point = next(p for p in POINTS if (p.name, p.process) == (fault.point, fault.victim))
+        order = self._place.order(fault.victim)
+        self._place.crash(fault.victim, fault.point)
+        if point.stimulus is Stimulus.LOST:
+            self._place.crash(WORKER, "after_claim")
+        self._load.stimulate(point.stimulus)
+        try:
+            await until(lambda: not order.exists(), CRASH_PATIENCE)
+        except TimeoutError:
+            order.unlink(missing_ok=True)
+            return {"point": fault.point, "missed": "nobody came there"}
+        return {"point": fault.point}
 
     async def _freeze(self, fault: Fault) -> Mapping[str, Any]:
         pid = self._place.send(fault.victim, signal.SIGSTOP)

@@ -25,7 +25,10 @@ HEALED_SECONDS: Final = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be run. `rate` is cases a second; without `faults` every kind is drawn."""
+    """What is to be run. `rate` is cases a second; without `faults` every kind is drawn.
+
+    With `points` every named crash point follows once.
+    """
 
     root: Path
     seed: int
@@ -33,6 +36,7 @@ class Order:
     faults: Sequence[str] = ()
     workers: int = 3
     rate: float = 2.0
+    points: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ async def run(order: Order, tell: Callable[[str], None]) -> Result:
     times: dict[str, float] = {}
     began = time.monotonic()
     async with place(order.root, workers=order.workers) as found:
-        schedule = draw(order.seed, order.seconds, found.worker_names, order.faults)
+        schedule = draw(order.seed, order.seconds, found.worker_names, order.faults, points=order.points)
         schedule.save(order.root / "schedule.json")
         await changes.install(found.urls.postgres)
         history = History(order.root / "history.jsonl")

@@ -3,12 +3,13 @@
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from runbook_ranger.chaos.place import SERVERS, SUPERVISOR
+from runbook_ranger.chaos.points import POINTS
 from runbook_ranger.stack.plan import SERVICES
 
 FIRST_SECONDS: Final = 2.0
@@ -19,12 +20,16 @@ DURABLES: Final = ("INGRESS/incident", "EVENTS/catalog", "EVENTS/executor", "EVE
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: seconds after the beginning, its kind, whom it meets, and for how many seconds where it lasts."""
+    """One fault: seconds after the beginning, its kind, whom it meets, and for how many seconds where it lasts.
+
+    `point` is where a process crashes, for that kind.
+    """
 
     at: float
     kind: str
     victim: str = ""
     seconds: float = 0.0
+    point: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ def _frozen_server(dice: random.Random, _workers: Sequence[str]) -> Fault:
     return Fault(0, "freeze_server", dice.choice(SERVERS), round(dice.uniform(1, 3), 2))
 
 
+def _crash(dice: random.Random, _workers: Sequence[str]) -> Fault:
+    point = dice.choice(POINTS)
+    return Fault(0, "crash", point.process, 0, point.name)
+
+
 def _switch(dice: random.Random, _workers: Sequence[str]) -> Fault:
     return Fault(0, "switch", "global", round(dice.uniform(1, 3), 2))
 
@@ -68,6 +78,7 @@ def _switch(dice: random.Random, _workers: Sequence[str]) -> Fault:
 KINDS: Final[Mapping[str, tuple[int, _Draw]]] = MappingProxyType(
     {
         "kill": (6, _anyone("kill")),
+        "crash": (4, _crash),
         "term": (3, _anyone("term")),
         "freeze": (4, _frozen),
         "nats": (2, _one_of("nats", "nats")),
@@ -87,8 +98,10 @@ ON_REQUEST: Final[Mapping[str, tuple[int, _Draw]]] = MappingProxyType({"wipe": (
 """Kinds that are drawn only when they are named."""
 
 
-def draw(seed: int, seconds: float, workers: Sequence[str], kinds: Sequence[str] = ()) -> Schedule:
-    """The schedule of a seed; the same arguments give the same faults.
+def draw(
+    seed: int, seconds: float, workers: Sequence[str], kinds: Sequence[str] = (), *, points: bool = False
+) -> Schedule:
+    """The schedule of a seed; the same arguments give the same faults. With `points` every crash point follows.
 
     Raises:
         ValueError: there is no such kind.
@@ -104,6 +117,8 @@ def draw(seed: int, seconds: float, workers: Sequence[str], kinds: Sequence[str]
     while at < seconds:
         kind = dice.choices(list(chosen), [weight for weight, _ in chosen.values()])[0]
         fault = chosen[kind][1](dice, workers)
-        faults.append(Fault(round(at, 2), fault.kind, fault.victim, fault.seconds))
+        faults.append(replace(fault, at=round(at, 2)))
         at += fault.seconds + dice.uniform(*PAUSE_SECONDS)
+    if points:
+        faults += [Fault(seconds, "crash", point.process, 0, point.name) for point in POINTS]
     return Schedule(seed, seconds, faults)

@@ -58,7 +58,7 @@ _ASK: Final = "    approval: {{prompt: 'Change ${{{{ inputs.resource }}}}?', exp
 _HAND: Final = "  - {{id: hand, type: manual, instructions: Look at it, timeout: 10m}}\n"
 
 
-def runbook(kind: str, *, expires: str = "8s") -> str:
+def runbook(kind: str, *, expires: str = "5s") -> str:
     """The text of a kind's runbook; `expires` is how long an approval of it may be given, and then used."""
     first = _CHANGE.format(name="act", endpoint=ONCE if kind in {UNSAFE, CROWD} else APPLY, effect=_EFFECT[kind])
     second = _CHANGE.format(name="after", endpoint=APPLY, effect="keyed")

@@ -12,6 +12,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from libs.common.clock import Clock
+from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.outbox import Outbox
 from libs.common.telemetry import log
@@ -99,6 +100,8 @@ class Sweeper:
             executions = await storage.lock(tx, {str(row["execution_id"]) for row in expired})
             changes = await self._lose(tx, executions)
             hints = await fold(tx, self._outbox, merged(changes), now=self._clock())
+            crash_point("sweeper_before_commit")
+        crash_point("sweeper_after_commit")
         await self._hints.send(hints)
         return len(expired)
 

@@ -8,6 +8,7 @@ import asyncpg
 
 from libs.common import rounds
 from libs.common.clock import Clock
+from libs.common.crash import crash_point
 from libs.common.database import Database, Tx
 from libs.common.outbox import Outbox
 from libs.runbook.facts import Fact, StepStarted, TimerFired
@@ -50,6 +51,10 @@ class Timers:
             running = await _running(tx, executions)
             changes = [_change(e, fired, running) for e in executions.values()]
             hints = await fold(tx, self._outbox, [c for c in changes if c.facts], now=self._clock())
+            if fired:
+                crash_point("timer_before_commit")
+        if fired:
+            crash_point("timer_after_commit")
         await self._hints.send(hints)
         return len({row["ref_id"] for row in fired})
 

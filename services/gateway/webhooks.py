@@ -13,6 +13,7 @@ from libs.common import telemetry
 from libs.common.bus import Bus, Outgoing, PublishRefused
 from libs.common.contracts.alert import PARSERS, SUBJECT_ALERTMANAGER, SUBJECT_EVENT, Alert, AlertmanagerWebhook
 from libs.common.contracts.fact import MalformedPayload
+from libs.common.crash import crash_point
 from libs.common.errors import InvalidInput, Unavailable
 from libs.common.ids import new_id
 from libs.common.telemetry import log
@@ -69,5 +70,6 @@ async def _accept(subject: str, body: bytes, ask: Asking, bus: Bus) -> Response:
         raise Unavailable(
             "The alert could not be stored.", fix="Send it again; an alert that comes twice opens one incident."
         )
+    crash_point("alert_after_store")
     metrics.ALERTS.labels(subject).inc(len(alerts))
     return reply({"accepted": len(alerts), "stream": stored.stream, "seq": stored.seq}, 202)

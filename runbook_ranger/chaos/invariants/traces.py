@@ -2,14 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Final
 
 import orjson
 
 from runbook_ranger.chaos.evidence import Evidence, Message, Violation, trace_of
-
-OF_THE_ALERT: Final = frozenset({"incident.created", "runbook.matched", "runbook.planned"})
-"""Facts that nobody but the alert causes; later ones may belong to a person's word."""
 
 
 def check(evidence: Evidence) -> Iterator[Violation]:
@@ -71,8 +67,6 @@ def _traces_of_alerts(evidence: Evidence) -> dict[str, set[str]]:
 def _traces_of_executions(evidence: Evidence) -> dict[str, set[str]]:
     """The traces that an execution's entries in the log have."""
     found: dict[str, set[str]] = defaultdict(set)
-    for message in evidence.stream("EVENTS"):
-        execution = message.headers.get("ce-executionid", "")
-        if execution:
-            found[execution].add(trace_of(evidence.log.traces.get(message.id, "")))
+    for event, execution in evidence.log.executions.items():
+        found[execution].add(trace_of(evidence.log.traces.get(event, "")))
     return found

@@ -347,12 +347,11 @@ REPORT = Message(
 
 
 def traced(execution: str = TRACE, effect: str = TRACE, entry: str = TRACE) -> Evidence:
-    told = event(2, "runbook.step_completed", **{"ce-executionid": RUN["execution_id"]})
     return evidence(
         rows={"executor.execution": [{**RUN, "traceparent": execution}]},
         ledger=Ledger(effects=[{**EFFECT, "trace": effect}]),
-        messages=[REPORT, told],
-        log=Log(traces={"event-2": entry}),
+        messages=[REPORT],
+        log=Log(traces={"event-2": entry}, executions={"event-2": RUN["execution_id"]}),
     )
 
 
