@@ -6,8 +6,8 @@ its API and into the history.
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -74,6 +74,7 @@ class Load:
         self._done: set[tuple[str, ...]] = set()
         self._fates: deque[float] = deque()
         self._connection: asyncpg.Connection[Row] | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     async def prepare(self) -> None:
         """Publish the runbooks."""
@@ -99,10 +100,10 @@ class Load:
             self.begin(kind)
             await asyncio.sleep(self._dice.expovariate(self._rate))
 
-    def begin(self, kind: str) -> Case:
-        """One case; its first report is under way."""
-        number = self._dice.randrange(RESOURCES)
-        case = Case(kind, f"chaos/{number}", self._dice.choice(EFFECT_MS), self._place.target_url)
+    def begin(self, kind: str, *, resource: str = "", ms: int | None = None) -> Case:
+        """One case, about a resource and of a length that are drawn unless they are named; its report is under way."""
+        drawn = f"chaos/{self._dice.randrange(RESOURCES)}", self._dice.choice(EFFECT_MS)
+        case = Case(kind, resource or drawn[0], drawn[1] if ms is None else ms, self._place.target_url)
         if kind in SEPARATE:
             case = Case(kind, f"crowd/{case.name}", case.ms, case.target, case.name)
         self._cases[case.name] = case
@@ -126,6 +127,14 @@ class Load:
             self._fates.append(_FATES[how])
         for _ in range(STIMULI):
             self.begin(kind)
+
+    def grant_next(self) -> None:
+        """The next question is answered with yes."""
+        self._fates.append(_FATES[Stimulus.GUARDED])
+
+    def done(self) -> Mapping[str, int]:
+        """How many things of each sort have been done."""
+        return Counter(what[0] for what in self._done if what not in self._under_way)
 
     async def switch(self, *, engaged: bool) -> Call:
         """Set the kill switch."""
@@ -253,7 +262,8 @@ class Load:
                     self._done.add(what)
 
     async def _rows(self, query: str) -> Sequence[Row]:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(self._place.urls.postgres, timeout=3)
-        found: list[Any] = await self._connection.fetch(query, timeout=5)
+        async with self._one_at_a_time:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(self._place.urls.postgres, timeout=3)
+            found: list[Any] = await self._connection.fetch(query, timeout=5)
         return found

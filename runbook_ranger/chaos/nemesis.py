@@ -95,6 +95,9 @@ class Nemesis:
             await self._place.up()
         await self._place.until_ready()
         await until(self._let_go, HEAL_SECONDS, RETRY_SECONDS)
+
+    def close(self) -> None:
+        """Let go of the list of faults."""
         self._journal.close()
 
     async def _let_go(self) -> bool:

@@ -80,13 +80,17 @@ class Place:
         tokens = {self.layout.secret("approver-token"): {"actor": APPROVER, "tenants": ["*"], "roles": ["admin"]}}
         return {
             **kept,
-            **SHORT,
+            **self.settings,
             "RR_DATA_DIR": str(self.layout.root),
             "RR_EGRESS_ALLOW": self.target_url.removeprefix("http://"),
             "RR_PROCESS_ENV": json.dumps(orders),
             "RR_TOKENS": json.dumps(tokens),
-            **self.env,
         }
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Intervals and the like, as this stack has them."""
+        return {**SHORT, **self.env}
 
     # ── processes ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -83,6 +83,7 @@ async def run(order: Order, tell: Callable[[str], None]) -> Result:
                 left = await settle(found, load)
         finally:
             await load.close()
+            nemesis.close()
             history.close()
         times["settled"] = time.monotonic() - began
         evidence = await gather.gather(
