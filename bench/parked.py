@@ -28,7 +28,6 @@ from libs.common.rpc import RpcClient
 NAME: Final = "parked"
 ALERT: Final = "bench_gated"
 RUNBOOK: Final = "bench-gated"
-WARM: Final = 50
 AT_ONCE: Final = 64
 GOAL_RATE: Final = 1000.0
 GOAL_GROWTH_MB: Final = 10.0
@@ -52,20 +51,25 @@ class _Bench:
     def __init__(self, options: Options, product: Product) -> None:
         self._options, self._product = options, product
         self._count = options.pick(10_000, 2_000, 5)
+        self._warm = options.pick(1_000, 300, 5)  # so many that batches have been as large as they get
         self._calm = options.pick(20.0, 10.0, 0.2)
 
     async def measure(self) -> Report:
-        warm, count = min(WARM, self._count), self._count
+        warm, count = self._warm, self._count
         async with Tally(self._product) as tally:
             self._tally = tally
             await self._start("warm", warm, 0)
             await self._resume(warm)
             memory, idle = self._memory(), await self._idle()
+            meter = Meter(self._product.pids(), alone=ALONE)
             starts = await self._start("parked", count, warm)
+            start_cost = self._each(meter)
             self._options.tell(f"parked: {count:,} executions wait, {starts:,.0f} starts/s")
             await self._settle()
             grown, parked_idle = self._memory(), await self._idle()
+            meter = Meter(self._product.pids(), alone=ALONE)
             resumes = await self._resume(warm + count)
+            resume_cost = self._each(meter)
             self._options.tell(f"parked: all of them went on, {resumes:,.0f} resumes/s")
         await proof.settled(self._product)
         done = await proof.steps_done(self._product, [RUNBOOK], warm + count, 1)
@@ -77,7 +81,8 @@ class _Bench:
             _lower("idle CPU of our processes", "cores", ours(parked_idle), GOAL_IDLE, ours(idle)),
             _lower("idle CPU of the servers", "cores", servers(parked_idle), None, servers(idle)),
         )
-        notes = {"growth_mb": growth, "idle_cores": parked_idle, "idle_cores_empty": idle}
+        costs = {"cpu_us_a_start": start_cost, "cpu_us_a_resume": resume_cost}
+        notes = {"growth_mb": growth, "idle_cores": parked_idle, "idle_cores_empty": idle, **costs}
         return Report(NAME, figures, {**done, **await proof.log_verifies(self._product)}, notes=notes)
 
     async def _start(self, name: str, count: int, before: int) -> float:
@@ -98,6 +103,10 @@ class _Bench:
         await _grant(self._product.urls.nats, found)
         await self._tally.reaches("completed executions", _DONE, total, seconds=600)
         return len(found) / (time.perf_counter() - began)
+
+    def _each(self, meter: Meter) -> dict[str, int]:
+        """Microseconds of CPU that each process has used for one of the executions."""
+        return {name: round(spent / self._count * 1e6) for name, spent in meter.seconds().items()}
 
     async def _settle(self) -> None:
         """Until what the start caused has been worked off: only then is anything idle."""
