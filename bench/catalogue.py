@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import platform
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +25,19 @@ def measure(module: str, options: Options) -> Report:
     Raises:
         BenchFailed: it has no figures to show, because its work was not done as it should have been.
     """
-    began = time.perf_counter()
+    began, machine = time.perf_counter(), _machine()
     report: Report = importlib.import_module(module).run(options)
-    return replace(report, quick=options.quick or options.tiny, seconds=time.perf_counter() - began)
+    took = time.perf_counter() - began
+    return replace(
+        report, quick=options.quick or options.tiny, seconds=took, notes={**report.notes, "machine": machine}
+    )
+
+
+def _machine() -> dict[str, str | int | float]:
+    """What it runs on; a load that is not near zero before a bench begins is somebody else's."""
+    return {
+        "cores": os.cpu_count() or 0,
+        "python": platform.python_version(),
+        "kind": platform.machine(),
+        "load_before": round(os.getloadavg()[0], 1),
+    }

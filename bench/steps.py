@@ -16,6 +16,7 @@ from bench.options import Options
 from bench.path import KINDS, LIMIT, STEPS, prototype_proven, proven
 from bench.processes import Meter, pss_mb
 from bench.product import ALONE, Product
+from bench.tally import Tally
 
 NAME: Final = "steps"
 GOAL: Final = 3000.0
@@ -23,6 +24,7 @@ GOAL_ALWAYS: Final = 2000.0
 GOAL_RATIO: Final = 0.5
 ATOMIC: Final = 16
 DRIVER: Final = "driver"
+_COMMITS: Final = "SELECT sum(xact_commit) FROM pg_stat_database"
 AnyDriver = Driver | prototype_driver.Driver
 
 
@@ -57,10 +59,12 @@ class _Bench:
         self._rates: dict[tuple[str, int], list[float]] = {}
         self._costs: dict[str, list[dict[str, float]]] = {}
         self._p50: dict[str, float] = {}
+        self._commits: dict[str, float] = {}
 
     async def measure(self) -> tuple[list[Figure], dict[str, Any], dict[str, Any]]:
         url, where = self._product.urls.nats, self._prototype.environment
         async with (
+            Tally(self._product) as self._tally,
             Driver(url, "bench_change", ends=True) as change,
             Driver(url, "bench_read", ends=False) as read,
             prototype_driver.Driver(where) as bare,
@@ -91,8 +95,11 @@ class _Bench:
     async def _round(self, name: str, driver: AnyDriver, level: int, seconds: float) -> float:
         pids = self._prototype.pids() if name == LIMIT else self._product.pids()
         meter = Meter({**pids, DRIVER: os.getpid()}, alone={*ALONE, DRIVER})
+        before = await self._tally.number(_COMMITS)
         times, took = await driver.in_flight(level, seconds)
         steps = len(times) * STEPS
+        if name != LIMIT:
+            self._commits[_case(name, level)] = (await self._tally.number(_COMMITS) - before) / steps
         used = {process: spent / steps * 1e6 for process, spent in meter.seconds().items()}
         self._rates.setdefault((name, level), []).append(steps / took)
         self._costs.setdefault(_case(name, level), []).append(used)
@@ -139,7 +146,8 @@ class _Bench:
         }
         memory = {name: round(pss_mb(pid, children=name not in ALONE), 1) for name, pid in self._product.pids().items()}
         latency = {case: round(seconds, 3) for case, seconds in self._p50.items()}
-        return {"cpu_us_a_step": cost, "latency_p50_s": latency, "pss_mb": memory}
+        commits = {case: round(count, 2) for case, count in self._commits.items()}
+        return {"cpu_us_a_step": cost, "commits_a_step": commits, "latency_p50_s": latency, "pss_mb": memory}
 
 
 def _case(name: str, level: int) -> str:

@@ -62,7 +62,8 @@ def _compared(old: Figure, new: Figure) -> tuple[str, str, str, str, str]:
 
 
 def markdown(reports: Iterable[Report]) -> str:
-    """The table for the documentation."""
+    """The table for the documentation, and how busy the machine was with other things before each bench."""
+    reports = list(reports)
     lines = ["| bench | figure | median (min to max) | goal | limit | ratio | |", "| --- " * 7 + "|"]
     for report in reports:
         for figure in report.figures:
@@ -71,6 +72,10 @@ def markdown(reports: Iterable[Report]) -> str:
             )
             name, _, aim, limit, share, met = _cells(figure)
             lines.append(f"| `{report.bench}` | {name} | {spread} | {aim} | {limit} | {share} | {met.lower()} |")
+    loads = {report.bench: report.notes["machine"]["load_before"] for report in reports if "machine" in report.notes}
+    if loads:
+        sizes = "Small sizes (`--quick`)" if any(report.quick for report in reports) else "Full sizes"
+        lines += ["", f"{sizes}. Load average before: {', '.join(f'`{name}` {load}' for name, load in loads.items())}."]
     return "\n".join(lines)
 
 

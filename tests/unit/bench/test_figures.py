@@ -54,6 +54,12 @@ def test_a_table_says_what_was_missed() -> None:
     assert markdown([report]).endswith("missed |")
 
 
+def test_the_page_says_how_busy_the_machine_was_and_which_sizes_were_taken() -> None:
+    report = Report("steps", (rate(100),), {}, quick=True, notes={"machine": {"load_before": 3.5}})
+
+    assert markdown([report]).endswith("Small sizes (`--quick`). Load average before: `steps` 3.5.")
+
+
 def test_percentiles_and_numbers_as_shown() -> None:
     assert percentile([3, 1, 2], 0.5) == 2
     assert percentile(range(100), 0.99) == 99
