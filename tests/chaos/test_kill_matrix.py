@@ -1,7 +1,7 @@
 """Any process killed at any moment of a step: it completes after the restart, and nothing is done twice.
 
 An unsafe step is never called a second time: whoever dies after its claim leaves an unknown, which a person decides.
-A keyed one may be called twice and takes effect once.
+A keyed one may be called twice and takes effect once. A crash at each named point is `test_nemesis.py`'s.
 """
 
 import signal
@@ -17,80 +17,34 @@ pytestmark = [pytest.mark.chaos, pytest.mark.asyncio(loop_scope="module"), pytes
 
 CLAIMED, ACTED, SETTLED = "between claim and effect", "between effect and commit", "after the commit"
 MOMENTS = (CLAIMED, ACTED, SETTLED)
-PROCESSES = (
-    "incident", "catalog", "executor", "timeline", "gateway", "approvals", "nats", "valkey", "postgres", "supervisor"
-)  # fmt: skip
-BEFORE_EFFECT = ("after_claim", "before_effect")
-AFTER_EFFECT = ("after_effect", "before_settle")
+SERVICES = ("incident", "catalog", "executor", "timeline", "gateway", "approvals")
+VICTIMS = (SERVICES, ("nats",), ("valkey",), ("postgres",))
+KILLS = [
+    *(pytest.param(moment, names, id=f"{moment}-{names[0]}") for moment in MOMENTS for names in VICTIMS),
+    pytest.param(ACTED, ("supervisor",), id=f"{ACTED}-supervisor"),  # takes all of the others with it
+]
 KINDS = pytest.mark.parametrize("kind", [KEYED, UNSAFE])
 
 
-@pytest.mark.parametrize("name", PROCESSES)
-@pytest.mark.parametrize("moment", MOMENTS)
-async def test_a_killed_process_costs_nothing(lab: Lab, moment: str, name: str) -> None:
+@pytest.mark.parametrize(("moment", "names"), KILLS)
+async def test_killed_processes_cost_nothing(lab: Lab, moment: str, names: tuple[str, ...]) -> None:
     case = lab.case(KEYED)
     if moment == SETTLED:
         await case.fire()
         await case.reaches(phase="verify")
-        await lab.stack.kill(name)
+        await kill(lab, names)
     else:
         await lab.hold(HOLD_BEFORE if moment == CLAIMED else HOLD_AFTER)
         await case.fire()
         await lab.held()
-        await lab.stack.kill(name)
+        await kill(lab, names)
         await lab.hold(OPEN)
 
     await completes(case)
 
     calls, effects = await lab.count(case)
     assert effects == 1
-    assert calls == 1 or name in {"postgres", "supervisor"}, calls  # those take the lease with them
-    await lab.stack.settled()
-
-
-@KINDS
-async def test_a_worker_that_dies_before_its_claim_leaves_a_ready_action(lab: Lab, kind: str) -> None:
-    case = await crashes_at(lab, kind, "before_claim")
-
-    await completes(case)
-
-    assert await lab.count(case) == (1, 1)
-    await lab.stack.settled()
-
-
-@pytest.mark.parametrize("point", [*BEFORE_EFFECT, *AFTER_EFFECT])
-async def test_a_worker_that_dies_in_a_keyed_step_costs_an_attempt_and_no_second_effect(lab: Lab, point: str) -> None:
-    case = await crashes_at(lab, KEYED, point)
-
-    shown = await completes(case)
-
-    calls, effects = await lab.count(case)
-    assert (calls, effects) == (1 if point in BEFORE_EFFECT else 2, 1)
-    assert [attempt["error_code"] for attempt in shown["steps"][0]["attempts"]] == ["lease_lost", None]
-    await lab.stack.settled()
-
-
-@pytest.mark.parametrize("point", [*BEFORE_EFFECT, *AFTER_EFFECT])
-async def test_a_worker_that_dies_in_an_unsafe_step_leaves_an_unknown_that_a_person_decides(
-    lab: Lab, point: str
-) -> None:
-    case = await crashes_at(lab, UNSAFE, point)
-
-    await decided(case)
-    await completes(case)
-
-    calls, effects = await lab.count(case)
-    assert (calls, effects) == ((0, 0) if point in BEFORE_EFFECT else (1, 1))
-    await lab.stack.settled()
-
-
-@KINDS
-async def test_a_worker_that_dies_after_its_settlement_loses_only_a_hint(lab: Lab, kind: str) -> None:
-    case = await crashes_at(lab, kind, "after_settle")
-
-    await completes(case)
-
-    assert await lab.count(case) == (1, 1)
+    assert calls == 1 or names[0] in {"postgres", "supervisor"}, calls  # those take the lease with them
     await lab.stack.settled()
 
 
@@ -140,13 +94,16 @@ async def test_a_worker_that_stands_still_past_its_lease_changes_nothing_when_it
     await lab.stack.settled()
 
 
-async def crashes_at(lab: Lab, kind: str, point: str) -> Case:
-    """A case whose step meets a worker that dies there; by now it runs again."""
-    case = lab.case(kind)
-    lab.stack.crash("worker", point)
-    await case.fire()
-    await lab.stack.crashed("worker")
-    return case
+async def kill(lab: Lab, names: tuple[str, ...]) -> None:
+    """All of them at once; returns when everything has been started again and is ready."""
+    if len(names) == 1:
+        return await lab.stack.kill(*names)
+    pids = {name: lab.stack.pid(name) for name in names}
+    for name in names:
+        lab.stack.send(name, signal.SIGKILL)
+    for name, pid in pids.items():
+        await lab.stack.back(name, pid)
+    return None
 
 
 async def decided(case: Case) -> None:

@@ -51,7 +51,7 @@ NOT_THERE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 @dataclass
 class Stack:
-    """One stack. `env` adds variables; each worker crashes at the point that `crash` names, once."""
+    """One stack. `env` adds variables."""
 
     workers: int = 2
     env: Mapping[str, str] = field(default_factory=dict)
@@ -76,12 +76,10 @@ class Stack:
     def ranger(self, *command: str) -> str:
         """What a command of `rangerctl` prints."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RR_")}
-        orders = {name: {"RR_CRASH_ORDER": str(self._order(name))} for name in (*SERVICES, *self.worker_names)}
         env = {
             **kept,
             **SHORT,
             "RR_DATA_DIR": str(self.layout.root),
-            "RR_PROCESS_ENV": json.dumps(orders),
             "PYTHONPATH": str(ROOT),
             **self.env,
         }
@@ -145,22 +143,6 @@ class Stack:
             return process.get("pid") not in {None, pid} and self.ready()
 
         await eventually(again, timeout=60, interval=0.05)
-
-    def crash(self, name: str, point: str) -> None:
-        """Let this process end at that crash point, once; `worker` is whichever worker comes there first."""
-        order = self._order(name)
-        fresh = order.with_suffix(".new")
-        fresh.write_text(point)
-        fresh.replace(order)
-
-    async def crashed(self, name: str) -> None:
-        """Wait until an order to crash was carried out, and everything runs again."""
-        await eventually(lambda: not self._order(name).exists(), timeout=20)
-        await eventually(lambda: not self.ready(), timeout=5)
-        await eventually(self.ready, timeout=60, interval=0.05)
-
-    def _order(self, name: str) -> Path:
-        return self.root / f"crash-{name.partition('-')[0]}"
 
     # ── servers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
