@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from libs.common import wire
 from libs.common.telemetry import log
 
 EXIT_CLOSED: Final = 71
@@ -83,6 +84,7 @@ class Bus:
     async def connect(self) -> None:
         """Connect, waiting for the server for as long as it takes; handlers do not run yet."""
         self._nc = await self.broker.connect()
+        wire.quicken(self._nc)
         self._inbox = self.nc.new_inbox()
         await self.nc.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
 
@@ -150,7 +152,7 @@ class Bus:
                 raise ConnectionError("disconnected within the window")
             if asyncio.get_running_loop().time() > deadline:
                 raise TimeoutError("the connection takes nothing")
-            await self.nc.publish(message.subject, message.payload, reply=reply, headers=message.headers)
+            await wire.publish(self.nc, message.subject, message.payload, reply=reply, headers=message.headers)
         except (nats.errors.Error, OSError, ValueError) as error:
             if not answer.done():
                 answer.set_result(PublishRefused(f"{type(error).__name__}: {error}"))

@@ -70,12 +70,13 @@ class Envelope:
             raise MalformedEnvelope(f"salt must be {SALT_BYTES} bytes, not {len(self.salt)}")
         if len(self.refs) > MAX_REFS:
             raise MalformedEnvelope(f"at most {MAX_REFS} refs, not {len(self.refs)}")
-        if _CONTROL.search("".join(_texts_of(self))):  # one look, since every message passes here twice
+        texts = "".join(_texts_of(self))  # one look, since every message passes here twice
+        if not texts.isprintable() and _CONTROL.search(texts):
             header = next(
                 name for name, text in zip(_TEXT_HEADERS, _texts_of(self), strict=True) if _CONTROL.search(text)
             )
             raise MalformedEnvelope(f"header {header} contains control characters")
-        if "," in self.tenant or any("," in tenant or _CONTROL.search(tenant) for tenant in self.tenants):
+        if "," in self.tenant or (self.tenants != (self.tenant,) and any(map(_ill_named, self.tenants))):
             raise MalformedEnvelope("a tenant's name contains a comma or control characters")
         if not 1 <= self.aggregate_version <= MAX_VERSION:
             raise MalformedEnvelope(f"ce-aggregateversion must lie between 1 and {MAX_VERSION}")
@@ -112,8 +113,8 @@ class Envelope:
         if headers.get("ce-specversion") != SPEC_VERSION:
             raise MalformedEnvelope(f"ce-specversion must be {SPEC_VERSION}")
         texts = {attribute: headers.get(header, "") for header, attribute in _TEXT_HEADERS.items()}
-        for header, attribute in _TEXT_HEADERS.items():
-            if attribute in _REQUIRED and not texts[attribute]:
+        for attribute, header in _REQUIRED.items():
+            if not texts[attribute]:
                 raise MalformedEnvelope(f"header {header} is missing")
         return cls(
             **texts,
@@ -124,6 +125,9 @@ class Envelope:
         )
 
 
+_OTHER_HEADERS: Final = (
+    "Nats-Msg-Id", "Content-Type", "ce-specversion", "Rr-Salt", "ce-tenants", "ce-aggregateversion", "Rr-Refs"
+)  # fmt: skip
 _TEXT_HEADERS: Final[Mapping[str, str]] = {
     "ce-id": "id",
     "ce-type": "type",
@@ -141,12 +145,20 @@ _TEXT_HEADERS: Final[Mapping[str, str]] = {
     "ce-dataschema": "schema",
     "traceparent": "traceparent",
 }
+HEADERS: Final = (*_TEXT_HEADERS, *_OTHER_HEADERS)
+"""Every header that a fact may have."""
 _texts_of: Final = attrgetter(*_TEXT_HEADERS.values())
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 """What neither a header nor a text column carries as it is."""
-_REQUIRED: Final = frozenset(
-    {"id", "type", "source", "time", "aggregate_type", "aggregate_id", "tenant", "actor", "correlation"}
-)
+_REQUIRED: Final[Mapping[str, str]] = {
+    attribute: header
+    for header, attribute in _TEXT_HEADERS.items()
+    if attribute in {"id", "type", "source", "time", "aggregate_type", "aggregate_id", "tenant", "actor", "correlation"}
+}
+
+
+def _ill_named(tenant: str) -> bool:
+    return "," in tenant or bool(_CONTROL.search(tenant))
 
 
 def _positive(text: str) -> int:
