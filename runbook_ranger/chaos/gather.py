@@ -142,39 +142,38 @@ FROM executor.action_log WHERE state IN ('running', 'ready')
 async def unsettled(place: Place) -> list[str]:
     """What is left to do: unpublished facts, actions under way or ready, hints, consumers and a log that are behind."""
     try:
-        connection = await asyncpg.connect(place.urls.postgres, timeout=5)
-    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-        return [f"Postgres does not answer: {type(error).__name__}"]
+        stored, seq = await _stored(place.urls.postgres)
+        return stored + _hints(place) + await _behind(place.urls.nats, seq)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error) as error:
+        return [f"a server does not answer: {type(error).__name__}: {error}"]
+
+
+async def _stored(url: str) -> tuple[list[str], int | None]:
+    """What Postgres says is left to do, and how far the log has come."""
+    connection = await asyncpg.connect(url, timeout=5)
     try:
         left = {schema: await connection.fetchval(_UNPUBLISHED.format(schema=schema)) for schema in SCHEMAS}
         found = [f"{schema}: {count} unpublished facts" for schema, count in left.items() if count]
         found += [row[0] for row in await connection.fetch(_BUSY)]
-        seq = await connection.fetchval("SELECT seq FROM timeline.log_state")
+        return found, await connection.fetchval("SELECT seq FROM timeline.log_state")
     finally:
         await connection.close()
-    found += _hints(place)
-    return found + await _behind(place.urls.nats, seq)
 
 
 def _hints(place: Place) -> list[str]:
     found = []
     script = "return redis.call('XPENDING', KEYS[1], ARGV[1])[1]"
     for stream in hint_streams():
-        try:
-            count = int(place.redis("EVAL", script, "1", stream, GROUP))
-        except (OSError, ValueError) as error:
-            found.append(f"{stream}: {type(error).__name__}")
-            continue
-        if count:
+        answer = place.redis("EVAL", script, "1", stream, GROUP)
+        if not answer.isdecimal():
+            found.append(f"{stream}: {answer}")
+        elif count := int(answer):
             found.append(f"{stream}: {count} hints that were read and not acknowledged")
     return found
 
 
 async def _behind(url: str, seq: int | None) -> list[str]:
-    try:
-        client = await nats.connect(url, allow_reconnect=False, connect_timeout=3)
-    except (nats.errors.Error, OSError) as error:
-        return [f"NATS does not answer: {type(error).__name__}"]
+    client = await nats.connect(url, allow_reconnect=False, connect_timeout=3)
     try:
         found = []
         manager = client.jetstream()
@@ -185,8 +184,6 @@ async def _behind(url: str, seq: int | None) -> list[str]:
                     f"consumer {stream}/{durable}: {info.num_pending} to come, {info.num_ack_pending} unacknowledged"
                 )
         last = (await manager.stream_info(EVENTS)).state.last_seq
-    except (nats.errors.Error, OSError) as error:
-        return [f"NATS: {type(error).__name__}: {error}"]
     finally:
         await client.close()
     return found if seq == last else [*found, f"the log is at sequence {seq} of {last}"]

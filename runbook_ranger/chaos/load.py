@@ -47,6 +47,7 @@ WHERE a.status = 'firing' AND (e.ended_at IS NOT NULL OR e.phase = 'verify')
 """
 UNPLANNED: Final = "SELECT count(*) FROM incident.alert WHERE status = 'firing'"
 STIMULI: Final = 2
+AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 Row = asyncpg.Record
 _STIMULATING: Final = {
     Stimulus.GUARDED: GUARDED,
@@ -157,13 +158,13 @@ class Load:
     async def tend(self) -> None:
         """Look and act until cancelled; a database that does not answer is looked at again."""
         while True:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, httpx.HTTPError):
+            with suppress(*AWAY, httpx.HTTPError):
                 await self._look()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def finished(self) -> bool:
         """Whether every report was folded and every execution has ended."""
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        with suppress(*AWAY):
             live, firing = await self._rows(EXECUTIONS), await self._rows(UNPLANNED)
             self._forget_done()
             return not live and not firing[0][0] and not self._under_way
@@ -265,5 +266,9 @@ class Load:
         async with self._one_at_a_time:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(self._place.urls.postgres, timeout=3)
-            found: list[Any] = await self._connection.fetch(query, timeout=5)
+            try:
+                found: list[Any] = await self._connection.fetch(query, timeout=5)
+            except AWAY:
+                self._connection.terminate()  # what was cut off in the middle is not used again
+                raise
         return found
