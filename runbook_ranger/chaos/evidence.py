@@ -116,6 +116,11 @@ class Evidence:
     unsettled: Sequence[str] = ()
     gathered_at: float = 0.0
 
+    @property
+    def erased(self) -> bool:
+        """Whether the bus lost its store: reports that only it had are their senders' to repeat."""
+        return any(injury.kind == "erase" for injury in self.injuries)
+
     def table(self, name: str) -> Sequence[Row]:
         """The rows of a table at the end."""
         return self.rows.get(name, ())

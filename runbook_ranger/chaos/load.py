@@ -6,6 +6,7 @@ its API and into the history.
 
 import asyncio
 import random
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ BY_BUS: Final = 0.3
 TOLD_AGAIN: Final = 0.2
 ABORTED: Final = 0.03
 BY_HAND: Final = 0.1
+REPEAT_SECONDS: Final = 5.0
 SETTLED_BEFORE_BREAK: Final = "5 seconds"
 EXECUTIONS: Final = f"""
 SELECT execution_id::text AS execution, state, phase, blocked_reason, alert->'labels'->>'case' AS case_name,
@@ -41,6 +43,7 @@ FROM executor.execution e WHERE ended_at IS NULL OR EXISTS (
 APPROVALS: Final = (
     "SELECT approval_id::text AS approval, plan_hash, action_hash FROM approvals.approval WHERE state = 'requested'"
 )
+HEARD: Final = "SELECT fingerprint FROM incident.alert WHERE fingerprint = ANY($1::text[])"
 FIRING: Final = """
 SELECT a.fingerprint FROM incident.alert a JOIN executor.execution e ON e.alert->'labels'->>'case' = a.fingerprint
 WHERE a.status = 'firing' AND (e.ended_at IS NOT NULL OR e.phase = 'verify')
@@ -71,6 +74,7 @@ class Load:
         self._dice = random.Random(seed)  # noqa: S311 — a run is to be repeatable, not secret
         self._rate = rate
         self._cases: dict[str, Case] = {}
+        self._unheard: dict[str, float] = {}
         self._under_way: dict[tuple[str, ...], asyncio.Task[Call]] = {}
         self._done: set[tuple[str, ...]] = set()
         self._fates: deque[float] = deque()
@@ -108,7 +112,9 @@ class Load:
         if kind in SEPARATE:
             case = Case(kind, f"crowd/{case.name}", case.ms, case.target, case.name)
         self._cases[case.name] = case
+        self._unheard[case.name] = time.monotonic()
         if kind == KEYED and self._dice.random() < BY_HAND:
+            del self._unheard[case.name]
             self._do(("start", case.name), lambda: self._start(case))
         else:
             self._do(("fire", case.name), lambda: self._report(case, "firing"))
@@ -176,10 +182,21 @@ class Load:
             self._tend(row)
         for row in await self._rows(APPROVALS):
             self._answer(row)
+        await self._repeat()
         for row in await self._rows(FIRING):
             case = self._cases.get(row["fingerprint"])
             if case is not None:
                 self._do(("resolve", case.name), lambda case=case: self._report(case, "resolved"), repeat=True)  # type: ignore[misc]
+
+    async def _repeat(self) -> None:
+        """Report again what nobody has heard of for a while, as monitoring does."""
+        for row in await self._rows(HEARD, list(self._unheard)):
+            self._unheard.pop(row["fingerprint"], None)
+        now = time.monotonic()
+        for name, told in list(self._unheard.items()):
+            if now - told > REPEAT_SECONDS:
+                self._unheard[name] = now
+                self._do(("repeat", name, str(now)), lambda case=self._cases[name]: self._report(case, "firing"))  # type: ignore[misc]
 
     def _tend(self, row: Row) -> None:
         execution = row["execution"]
@@ -262,12 +279,12 @@ class Load:
                 if task.exception() is None and task.result().outcome == "ok":
                     self._done.add(what)
 
-    async def _rows(self, query: str) -> Sequence[Row]:
+    async def _rows(self, query: str, *arguments: Any) -> Sequence[Row]:
         async with self._one_at_a_time:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(self._place.urls.postgres, timeout=3)
             try:
-                found: list[Any] = await self._connection.fetch(query, timeout=5)
+                found: list[Any] = await self._connection.fetch(query, *arguments, timeout=5)
             except AWAY:
                 self._connection.terminate()  # what was cut off in the middle is not used again
                 raise

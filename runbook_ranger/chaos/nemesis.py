@@ -1,8 +1,8 @@
 """Carries out a schedule of faults on real processes and servers, and keeps what it really did."""
 
 import asyncio
+import shutil
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
@@ -59,7 +59,7 @@ class Nemesis:
             "consumer": self._consumer,
             "poison": self._poison,
             "switch": self._switch,
-            "wipe": self._wipe,
+            "erase": self._erase,
         }
 
     async def run(self, schedule: Schedule) -> None:
@@ -160,18 +160,10 @@ class Nemesis:
         finally:
             await client.close()
 
-    async def _wipe(self, fault: Fault) -> Mapping[str, Any]:
-        """The stream with all its messages: made anew in the next epoch, and filled again from outboxes and log."""
-        said = [await self._rangerctl("provision", "--renew", fault.victim), await self._rangerctl("republish")]
-        return {"said": said}
-
-    async def _rangerctl(self, *words: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "runbook_ranger.cli", *words, "--data-dir", str(self._place.layout.root),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        said, _ = await process.communicate()
-        return f"{process.returncode}: {said.decode(errors='replace')[-500:]}"
+    async def _erase(self, fault: Fault) -> Mapping[str, Any]:
+        """End the bus as kill -9 does, with all that it had stored."""
+        await asyncio.to_thread(shutil.rmtree, self._place.layout.store(fault.victim) / "store", ignore_errors=True)
+        return await self._kill(fault)
 
     # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -94,8 +94,8 @@ KINDS: Final[Mapping[str, tuple[int, _Draw]]] = MappingProxyType(
     }
 )
 """Each kind's weight, and how one of it is drawn."""
-ON_REQUEST: Final[Mapping[str, tuple[int, _Draw]]] = MappingProxyType({"wipe": (1, _one_of("wipe", "EVENTS"))})
-"""Kinds that are drawn only when they are named."""
+ON_REQUEST: Final[Mapping[str, tuple[int, _Draw]]] = MappingProxyType({"erase": (1, _one_of("erase", "nats"))})
+"""Kinds that are drawn only when they are named: with the bus's store goes what some invariants are judged by."""
 
 
 def draw(
