@@ -1,5 +1,6 @@
 """`rangerctl chaos`: hurts a whole stack of its own while it works, then says whether every promise was kept."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,8 +22,12 @@ def chaos(
     workers: Annotated[int, typer.Option(min=1, max=8, help="How many workers carry out steps.")] = 3,
     rate: Annotated[float, typer.Option(min=0.1, max=50, help="Cases a second.")] = 2,
     data_dir: Annotated[
-        Path, typer.Option("--data-dir", help="Where the run's stack lives; emptied at the start, kept at the end.")
-    ] = Path(".ranger/chaos"),
+        Path | None,
+        typer.Option(
+            "--data-dir",
+            help="Where the run lives; emptied at its start.  [default: chaos in RR_DATA_DIR or .ranger]",
+        ),
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Kill, freeze, wipe and poison under load, heal, and check the fourteen invariants; code 1 when one is broken."""
@@ -42,7 +47,8 @@ def chaos(
     chosen = seed if seed is not None else random.SystemRandom().randrange(2**32)
     kinds = [kind.strip() for kind in faults.split(",") if kind.strip()]
     tell(f"seed {chosen}")
-    order = Order(data_dir.resolve(), chosen, seconds, kinds, workers, rate)
+    root = data_dir or Path(os.environ.get("RR_DATA_DIR") or ".ranger") / "chaos"
+    order = Order(root.resolve(), chosen, seconds, kinds, workers, rate)
     try:
         result = asyncio.run(run(order, tell))
     except ValueError as error:

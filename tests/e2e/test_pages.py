@@ -1,4 +1,4 @@
-"""Every command of the pages for newcomers, operators and auditors, run word for word on a stack of its own."""
+"""Every command of the pages for newcomers, operators, auditors and sceptics, run word for word on stacks of its own."""
 
 import os
 import shutil
@@ -66,6 +66,13 @@ def test_a_newcomer_can_follow_the_readme(reader: Reader) -> None:
 
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{target}:" in makefile for target in made)
+
+
+def test_a_sceptic_can_follow_the_page_on_reliability(reader: Reader) -> None:
+    for words in commands("docs/reliability.md"):
+        reader.run(words)
+
+    assert (reader.home / "data" / "chaos" / "schedule.json").exists()
 
 
 def test_the_action_of_the_plug_in_page_runs() -> None:
