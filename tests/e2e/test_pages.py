@@ -1,4 +1,4 @@
-"""Every command of the pages for newcomers, operators, auditors and sceptics, run word for word on stacks of its own."""
+"""Every command of the pages for newcomers, operators, auditors, sceptics, run word for word on stacks of their own."""
 
 import os
 import shutil
