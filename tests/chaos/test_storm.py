@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from libs.common.ids import new_id
 from runbook_ranger.stack.ports import choose
 from runbook_ranger.stack.roles import service_url
 from tests.chaos.lab import CROWD, HOLD_BEFORE, KEYED, OPEN, Lab
+from tests.support import forked
 from tests.support.eventually import eventually
 from tests.support.stack import ROOT, Case, Stack
 
@@ -145,7 +145,7 @@ def as_alertmanager_says(case: Case) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def second_incident_process(stack: Stack) -> AsyncIterator[asyncio.subprocess.Process]:
+async def second_incident_process(stack: Stack) -> AsyncIterator[forked.Process]:
     """One more `python -m services.incident` beside the supervisor's, with the same durable."""
     port = choose(set())
     env = {
@@ -165,9 +165,7 @@ async def second_incident_process(stack: Stack) -> AsyncIterator[asyncio.subproc
             return False
 
     with (stack.root / "incident-2.log").open("ab") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.incident", env=env, stdout=output, stderr=output
-        )
+        process = forked.start("services.incident", env=env, output=output)
     try:
         await eventually(answers, timeout=40, interval=0.1)
         yield process

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from libs.common.ids import new_id
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Principal
 from libs.common.rpc import RpcClient
+from tests.support import forked
 from tests.support.eventually import eventually
 
 PLAN, ACTION = "a" * 64, "b" * 64
@@ -49,24 +49,20 @@ def blocked(execution_id: str, **more: Any) -> ExecutionBlocked:
 class Instance:
     """A running `python -m services.approvals`."""
 
-    process: asyncio.subprocess.Process
+    process: forked.Process
     health: str
     output: Path
 
     @classmethod
-    async def start(cls, env: Mapping[str, str], folder: Path) -> "Instance":
+    def start(cls, env: Mapping[str, str], folder: Path) -> "Instance":
         """Start one, whose log goes into `folder`."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
         output = folder / f"{env['RR_INSTANCE']}.log"
         with output.open("ab") as file:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "services.approvals"),
-                env={"PATH": os.environ["PATH"], **env, "RR_HEALTH_PORT": str(port)},
-                stdout=file,
-                stderr=asyncio.subprocess.STDOUT,
-            )
+            own = {"PATH": os.environ["PATH"], **env, "RR_HEALTH_PORT": str(port)}
+            process = forked.start("services.approvals", env=own, output=file)
         return cls(process, f"http://127.0.0.1:{port}", output)
 
     async def ready(self) -> bool:
@@ -123,15 +119,15 @@ class Room:
     async def start(self, name: str = "approvals-1", **more: str) -> Instance:
         """One more instance, ready."""
         few = {"RR_POOL_SIZE": "3"}  # several instances share the role's connections
-        instance = await Instance.start({**self.env, "RR_INSTANCE": name, **few, **more}, self.folder)
+        instance = Instance.start({**self.env, "RR_INSTANCE": name, **few, **more}, self.folder)
         self.instances.append(instance)
         await eventually(instance.ready, timeout=30)
         return instance
 
     async def stop(self) -> None:
-        """End all that still run."""
+        """kill -9 all that still run; that they stop in order is examined elsewhere."""
         for instance in self.instances:
-            await instance.end()
+            await instance.end(signal.SIGKILL)
 
     async def say(self, *facts: ExecutionFact, tenant: str = "default", version: int = 0) -> None:
         """Publish facts as the executor does, each the next version of its execution."""

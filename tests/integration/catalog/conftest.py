@@ -1,8 +1,6 @@
 """Real servers, the catalog's own role, and the catalog as a process."""
 
-import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +10,7 @@ from libs.common.database import Database
 from libs.common.policy import Principal
 from libs.common.rpc import RpcClient
 from tests.integration.catalog.asker import Asker
+from tests.support import forked
 from tests.support.eventually import eventually
 from tests.support.servers import StackEnv
 
@@ -46,12 +45,10 @@ async def asker(bus: Bus) -> Asker:
 @pytest.fixture
 async def catalog(stack_env: StackEnv, asker: Asker) -> AsyncIterator[None]:
     """`python -m services.catalog`, once it answers."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.catalog", env={**os.environ, **stack_env.service("catalog")}
-    )
+    process = forked.start("services.catalog", env={**os.environ, **stack_env.service("catalog")})
     try:
         await eventually(asker.answers, timeout=30)
         yield
     finally:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 20)
+        process.kill()
+        await process.wait()

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from libs.common.ids import new_id
 from libs.common.outbox import Cause, Outbox, OutboxEvent
 from libs.common.relay import Relay
 from libs.common.streams import Epochs
+from tests.support import forked
 from tests.support.eventually import eventually
 from tests.support.probe_service import prepare, tally
 from tests.support.servers import Servers, StackEnv
@@ -79,7 +79,7 @@ async def running(*parts: Callable[[], Coroutine[Any, Any, None]]) -> AsyncItera
 class Probe:
     """A running `tests.support.probe_service`."""
 
-    process: asyncio.subprocess.Process
+    process: forked.Process
     health: str
     output: Path
 
@@ -165,10 +165,7 @@ class Lab:
         output = self.folder / f"{service}-{port}.log"
         env = {"PATH": os.environ["PATH"], **self.env.service(service), "RR_HEALTH_PORT": str(port), **more}
         with output.open("ab") as file:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.support.probe_service", service,
-                env=env, stdout=file, stderr=asyncio.subprocess.STDOUT,
-            )  # fmt: skip
+            process = forked.start("tests.support.probe_service", service, env=env, output=file)
         probe = Probe(process, f"http://127.0.0.1:{port}", output)
         self.open.push_async_callback(probe.end)
         if wait:

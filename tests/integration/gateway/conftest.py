@@ -103,4 +103,4 @@ async def gateway(stack_env: StackEnv, tmp_path: Path) -> AsyncIterator[GatewayP
     try:
         yield await process.until_ready()
     finally:
-        await process.stop()
+        await process.end()

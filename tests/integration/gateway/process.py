@@ -4,13 +4,13 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from tests.support import forked
 from tests.support.eventually import eventually
 
 
@@ -18,7 +18,7 @@ from tests.support.eventually import eventually
 class GatewayProcess:
     """A running `python -m services.gateway`, or another service's process, which has no `url`."""
 
-    process: asyncio.subprocess.Process
+    process: forked.Process
     url: str
     health: str
     output: Path
@@ -28,17 +28,8 @@ class GatewayProcess:
         port, health = free_port(), free_port()
         output = folder / f"{module}.log"
         with output.open("ab") as file:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", module),
-                env={
-                    "PATH": os.environ["PATH"],
-                    **env,
-                    "RR_GATEWAY_PORT": str(port),
-                    "RR_HEALTH_PORT": str(health),
-                },
-                stdout=file,
-                stderr=asyncio.subprocess.STDOUT,
-            )
+            ports = {"RR_GATEWAY_PORT": str(port), "RR_HEALTH_PORT": str(health)}
+            process = forked.start(module, env={"PATH": os.environ["PATH"], **env, **ports}, output=file)
         return cls(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health}", output)
 
     async def ready(self) -> bool:
@@ -50,9 +41,16 @@ class GatewayProcess:
             return False
 
     async def stop(self) -> int:
+        """Ask it to stop in order; its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), 20)
+
+    async def end(self) -> None:
+        """kill -9, for what no longer matters to a test."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
 
     @property
     def said(self) -> str:

@@ -27,7 +27,7 @@ async def log_keepers(stack_env: StackEnv, tmp_path: Path) -> AsyncIterator[None
         await asyncio.gather(*(process.until_ready() for process in running))
         yield
     finally:
-        await asyncio.gather(*(process.stop() for process in running))
+        await asyncio.gather(*(process.end() for process in running))
 
 
 def rangerctl(gateway: GatewayProcess, token: str) -> Ctl:

@@ -22,7 +22,7 @@ async def everyone(stack_env: StackEnv, tmp_path: Path) -> AsyncIterator[list[Ga
         await asyncio.gather(*(process.until_ready() for process in running))
         yield running
     finally:
-        await asyncio.gather(*(process.stop() for process in running))
+        await asyncio.gather(*(process.end() for process in running))
 
 
 async def test_no_service_meets_a_bug_whatever_is_asked(

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,7 @@ from libs.common.ids import new_id
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Principal
 from libs.common.rpc import RpcClient
+from tests.support import forked
 from tests.support.eventually import eventually
 
 START = datetime(2026, 3, 1, 9, 59, 50, tzinfo=UTC)
@@ -38,22 +38,18 @@ VIEWER = Principal("vic", frozenset({"default"}), frozenset({"viewer"}))
 class Instance:
     """A running `python -m services.incident`."""
 
-    process: asyncio.subprocess.Process
+    process: forked.Process
     health: str
     output: Path
 
     @classmethod
-    async def start(cls, env: Mapping[str, str], folder: Path) -> "Instance":
+    def start(cls, env: Mapping[str, str], folder: Path) -> "Instance":
         """Start one, whose log goes into `folder`."""
         port = _free_port()
         output = folder / f"{env['RR_INSTANCE']}.log"
         with output.open("ab") as file:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "services.incident"),
-                env={"PATH": os.environ["PATH"], **env, "RR_HEALTH_PORT": str(port)},
-                stdout=file,
-                stderr=asyncio.subprocess.STDOUT,
-            )
+            own = {"PATH": os.environ["PATH"], **env, "RR_HEALTH_PORT": str(port)}
+            process = forked.start("services.incident", env=own, output=file)
         return cls(process, f"http://127.0.0.1:{port}", output)
 
     async def ready(self) -> bool:
@@ -95,7 +91,7 @@ class Room:
 
     async def launch(self, name: str, **more: str) -> Instance:
         """One more instance, not waited for."""
-        instance = await Instance.start({**self.env, "RR_INSTANCE": name, **more}, self.folder)
+        instance = Instance.start({**self.env, "RR_INSTANCE": name, **more}, self.folder)
         self.instances.append(instance)
         return instance
 
@@ -110,9 +106,9 @@ class Room:
             await self.bus.js.add_consumer(stream, replace(config, ack_wait=1.0))
 
     async def stop(self) -> None:
-        """End all that still run."""
+        """kill -9 all that still run; that they stop in order is examined elsewhere."""
         for instance in self.instances:
-            await instance.end()
+            await instance.end(signal.SIGKILL)
 
     async def post(self, *bodies: bytes, subject: str = SUBJECT_EVENT, tenant: str = "", trace: str = "") -> list[int]:
         """Post bodies as the gateway does; returns their places in the stream."""

@@ -1,10 +1,7 @@
 """The service as it is started: its own process, its own role, its verbs."""
 
-import asyncio
 import base64
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +22,7 @@ from libs.common.rpc import RpcClient
 from libs.tlog.chain import Head
 from libs.tlog.verify import StoredEntry, StoredState, verify
 from runbook_ranger.stack.ports import choose
+from tests.support import forked
 from tests.support.eventually import eventually
 from tests.support.servers import StackEnv
 
@@ -38,7 +36,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 class Process:
     """A running timeline and somebody who asks it."""
 
-    def __init__(self, bus: Bus, health: str, trace_file: Path, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, bus: Bus, health: str, trace_file: Path, process: forked.Process) -> None:
         self.bus = bus
         self.health = health
         self.trace_file = trace_file
@@ -89,7 +87,7 @@ def _fact(incident: str, number: int, tenant: str) -> Envelope:
 async def running(stack: StackEnv, folder: Path) -> AsyncIterator[Process]:
     port, traces = choose(set()), folder / "traces.jsonl"
     environment = os.environ | stack.service("timeline", RR_HEALTH_PORT=str(port), RR_TRACE_FILE=str(traces))
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.timeline", env=environment)
+    process = forked.start("services.timeline", env=environment)
     bus = Bus(stack["RR_NATS_URL"], name="asker")
     await bus.connect()
     try:
@@ -98,8 +96,8 @@ async def running(stack: StackEnv, folder: Path) -> AsyncIterator[Process]:
         yield started
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            await process.wait()
+            process.kill()
+        await process.wait()
         await bus.close()
 
 
@@ -223,8 +221,9 @@ async def test_a_process_that_is_killed_leaves_a_log_that_the_next_one_continues
 
     async with running(stack_env, tmp_path) as successor:
         entries = await successor.entries(incident, 100)
+        successor.process.terminate()
+        assert await successor.process.wait() == 0
 
-    assert successor.process.returncode == 0
     assert len({entry["event_id"] for entry in entries}) == 100
     info = await client.jetstream().stream_info(EVENTS)
     assert entries[-1]["seq"] == info.state.last_seq
