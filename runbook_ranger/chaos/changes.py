@@ -21,7 +21,11 @@ WATCHED: Final = (
     "incident.incident", "incident.execution", "incident.alert",
     "timeline.log_state",
 )  # fmt: skip
-BULKY: Final = ("payload", "salt", "headers", "frame", "rendered", "result", "evidence", "frontier", "prompt", "asked")
+BULKY: Final = (
+    "payload", "salt", "headers", "frame", "rendered", "result", "evidence", "frontier", "root", "prompt", "asked",
+    "inputs", "alert", "labels", "annotations", "severity_history", "tags", "description", "tags_url",
+)  # fmt: skip
+"""Columns that no invariant looks at, and that would make the notes large."""
 
 _INSTALL: Final = """
 CREATE SCHEMA IF NOT EXISTS chaos;

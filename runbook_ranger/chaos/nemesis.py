@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -25,7 +26,8 @@ from runbook_ranger.demo.journal import Journal
 CROWD: Final = 15
 VICTIMS_OF_TERMINATE: Final = 3
 RETRY_SECONDS: Final = 0.3
-CRASH_PATIENCE: Final = 20.0
+CRASH_ATTEMPTS: Final = 4
+CRASH_PATIENCE: Final = 10.0
 HEAL_SECONDS: Final = 30.0
 POISON_PATIENCE: Final = 30.0
 TERMINATE: Final = """
@@ -116,15 +118,15 @@ class Nemesis:
         point = next(p for p in POINTS if (p.name, p.process) == (fault.point, fault.victim))
         order = self._place.order(fault.victim)
         self._place.crash(fault.victim, fault.point)
-        if point.stimulus is Stimulus.LOST:
-            self._place.crash(WORKER, "after_claim")
-        self._load.stimulate(point.stimulus)
-        try:
-            await until(lambda: not order.exists(), CRASH_PATIENCE)
-        except TimeoutError:
-            order.unlink(missing_ok=True)
-            return {"point": fault.point, "missed": "nobody came there"}
-        return {"point": fault.point}
+        for _ in range(CRASH_ATTEMPTS):
+            if point.stimulus is Stimulus.LOST:
+                self._place.crash(WORKER, "after_claim")
+            self._load.stimulate(point.stimulus)
+            with suppress(TimeoutError):
+                await until(lambda: not order.exists(), CRASH_PATIENCE)
+                return {"point": fault.point}
+        order.unlink(missing_ok=True)
+        return {"point": fault.point, "missed": "nobody came there"}
 
     async def _freeze(self, fault: Fault) -> Mapping[str, Any]:
         pid = self._place.send(fault.victim, signal.SIGSTOP)
