@@ -68,11 +68,21 @@ def span(
     links: Sequence[str] = (),
     attributes: Mapping[str, AttributeValue] | None = None,
 ) -> Iterator[trace.Span]:
-    """A span under `parent` (a traceparent) or, without one, under the current span; errors mark it."""
+    """A span under `parent` (a traceparent) or, without one, under the current span; errors mark it.
+
+    In a trace that is not sampled it is the parent itself, which costs next to nothing.
+    """
     context = None
     remote = parse_traceparent(parent)
     if remote is not None:
-        context = set_span_in_context(trace.NonRecordingSpan(remote))
+        above: trace.Span = trace.NonRecordingSpan(remote)
+        context = set_span_in_context(above)
+    else:
+        above = trace.get_current_span()
+    if above.get_span_context().is_valid and not above.get_span_context().trace_flags.sampled:
+        with trace.use_span(above, record_exception=False, set_status_on_exception=False):
+            yield above
+        return
     linked = [Link(found) for found in map(parse_traceparent, links) if found is not None]
     with _TRACER.start_as_current_span(
         name, context=context, kind=kind, links=linked, attributes=attributes
@@ -83,9 +93,12 @@ def span(
 def record(name: str, *, parent: str, start_ns: int, failed: str = "", **attributes: AttributeValue) -> str:
     """A span that began at `start_ns` (Unix nanoseconds) and ends now; returns its traceparent.
 
-    For work done in batches: each message's own trace gets its span, though one transaction served them all.
+    For work done in batches: each message's own trace gets its span, though one transaction served them all. In a trace
+    that is not sampled there is no span, and the parent is what goes on.
     """
     remote = parse_traceparent(parent)
+    if remote is not None and not remote.trace_flags.sampled:
+        return parent
     context = set_span_in_context(trace.NonRecordingSpan(remote)) if remote is not None else None
     current = _TRACER.start_span(name, context=context, start_time=start_ns, attributes=attributes)
     if failed:

@@ -16,7 +16,7 @@ from libs.common.contracts.runbook import RunbookMatched
 from libs.common.database import Tx
 from libs.common.errors import Unavailable
 from libs.common.ids import derived_id
-from libs.common.outbox import Outbox
+from libs.common.outbox import Outbox, OutboxEvent
 from libs.common.policy import Principal, Resource, require
 from libs.runbook.expressions import ExpressionError
 from libs.runbook.facts import Started
@@ -67,13 +67,9 @@ class Planner:
 
     async def plan(self, tx: Tx, messages: Sequence[Received[FactReceived]]) -> list[Hint]:
         """One execution a match, however often it is reported; returns the actions that are ready."""
-        changes: list[Change] = []
         specs: dict[tuple[str, str], Runbook] = {}
-        for message in messages:
-            change = await self._plan_one(tx, message, specs)
-            if change is not None:
-                changes.append(change)
-        return await fold(tx, self.outbox, changes, now=self.clock())
+        planned = [await self._plan_one(tx, message, specs) for message in messages]
+        return await fold(tx, self.outbox, await self._store(tx, planned), now=self.clock())
 
     async def begin(self, tx: Tx, spec: Runbook, occasion: Occasion) -> list[Hint]:
         """Begin what a person asked for; returns the actions that are ready.
@@ -83,12 +79,12 @@ class Planner:
         """
         plan = make_plan(spec, occasion.inputs, occasion.facts, evaluate=evaluator_for(spec))
         await storage.keep_spec(tx, occasion.tenant_id, occasion.spec_hash, spec, occasion.runbook_version)
-        change = await self._store(tx, spec, occasion, plan, "")
-        return await fold(tx, self.outbox, [change] if change else [], now=self.clock())
+        planned = Planned(_execution(spec, occasion, plan, ""), occasion, plan)
+        return await fold(tx, self.outbox, await self._store(tx, [planned]), now=self.clock())
 
     async def _plan_one(
         self, tx: Tx, message: Received[FactReceived], specs: dict[tuple[str, str], Runbook]
-    ) -> Change | None:
+    ) -> "Planned":
         match = message.value.fact
         assert isinstance(match, RunbookMatched)
         require(Principal.system(SERVICE), "execution.plan", Resource("execution", match.match_id, message.tenant))
@@ -112,19 +108,20 @@ class Planner:
             match_id=match.match_id,
         )
         plan, refusal = _planned(spec, occasion)
-        return await self._store(tx, spec, occasion, plan, refusal)
+        return Planned(_execution(spec, occasion, plan, refusal), occasion, plan, refusal)
 
-    async def _store(self, tx: Tx, spec: Runbook, occasion: Occasion, plan: Plan | None, refusal: str) -> Change | None:
-        """Store the execution and say that it is planned; None when there is nothing to start."""
-        execution = _execution(spec, occasion, plan, refusal)
-        if not await storage.insert_execution(tx, execution, occasion.match_id):
-            return None
-        await self._publish(tx, execution, occasion, plan, refusal)
-        if plan is None:
-            return None
-        about = (occasion.tenant_id, occasion.facts.incident_id)
-        firing = (await storage.alerts_fire(tx, [about])).get(about)
-        return Change(execution, [Started(alert_firing=firing)], occasion.because)
+    async def _store(self, tx: Tx, planned: Sequence["Planned"]) -> list[Change]:
+        """Store the executions and say that they are planned, in a statement each; what there is to start."""
+        once = {each.execution.execution_id: each for each in reversed(planned)}
+        new = await storage.insert_executions(tx, [(each.execution, each.occasion.match_id) for each in once.values()])
+        stored = [each for execution_id, each in once.items() if execution_id in new]
+        await self.outbox.add(tx, [self._event(each) for each in stored])
+        begun = [each for each in stored if each.plan is not None]
+        firing = await storage.alerts_fire(tx, {each.about for each in begun})
+        return [
+            Change(each.execution, [Started(alert_firing=firing.get(each.about))], each.occasion.because)
+            for each in begun
+        ]
 
     async def _spec(self, tx: Tx, tenant: str, match: RunbookMatched) -> Runbook:
         known = await storage.known_spec(tx, tenant, match.spec_hash)
@@ -139,15 +136,30 @@ class Planner:
             await storage.keep_spec(tx, tenant, match.spec_hash, known, match.runbook_version)
         return known
 
-    async def _publish(self, tx: Tx, execution: Execution, occasion: Occasion, plan: Plan | None, refusal: str) -> None:
-        event = self.outbox.event(
-            _first_fact(execution, occasion, plan, refusal),
+    def _event(self, planned: "Planned") -> OutboxEvent:
+        execution, occasion = planned.execution, planned.occasion
+        return self.outbox.event(
+            _first_fact(execution, occasion, planned.plan, planned.refusal),
             aggregate_id=execution.execution_id,
             aggregate_version=1,
             cause=cause_of(execution, occasion.because),
             now=self.clock(),
         )
-        await self.outbox.add(tx, [event])
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An execution that is not stored yet; without a plan, it was refused."""
+
+    execution: Execution
+    occasion: Occasion
+    plan: Plan | None
+    refusal: str = ""
+
+    @property
+    def about(self) -> tuple[str, str]:
+        """(tenant, incident)."""
+        return self.occasion.tenant_id, self.occasion.facts.incident_id
 
 
 def _execution(spec: Runbook, occasion: Occasion, plan: Plan | None, refusal: str) -> Execution:

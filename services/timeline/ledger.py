@@ -1,6 +1,7 @@
 """The log as its writer holds it: state, known heads, and one append after another."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -65,8 +66,9 @@ def storable(text: str) -> bool:
 def _tell(batch: Batch, arrivals: Sequence[Arrival], began_ns: int) -> None:
     metrics.BATCH.observe(len(batch.entries))
     metrics.LAST_APPEND.set_to_current_time()
+    for kind, count in Counter(entry.kind for entry in batch.entries).items():
+        metrics.APPENDED.labels(kind).inc(count)
     for entry, arrival in zip(batch.entries, arrivals, strict=True):
-        metrics.APPENDED.labels(entry.kind).inc()
         if arrival.envelope is None:
             continue
         telemetry.record(

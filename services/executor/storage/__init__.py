@@ -7,7 +7,7 @@ knows better.
 from services.executor.storage.alerts import alerts_fire, set_alerts
 from services.executor.storage.attempts import last_attempt, ready_attempts, to_attempt, to_hint
 from services.executor.storage.executions import (
-    insert_execution,
+    insert_executions,
     keep_spec,
     known_spec,
     live_of_incidents,
@@ -20,7 +20,7 @@ __all__ = [
     "LostUpdate",
     "Writes",
     "alerts_fire",
-    "insert_execution",
+    "insert_executions",
     "keep_spec",
     "known_spec",
     "last_attempt",

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import orjson
@@ -13,7 +13,7 @@ from libs.runbook.planning import PlanFacts
 from libs.runbook.spec import Runbook
 from libs.runbook.triggers import AlertFacts
 from services.executor.model import Execution
-from services.executor.storage.columns import json
+from services.executor.storage.columns import columns, json
 
 _SPECS_KEPT: Final = 512
 _specs: dict[tuple[str, str], Runbook] = {}
@@ -101,20 +101,32 @@ async def keep_spec(tx: Tx, tenant_id: str, spec_hash: str, spec: Runbook, versi
     )
 
 
-_INSERT_EXECUTION: Final = """
+_INSERT_EXECUTIONS: Final = """
 INSERT INTO execution (execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash,
   plan_hash, initiator, correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13::jsonb, $14, $15, $16, $17::jsonb, $18,
-  CASE WHEN $19 THEN clock_timestamp() END)
-ON CONFLICT (match_id) DO NOTHING RETURNING 1
+SELECT execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator,
+  correlation, traceparent, inputs::jsonb, alert::jsonb, version, state, phase, frame::jsonb, reason,
+  CASE WHEN ended THEN clock_timestamp() END
+FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
+  $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::text[], $16::text[], $17::text[],
+  $18::text[], $19::boolean[])
+  AS t(execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator,
+    correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended)
+ON CONFLICT (match_id) DO NOTHING RETURNING execution_id
 """
 
 
-async def insert_execution(tx: Tx, execution: Execution, match_id: str) -> bool:
-    """Store a new execution; False when this match has one already (`match_id` is empty when a person asks)."""
+async def insert_executions(tx: Tx, planned: Sequence[tuple[Execution, str]]) -> frozenset[str]:
+    """Store new executions, each with its match (empty when a person asks); ids of those whose match had none yet."""
+    if not planned:
+        return frozenset()
+    rows = await tx.fetch(_INSERT_EXECUTIONS, *columns(_execution_row(*each) for each in planned))
+    return frozenset(str(row["execution_id"]) for row in rows)
+
+
+def _execution_row(execution: Execution, match_id: str) -> tuple[Any, ...]:
     alert = execution.facts.alert
-    done = await tx.fetchval(
-        _INSERT_EXECUTION,
+    return (
         uuid.UUID(execution.execution_id),
         execution.tenant_id,
         uuid.UUID(match_id) if match_id else None,
@@ -135,4 +147,3 @@ async def insert_execution(tx: Tx, execution: Execution, match_id: str) -> bool:
         execution.frame.reason,
         execution.frame.terminal,
     )
-    return done is not None
