@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final
@@ -67,10 +67,13 @@ class Nemesis:
     async def run(self, schedule: Schedule) -> None:
         """Every fault at its time, or as soon after it as the one before it is over."""
         began = time.monotonic()
-        for fault in schedule.faults:
+        await asyncio.gather(self._in_turn(schedule.faults, began), self._in_turn(schedule.points, began))
+        await asyncio.sleep(max(0.0, schedule.seconds - (time.monotonic() - began)))
+
+    async def _in_turn(self, faults: Sequence[Fault], began: float) -> None:
+        for fault in faults:
             await asyncio.sleep(max(0.0, fault.at - (time.monotonic() - began)))
             await self.inflict(fault)
-        await asyncio.sleep(max(0.0, schedule.seconds - (time.monotonic() - began)))
 
     async def inflict(self, fault: Fault) -> None:
         """One fault, to its end."""

@@ -27,7 +27,7 @@ HEALED_SECONDS: Final = 90.0
 class Order:
     """What is to be run. `rate` is cases a second; without `faults` every kind is drawn.
 
-    With `points` every named crash point follows once.
+    With `points` every named crash point comes once besides.
     """
 
     root: Path

@@ -34,11 +34,12 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The faults of one run."""
+    """The faults of one run; the crashes at `points`, if they were asked for, come beside the others."""
 
     seed: int
     seconds: float
     faults: Sequence[Fault]
+    points: Sequence[Fault] = ()
 
     def save(self, path: Path) -> None:
         """Keep it beside the history."""
@@ -101,7 +102,7 @@ ON_REQUEST: Final[Mapping[str, tuple[int, _Draw]]] = MappingProxyType({"erase": 
 def draw(
     seed: int, seconds: float, workers: Sequence[str], kinds: Sequence[str] = (), *, points: bool = False
 ) -> Schedule:
-    """The schedule of a seed; the same arguments give the same faults. With `points` every crash point follows.
+    """The schedule of a seed; the same arguments give the same faults. With `points` every crash point comes once.
 
     Raises:
         ValueError: there is no such kind.
@@ -119,6 +120,13 @@ def draw(
         fault = chosen[kind][1](dice, workers)
         faults.append(replace(fault, at=round(at, 2)))
         at += fault.seconds + dice.uniform(*PAUSE_SECONDS)
-    if points:
-        faults += [Fault(seconds, "crash", point.process, 0, point.name) for point in POINTS]
-    return Schedule(seed, seconds, faults)
+    return Schedule(seed, seconds, faults, _crashes(seconds) if points else ())
+
+
+def _crashes(seconds: float) -> list[Fault]:
+    """A crash at each named point, spread over the run."""
+    apart = max(0.0, seconds - 2 * FIRST_SECONDS) / len(POINTS)
+    return [
+        Fault(round(FIRST_SECONDS + n * apart, 2), "crash", point.process, 0, point.name)
+        for n, point in enumerate(POINTS)
+    ]

@@ -1,4 +1,4 @@
-"""A minute of faults drawn from a seed, then every named crash point once: all fourteen invariants hold at the end.
+"""A minute of faults drawn from a seed, and every named crash point once: all fourteen invariants hold at the end.
 
 The seed is printed, and `RR_CHAOS_SEED` repeats a schedule; `rangerctl chaos --seed` does the same for longer.
 """
