@@ -12,7 +12,6 @@ from services.executor.storage.executions import (
     known_spec,
     live_of_incidents,
     lock,
-    to_execution,
 )
 from services.executor.storage.writes import LostUpdate, Writes, write
 
@@ -29,7 +28,6 @@ __all__ = [
     "ready_attempts",
     "set_alerts",
     "to_attempt",
-    "to_execution",
     "to_hint",
     "write",
 ]

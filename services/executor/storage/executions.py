@@ -18,16 +18,28 @@ from services.executor.storage.columns import columns, json
 _SPECS_KEPT: Final = 512
 _specs: dict[tuple[str, str], Runbook] = {}
 
-_LOCK: Final = """
-SELECT e.*, s.body AS spec FROM execution e JOIN spec s ON s.tenant_id = e.tenant_id AND s.spec_hash = e.spec_hash
-WHERE e.execution_id = ANY($1::uuid[]) ORDER BY e.execution_id FOR UPDATE OF e
+_LOCK: Final = "SELECT * FROM execution WHERE execution_id = ANY($1::uuid[]) ORDER BY execution_id FOR UPDATE"
+_SPECS: Final = """
+SELECT tenant_id, spec_hash, body FROM spec
+JOIN unnest($1::text[], $2::text[]) AS t(tenant_id, spec_hash) USING (tenant_id, spec_hash)
 """
 
 
 async def lock(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Execution]:
     """The executions under their rows' locks, which are taken in the order of ids."""
     rows = await tx.fetch(_LOCK, [uuid.UUID(i) for i in sorted(set(execution_ids))])
-    return {str(row["execution_id"]): to_execution(row) for row in rows}
+    specs = await _specs_of(tx, {(row["tenant_id"], row["spec_hash"]) for row in rows})
+    return {str(row["execution_id"]): to_execution(row, specs[row["tenant_id"], row["spec_hash"]]) for row in rows}
+
+
+async def _specs_of(tx: Tx, keys: set[tuple[str, str]]) -> dict[tuple[str, str], Runbook]:
+    """The specs of these (tenant, hash); only those that are not kept are read."""
+    found = {key: _specs[key] for key in keys if key in _specs}
+    missing = sorted(keys - found.keys())
+    if missing:
+        for row in await tx.fetch(_SPECS, *columns(missing)):
+            found[row["tenant_id"], row["spec_hash"]] = _spec_of(row["tenant_id"], row["spec_hash"], row["body"])
+    return found
 
 
 async def live_of_incidents(tx: Tx, tenant_incidents: Sequence[tuple[str, str]]) -> list[str]:
@@ -42,8 +54,8 @@ async def live_of_incidents(tx: Tx, tenant_incidents: Sequence[tuple[str, str]])
     return [str(row["execution_id"]) for row in rows]
 
 
-def to_execution(row: asyncpg.Record) -> Execution:
-    """A row of `execution` joined with its spec."""
+def to_execution(row: asyncpg.Record, spec: Runbook) -> Execution:
+    """A row of `execution`, with its spec."""
     alert = orjson.loads(row["alert"]) if row["alert"] else None
     return Execution(
         execution_id=str(row["execution_id"]),
@@ -60,7 +72,7 @@ def to_execution(row: asyncpg.Record) -> Execution:
         facts=PlanFacts(alert=AlertFacts(**alert) if alert else None, incident_id=row["incident_id"]),
         version=row["version"],
         frame=Frame.from_json(orjson.loads(row["frame"])),
-        spec=_spec_of(row["tenant_id"], row["spec_hash"], row["spec"]),
+        spec=spec,
     )
 
 

@@ -72,7 +72,9 @@ class Ear:
     def __init__(self, url: str, consumer: str, worker: Worker, hints: Hints) -> None:
         self._worker = worker
         self._hints = hints
-        self._broker = RedisBroker(url, logger=logging.getLogger("faststream.redis"), client_name=f"{consumer}-ear")
+        self._broker = RedisBroker(
+            url, logger=logging.getLogger("faststream.redis"), log_level=logging.DEBUG, client_name=f"{consumer}-ear"
+        )
         self._subscribers: list[Any] = []
         for stream in STREAMS:
             subscriber = self._broker.subscriber(
