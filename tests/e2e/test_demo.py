@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from libs.tlog.leaf import event_hash
+from tests.support import scratch
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 PROGRAM = Path(sys.prefix) / "bin" / "rangerctl"
@@ -23,7 +23,7 @@ STEPS = ["collect", "impact", "reroute", "warm", "monitor", "bundle"]
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="rr-demo-", dir="/tmp"))
+    folder = scratch.folder("rr-demo-")
     folder.chmod(0o711)
     yield folder / "data"
     rangerctl("down", "--data-dir", str(folder / "data"))

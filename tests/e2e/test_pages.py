@@ -4,12 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import scratch
 from tests.support.pages import ROOT, blocks, commands
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -32,7 +32,7 @@ class Reader:
 
 @pytest.fixture
 def reader() -> Iterator[Reader]:
-    home = Path(tempfile.mkdtemp(prefix="rr-page-", dir="/tmp"))
+    home = scratch.folder("rr-page-")
     home.chmod(0o711)
     found = Reader(home)
     try:

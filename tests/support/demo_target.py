@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+
+from tests.support import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +24,8 @@ class DemoTarget:
     def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
         self._options = options
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: forked.Process | None = None
+        self._output: asyncio.ReadTransport | None = None
         self._client: httpx.AsyncClient | None = None
         self.port = 0
 
@@ -34,13 +36,19 @@ class DemoTarget:
 
     async def start(self) -> None:
         """Start, or start again on the same port."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "runbook_ranger.demo.target",
-            "--port", str(self.port), "--dir", str(self._directory), *self._options,
-            stdout=asyncio.subprocess.PIPE, cwd=ROOT, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), 20)
+        said, output = os.pipe()
+        self._process = forked.start(
+            "runbook_ranger.demo.target",
+            *("--port", str(self.port), "--dir", str(self._directory), *self._options),
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            output=output,
+        )
+        os.close(output)
+        lines = asyncio.StreamReader()
+        self._output, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(said, "rb")
+        )
+        line = await asyncio.wait_for(lines.readline(), 20)
         self.port = json.loads(line)["port"]
         self._client = httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=20)
 
@@ -74,5 +82,8 @@ class DemoTarget:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
-            await asyncio.wait_for(self._process.communicate(), 20)
+            await asyncio.wait_for(self._process.wait(), 20)
             self._process = None
+        if self._output is not None:
+            self._output.close()
+            self._output = None

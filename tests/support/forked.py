@@ -28,6 +28,7 @@ STDERR: Final = 2
 PRELOADED: Final = [
     *(f"services.{name}" for name in ("gateway", "incident", "catalog", "executor", "approvals", "timeline")),
     "services.executor.worker",
+    "runbook_ranger.demo.target",
     "tests.support.probe_service",
     __name__,
 ]

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from runbook_ranger.stack.plan import Urls
 from runbook_ranger.stack.ports import Ports
 from runbook_ranger.stack.servers.valkey import ADMIN, Valkey
 from services.executor.hints import GROUP, STREAMS
+from tests.support import scratch
 from tests.support.eventually import eventually
 from tests.support.log import verify_log
 
@@ -55,7 +55,7 @@ class Stack:
 
     workers: int = 2
     env: Mapping[str, str] = field(default_factory=dict)
-    root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="rr-chaos-", dir="/tmp")))
+    root: Path = field(default_factory=lambda: scratch.folder("rr-chaos-"))
 
     def __post_init__(self) -> None:
         self.root.chmod(0o711)

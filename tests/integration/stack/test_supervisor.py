@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from runbook_ranger.stack.ports import Ports
 from runbook_ranger.stack.provision.jetstream import JetStream
 from runbook_ranger.stack.servers.nats import Nats
 from runbook_ranger.stack.servers.postgres import Postgres
+from tests.support import scratch
 from tests.support.servers import settled
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos]
@@ -142,7 +142,7 @@ def gone(pid: int) -> bool:
 
 @contextmanager
 def fresh_stack() -> Iterator[Stack]:
-    root = Path(tempfile.mkdtemp(prefix="rr-up-", dir="/tmp"))
+    root = scratch.folder("rr-up-")
     root.chmod(0o711)
     found = Stack(root)
     yield found
