@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import httpx
@@ -24,11 +24,12 @@ NOT_KNOWN: Final = frozenset({500, 502, 503, 504})
 
 
 class Caller:
-    """Speaks to the gateway for one person."""
+    """Speaks to the gateway for one person; looks each time where it is, since a stack started again may have moved."""
 
-    def __init__(self, url: str, token: str, history: History) -> None:
+    def __init__(self, url: Callable[[], str], token: str, history: History) -> None:
         headers = {"Authorization": f"Bearer {token}"}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False)
+        self._url = url
+        self._http = httpx.AsyncClient(headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False)
         self._history = history
 
     async def close(self) -> None:
@@ -54,7 +55,9 @@ class Caller:
         Raises:
             httpx.HTTPError: it did not.
         """
-        answer = await self._http.post("/runbooks", content=text, headers={"Content-Type": "application/yaml"})
+        answer = await self._http.post(
+            f"{self._url()}/runbooks", content=text, headers={"Content-Type": "application/yaml"}
+        )
         answer.raise_for_status()
 
     async def _asked(
@@ -66,7 +69,7 @@ class Caller:
             if attempt:
                 await asyncio.sleep(PAUSE_SECONDS * attempt)
             try:
-                answer = await self._http.post(path, json=dict(body), headers=dict(headers))
+                answer = await self._http.post(f"{self._url()}{path}", json=dict(body), headers=dict(headers))
                 status, content = answer.status_code, _content(answer)
             except httpx.TransportError:
                 status, content = 0, {}

@@ -66,9 +66,8 @@ class Load:
     """Asks for work until told to stop, and tends what was asked for until all of it has ended."""
 
     def __init__(self, place: Place, history: History, seed: int, *, rate: float) -> None:
-        url, operator, approver = place.address()
-        self.operator = Caller(url, operator, history)
-        self.approver = Caller(url, approver, history)
+        self.operator = Caller(place.gateway, place.operator_token, history)
+        self.approver = Caller(place.gateway, place.approver_token, history)
         self._bus = Publisher(place.urls.nats, history)
         self._place = place
         self._dice = random.Random(seed)  # noqa: S311 — a run is to be repeatable, not secret

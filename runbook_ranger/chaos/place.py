@@ -77,7 +77,7 @@ class Place:
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RR_")}
         orders = {name: {"RR_CRASH_ORDER": str(self.order(name))} for name in self.processes_wanted}
-        tokens = {self.layout.secret("approver-token"): {"actor": APPROVER, "tenants": ["*"], "roles": ["admin"]}}
+        tokens = {self.approver_token: {"actor": APPROVER, "tenants": ["*"], "roles": ["admin"]}}
         return {
             **kept,
             **self.settings,
@@ -170,10 +170,20 @@ class Place:
         """One command to Valkey, as administrator; raises OSError while it does not answer."""
         return Valkey(self.layout).ask(*command, user=ADMIN)
 
-    def address(self) -> tuple[str, str, str]:
-        """The gateway's URL, the operator's token and the approver's."""
-        client = json.loads(self.layout.client.read_text())
-        return client["url"], client["token"], self.layout.secret("approver-token")
+    def gateway(self) -> str:
+        """The gateway's URL, as it is now."""
+        found: str = json.loads(self.layout.client.read_text())["url"]
+        return found
+
+    @property
+    def operator_token(self) -> str:
+        """The token that `rangerctl` uses."""
+        return self.layout.secret("operator-token")
+
+    @property
+    def approver_token(self) -> str:
+        """The token of somebody else, who may grant what the operator asked for."""
+        return self.layout.secret("approver-token")
 
 
 @asynccontextmanager

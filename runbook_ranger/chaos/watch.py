@@ -22,9 +22,9 @@ class Watch:
 
     async def run(self) -> None:
         """All processes at once, again and again."""
-        ports = {name: self._place.ports.claim(f"health-{name}") for name in self._place.processes_wanted}
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as client:
             while True:
+                ports = {name: self._place.ports.claim(f"health-{name}") for name in self._place.processes_wanted}
                 control, *looks = await asyncio.gather(
                     _look(client, "target", 0, f"{self._place.target_url}/healthz"),
                     *(

@@ -65,8 +65,8 @@ async def test_what_any_step_shows(lab: Saboteur, fault: str, kind: str, invaria
 async def test_a_lock_that_is_released_before_the_verification(lab: Saboteur) -> None:
     before = set(await lab.violations())
     with lab.committing("lock released early"):
-        for _ in range(2):
-            lab.load.begin(KEYED, resource="chaos/contended", ms=300)
+        for _ in range(3):
+            lab.load.begin(TIMED, resource="chaos/contended", ms=300)  # each holds it for more than a second
 
         await lab.caught(6, before)
 
