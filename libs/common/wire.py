@@ -56,7 +56,8 @@ async def publish(client: Client, subject: str, payload: bytes, *, reply: str, h
         nats.errors.Error: the connection does not take it.
     """
     block = encode(headers)
-    if block is None or len(payload) > client.max_payload or not client.is_connected or client.is_draining_pubs:
+    refused = not client.is_connected or client.is_draining_pubs or len(payload) > client.max_payload
+    if block is None or refused or not _one_word(subject):
         await client.publish(subject, payload, reply=reply, headers=dict(headers))
         return
     size = len(block) + len(payload)
@@ -66,3 +67,8 @@ async def publish(client: Client, subject: str, payload: bytes, *, reply: str, h
     await client._send_command(b"".join((command, block, payload, b"\r\n")))  # noqa: SLF001 — as above
     if client._flush_queue is not None and client._flush_queue.empty():  # noqa: SLF001 — as above
         await client._flush_pending()  # noqa: SLF001 — as above
+
+
+def _one_word(subject: str) -> bool:
+    """Whether it is a single word of a command; at anything else the server would end the connection."""
+    return bool(subject) and subject.isprintable() and " " not in subject
