@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-import time
 from collections import Counter
 from typing import Any, Final
 
@@ -23,8 +22,7 @@ NAMES: Final = {"runbook_id": "no-such-runbook", "step": "no-such-step", "servic
 UNKNOWN: Final = "0192f0c1-0000-7000-8000-0000000000ff"
 MALFORMED: Final = ("x", "0", UNKNOWN.upper(), f"{UNKNOWN}0", "-")
 ENDLESS: Final = "/events"
-EXAMPLES: Final = 8
-BUDGET_SECONDS: Final = 25.0
+EXAMPLES: Final = 4
 CHECKS: Final = [not_a_server_error, content_type_conformance, status_code_conformance]
 
 
@@ -122,11 +120,11 @@ async def test_whatever_the_description_allows_or_does_not_is_never_answered_wit
 
 
 def fuzz(document: dict[str, Any], base_url: str) -> Counter[str]:
-    """Ask every operation what its description allows, then what it does not; how often each was asked.
+    """Ask every operation `EXAMPLES` times what its description allows, then what it does not; count what each got.
 
-    Each is asked at least once of either kind; when `BUDGET_SECONDS` are over, no more than that.
+    The number is fixed, so that a busy machine asks no less.
     """
-    deadline, asked = time.monotonic() + BUDGET_SECONDS, Counter[str]()
+    asked = Counter[str]()
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
         for result in schemathesis.openapi.from_dict(document).get_all_operations():
             operation = result.ok()
@@ -134,8 +132,6 @@ def fuzz(document: dict[str, Any], base_url: str) -> Counter[str]:
             @settings(max_examples=EXAMPLES, database=None, deadline=None, suppress_health_check=list(HealthCheck))
             @given(operation.as_strategy(mode))
             def ask(case: Case) -> None:
-                if time.monotonic() > deadline and asked[case.operation.label]:
-                    return
                 asked[case.operation.label] += 1
                 answer = case.call(base_url=base_url, headers=bearer(OPERATOR), timeout=30)
                 case.validate_response(answer, checks=CHECKS)
