@@ -121,7 +121,8 @@ class HttpRequest(Action[HttpArguments]):
                 error.code, mask.text(str(error)), effect_possible=sent, retryable=isinstance(error, EgressFailed)
             )
         except asyncio.CancelledError:
-            reason = context.lease.cancelled or "cancelled while the call was under way"
+            moment = "while the call was under way" if progress.sent else "before anything was sent"
+            reason = context.lease.cancelled or f"stopped {moment}"
             return ActionResult.failed("cancelled", reason, effect_possible=progress.sent)
         return _judged(arguments, reply, mask)
 

@@ -33,8 +33,8 @@ NAME = "supervisor"
 QUICK = 0.02
 CALM = 0.25
 SAY_EVERY = 3.0
-ATTEMPTS = 3  # of the first preparation, when a server died under it; a refusal stands at once
-REFUSED = 3  # exit code of `prepare`
+ATTEMPTS = 3  # to prepare, when a server died under it; a refusal stands at once
+REFUSED = 3  # exit code of `prepare` and of provisioning
 
 
 @dataclass
@@ -50,6 +50,7 @@ class Supervisor:
     prepared: bool = False
     ready: bool = False
     attempts: int = 0
+    outdated: bool = False  # something ended after the running job had begun: it may not have seen that
     failure: str = ""
     stopping: bool = False
 
@@ -151,6 +152,7 @@ class Supervisor:
             self.console.tell(f"{unit.name} {ending(code)}; {wait}")
             if unit.stage >= SERVER_STAGE or code >= 0:
                 self.prepared = False
+                self.outdated = self.job is not None
         return True
 
     def _check(self, unit: Unit, now: float) -> bool:
@@ -179,19 +181,25 @@ class Supervisor:
         if spec is None:
             self.prepared = True
         elif self.job is None:
+            self.outdated = False
             with suppress(OSError):
                 self.job = self.fleet.start(spec, fork=self.plan.fork and again)
         elif (code := self.job.poll()) is not None:
             self.job = None
-            self.prepared = code == 0 or self.ready
-            if code and self.ready:
-                self.console.tell(f"{spec.name} {ending(code)}; see `rangerctl logs {spec.name}`")
-            elif code and code != REFUSED and self.attempts < ATTEMPTS:
-                self.attempts += 1
-                self.console.tell(f"{spec.name} {ending(code)}; again")
-            elif code:
-                self.failure = f"{spec.name} {ending(code)}; see {self.layout.log(spec.name)}"
-                self.stopping = True
+            self._judge(spec.name, code)
+
+    def _judge(self, name: str, code: int) -> None:
+        """How the preparing job ended: it is repeated, or what it was for goes on, or the first start has failed."""
+        if code:
+            self.console.tell(f"{name} {ending(code)}; see `rangerctl logs {name}`")
+        if code and code != REFUSED and self.attempts < ATTEMPTS:
+            self.attempts += 1
+        elif code and not self.ready:
+            self.failure = f"{name} {ending(code)}; see {self.layout.log(name)}"
+            self.stopping = True
+        else:
+            self.attempts = 0
+            self.prepared = not self.outdated
 
     def _stop_stage(self, now: float) -> bool:
         """Stop the lowest stage that still runs; the next one only when all of it has ended."""

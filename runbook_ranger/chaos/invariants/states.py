@@ -17,6 +17,7 @@ ACTION_MOVES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     }
 )
 
+SWEPT: Final = "the worker's lease ran out"
 TERMINAL: Final[Mapping[str, tuple[str, str, frozenset[str]]]] = MappingProxyType(
     {
         "executor.execution": ("execution_id", "state", frozenset({"failed", "aborted", "completed"})),
@@ -29,14 +30,21 @@ TERMINAL: Final[Mapping[str, tuple[str, str, frozenset[str]]]] = MappingProxyTyp
 
 
 def check_unsafe(evidence: Evidence) -> Iterator[Violation]:
-    """Invariant 8: an unsafe action whose worker died ends `unknown`; it is never begun a second time by itself."""
+    """Invariant 8: an unsafe action whose worker died ends `unknown`; it is never begun a second time by itself.
+
+    A worker that lives, and notices the end of its lease before it has sent anything, may say itself that nothing was
+    done; then the target must never have heard of it. The sweeper, which finds the dead, cannot know.
+    """
+    called = {call["key"] for call in evidence.ledger.calls}
     unsafe = [c for c in evidence.changed("executor.action_log") if c.row["effect"] == "unsafe"]
     for change in unsafe:
         before, after = change.old.get("state"), change.new.get("state")
         subject = f"action {change.row['action_id']} ({change.row['path']})"
         if before in {"running", "unknown"} and after == "ready":
             yield Violation(8, subject, f"is unsafe and went from {before} to ready")
-        if before == "running" and after != "unknown" and change.new.get("error_code") == "lease_lost":
+        lost = change.new.get("error_code") == "lease_lost"
+        certain = change.new.get("message") != SWEPT and change.row["idem_key"] not in called
+        if before == "running" and lost and after != "unknown" and not certain:
             yield Violation(8, subject, f"is unsafe, lost its lease and is {after} instead of unknown")
     for (step_run,), changes in lives(unsafe, "step_run_id"):
         yield from _repeated(str(step_run), changes)

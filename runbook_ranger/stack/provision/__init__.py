@@ -26,6 +26,7 @@ from runbook_ranger.stack.provision.jetstream import JetStream, epoch_of, with_e
 T = TypeVar("T")
 
 LOCK = 0x52525001  # advisory lock key, "RR" and a number
+REFUSED = 3  # exit code
 PATIENCE = 30.0  # a server that was just restarted may still be recovering
 
 
@@ -225,4 +226,5 @@ def main() -> None:
     try:
         asyncio.run(provision(Targets.from_environment()))
     except StackError as refusal:
-        sys.exit(f"provisioning refused: {refusal}")
+        sys.stderr.write(f"provisioning refused: {refusal}\n")
+        sys.exit(REFUSED)

@@ -167,7 +167,8 @@ def test_a_step_waits_for_those_before_it(state: str, *, fine: bool) -> None:
 
 # ── 8: unsafe ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-LOST = {"error_code": "lease_lost"}
+LOST = {"error_code": "lease_lost", "message": states.SWEPT}
+STOPPED = {"error_code": "lease_lost", "message": "stopped before anything was sent"}
 
 
 def test_an_unsafe_action_whose_worker_died_is_unknown_until_a_person_decides() -> None:
@@ -192,6 +193,15 @@ def test_an_unsafe_action_that_failed_for_its_lease_and_was_tried_again_is_found
         "is unsafe, lost its lease and is failed instead of unknown",
         "is unsafe; attempt 2 was made after attempt 1 was lost",
     ]
+
+
+@pytest.mark.parametrize(("calls", "broken"), [([], False), ([{"key": "other"}], False), ([{"key": KEY}], True)])
+def test_a_worker_that_says_nothing_was_sent_is_believed_if_the_target_heard_nothing(
+    calls: list[dict[str, Any]], *, broken: bool
+) -> None:
+    noted = attempt({"state": "running", "fence": 7}, {"state": "failed", **STOPPED})
+
+    assert bool(list(states.check_unsafe(evidence(*noted, ledger=Ledger(calls=calls))))) is broken
 
 
 def test_a_keyed_action_may_be_tried_again() -> None:
