@@ -6,14 +6,21 @@ import uuid
 from typing import Final
 
 _NAMESPACE: Final = uuid.UUID("6f1d3c1e-4b0a-5c57-9a55-3f6f9a4d7b10")
+_RANDOM_BITS: Final = 74
+_latest = 0
 
 
 def new_id() -> str:
-    """A fresh UUIDv7 as text: 48 bits of Unix milliseconds, then 74 random bits."""
-    millis = time.time_ns() // 1_000_000
-    value = (millis << 80) | int.from_bytes(os.urandom(10), "big")
-    value = (value & ~(0xF << 76)) | (0x7 << 76)
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    """A fresh UUIDv7 as text: 48 bits of Unix milliseconds, then 74 random bits; later than all before it in a process.
+
+    Of one millisecond, or while the clock stands back, each is the one before it and a random step (method 2 of the
+    RFC's section 6.2).
+    """
+    global _latest  # noqa: PLW0603 — what makes ids ascend is the process's, like the clock
+    fresh = (time.time_ns() // 1_000_000 << _RANDOM_BITS) | int.from_bytes(os.urandom(10), "big") >> 6
+    _latest = fresh if fresh > _latest else _latest + 1 + int.from_bytes(os.urandom(4), "big")
+    high, low = _latest >> 62, _latest & (1 << 62) - 1
+    value = (high >> 12 << 80) | (0x7 << 76) | ((high & 0xFFF) << 64) | (0x2 << 62) | low
     return str(uuid.UUID(int=value))
 
 

@@ -5,7 +5,14 @@ import uuid
 
 import pytest
 
+from libs.common import ids
 from libs.common.ids import derived_id, is_id, new_id
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No id was made before a test, and none of a test's is remembered after it."""
+    monkeypatch.setattr(ids, "_latest", 0)
 
 
 def test_a_new_id_is_a_canonical_uuid_of_version_7() -> None:
@@ -61,3 +68,15 @@ def test_parts_of_a_derived_id_do_not_run_into_each_other() -> None:
 )
 def test_only_the_canonical_form_is_an_id(text: str) -> None:
     assert not is_id(text)
+
+
+def test_ids_ascend_within_a_millisecond_and_while_the_clock_stands_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns()
+    moments = iter([now] * 500 + [now - 10**10] * 500 + [now + 10**9])
+    monkeypatch.setattr(time, "time_ns", lambda: next(moments))
+
+    made = [new_id() for _ in range(1001)]
+
+    assert made == sorted(set(made))
+    assert {uuid.UUID(each).version for each in made} == {7}
+    assert {uuid.UUID(each).variant for each in made} == {uuid.RFC_4122}
