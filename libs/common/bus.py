@@ -89,8 +89,10 @@ class Bus:
         await self.nc.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
 
     async def serve(self) -> None:
-        """Start answering requests."""
+        """Start answering requests; returns once the server knows of it, or will be told at the next reconnection."""
         await self.broker.start()
+        with contextlib.suppress(nats.errors.Error):
+            await self.nc.flush(timeout=FLUSH_SECONDS)
 
     async def close(self) -> None:
         """Stop answering and leave, whether or not the server is there."""

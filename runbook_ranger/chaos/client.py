@@ -95,6 +95,7 @@ class Publisher:
         self._url = url
         self._history = history
         self._client: NatsClient | None = None
+        self._connecting = asyncio.Lock()
 
     async def alert(self, event: Mapping[str, Any], **about: Any) -> Call:
         """One report; acknowledged once the stream has it."""
@@ -116,11 +117,12 @@ class Publisher:
             await self._client.close()
 
     async def _connected(self) -> NatsClient:
-        if self._client is None or self._client.is_closed:
-            self._client = await nats.connect(
-                self._url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, connect_timeout=2, error_cb=_heard
-            )
-        return self._client
+        async with self._connecting:  # a second connection would stay behind and look for its server for ever
+            if self._client is None or self._client.is_closed:
+                self._client = await nats.connect(
+                    self._url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, connect_timeout=2, error_cb=_heard
+                )
+            return self._client
 
 
 async def _heard(_error: Exception) -> None:

@@ -3,6 +3,7 @@
 The seed is printed, and `RR_CHAOS_SEED` repeats a schedule; `rangerctl chaos --seed` does the same for longer.
 """
 
+import asyncio
 import os
 import random
 import shutil
@@ -48,3 +49,4 @@ async def test_every_promise_is_kept_through_a_minute_of_faults_and_a_crash_at_e
     missed = {i.detail["point"] for i in result.evidence.injuries if i.kind == "crash" and "missed" in i.detail}
     assert crashed - missed >= {point.name for point in POINTS}, missed
     assert result.evidence.ledger.effects
+    assert asyncio.all_tasks() == {asyncio.current_task()}  # nothing of the run goes on after it
