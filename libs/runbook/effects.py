@@ -1,6 +1,6 @@
 """What `advance` asks for: to be carried out in order, in the transaction that stores the frame."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -17,8 +17,11 @@ FactType: TypeAlias = Literal[
     "step_skipped",  # path, visit, attempt, reason: the condition of `when`
     "step_unknown",  # path, visit, attempt, reason
     "step_decided",  # path, visit, attempt, decision, actor, rationale
+    "paused",  # actor, rationale
+    "resumed",  # actor, rationale
+    "rolling_back",  # reason, path, changes: how many are taken back; if a person wants it also actor, rationale
     "completed",  # verified: alert_resolved or none; skipped: paths
-    "failed",  # reason, path; if a person did it also actor, rationale
+    "failed",  # reason, path, rolled_back; if a person did it also actor, rationale
     "aborted",  # actor, rationale
 ]
 
@@ -76,12 +79,38 @@ class CancelAction:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRollback:
+    """Fill in the step's rollback now, and keep it under this number: 1 is the first change of the execution.
+
+    `RunAction("rollback:<number>", …)` asks for it to be carried out.
+    """
+
+    path: str
+    visit: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepItems:
+    """Keep the items of a loop: they are in `Frame.items`, by path, for as long as the loop is open."""
+
+    path: str
+    visit: int
+    items: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Report `TimerFired(kind, ref)` after that time, not before."""
+    """Report `TimerFired(kind, ref)` after that time, not before; a random part of `jitter_seconds` is added.
+
+    `at`, a moment, is said instead of a time.
+    """
 
     kind: TimerKind
     ref: str
     after_seconds: float
+    jitter_seconds: float = 0.0
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +138,14 @@ class Finish:
 
 
 Effect: TypeAlias = (
-    RunAction | CancelAction | RequestApproval | AskPerson | SetTimer | CancelTimer | PublishFact | Finish
+    RunAction
+    | CancelAction
+    | RequestApproval
+    | AskPerson
+    | KeepRollback
+    | KeepItems
+    | SetTimer
+    | CancelTimer
+    | PublishFact
+    | Finish
 )

@@ -4,7 +4,7 @@ Scalars are strict: a string is never read as a number, nor a number as a string
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     StrictStr,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 
 from libs.runbook import durations
@@ -27,6 +28,7 @@ MAX_TEXT: Final = 16_384
 
 Risk: TypeAlias = Literal["low", "medium", "high"]
 Effect: TypeAlias = Literal["read", "idempotent", "keyed", "unsafe"]
+RepeatableEffect: TypeAlias = Literal["idempotent", "keyed"]
 Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
 InputType: TypeAlias = Literal["string", "integer", "boolean"]
 VALUE_TYPES: Final[Mapping[str, type]] = {"string": str, "integer": int, "boolean": bool}
@@ -49,7 +51,7 @@ def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _hashable(value: dict[str, Any]) -> dict[str, Any]:
+def hashable(value: dict[str, Any]) -> dict[str, Any]:
     """Arguments lie inside the hash profile, without null: `steps[0].with.x` is set or left out."""
     try:
         canonical(value)
@@ -83,11 +85,15 @@ ActionName: TypeAlias = Annotated[
 ]
 Condition: TypeAlias = Annotated[StrictStr, StringConstraints(min_length=1, max_length=4096)]
 Captures: TypeAlias = Annotated[dict[InputName, Condition], Field(min_length=1, max_length=50)]
+ErrorCode: TypeAlias = Annotated[StrictStr, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,62}$")]
+ErrorCodes: TypeAlias = Annotated[
+    tuple[ErrorCode, ...], BeforeValidator(_one_or_many), AfterValidator(distinct), Field(min_length=1, max_length=20)
+]
 Role: TypeAlias = Annotated[StrictStr, StringConstraints(pattern=r"^[a-z][a-z0-9_.:-]{0,62}$")]
 Roles: TypeAlias = Annotated[
     tuple[Role, ...], BeforeValidator(_one_or_many), AfterValidator(distinct), Field(min_length=1, max_length=20)
 ]
-Arguments: TypeAlias = Annotated[dict[str, Any], AfterValidator(_hashable)]
+Arguments: TypeAlias = Annotated[dict[str, Any], AfterValidator(hashable)]
 OneOf: TypeAlias = Annotated[
     tuple[Annotated[StrictStr, StringConstraints(min_length=1, max_length=1024)], ...],
     BeforeValidator(_one_or_many),
@@ -108,10 +114,19 @@ class Element(BaseModel):
 
 
 class Verify(Element):
-    """What must be seen after the last step: the alert has ended within this time."""
+    """How success is seen: the alert ends within this time after the last step, or these check steps hold, or both."""
 
-    alert: Literal["resolved"]
-    within: Duration
+    alert: Literal["resolved"] | None = None
+    within: Duration | None = None
+    checks: Annotated[tuple[Slug, ...], AfterValidator(distinct), Field(min_length=1, max_length=20)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if (self.alert is None) != (self.within is None):
+            raise ValueError("alert and within belong together: {alert: resolved, within: 2m}")
+        if self.alert is None and self.checks is None:
+            raise ValueError("say how success is seen: {alert: resolved, within: 2m}, or checks, or both")
+        return self
 
 
 class TagsSource(Element):
@@ -127,12 +142,26 @@ class Target(Element):
 
 
 class Retry(Element):
-    """How often a step that failed for a passing reason is tried, first attempt included."""
+    """How often a step that failed for a passing reason is tried, first attempt included.
+
+    `jitter`: a random time up to this is added to each pause. `on`: of the reasons that may pass, only these codes.
+    """
 
     attempts: Annotated[StrictInt, Field(ge=1, le=20)] = 1
     backoff: Literal["constant", "exponential"] = "exponential"
     delay: Duration = "1s"
     max_delay: Duration = "60s"
+    jitter: Duration | None = None
+    on: ErrorCodes | None = None
+
+    def covers(self, error_code: str) -> bool:
+        """Whether a failure with this code, if it may pass, is tried again."""
+        return self.on is None or error_code in self.on
+
+    @property
+    def jitter_seconds(self) -> float:
+        """The most that is added to a pause."""
+        return durations.seconds(self.jitter) if self.jitter else 0.0
 
     def pause_seconds(self, failures: int) -> float:
         """Seconds to wait after that many failures: constant, or doubled each time, up to `max_delay`."""
@@ -143,10 +172,16 @@ class Retry(Element):
 
 
 class Rollback(Element):
-    """The action that takes a step back."""
+    """The action that takes a step back, under the same lock; filled in when the step has succeeded.
+
+    It may refer to what the step itself answered, as `outputs`. A failure that may pass is tried again; after that a
+    person says how it goes on.
+    """
 
     action: ActionName
     arguments: Arguments = Field(default={}, alias="with")
+    effect: RepeatableEffect = "idempotent"
+    timeout: Duration = "30s"
 
 
 class Approval(Element):

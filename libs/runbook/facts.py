@@ -14,13 +14,19 @@ Denial: TypeAlias = Literal[
     "rejected", "expired", "revoked", "used", "own", "other_plan", "other_action", "other_step", "missing"
 ]
 Outcome: TypeAlias = Literal["succeeded", "failed"]
+Choice: TypeAlias = Literal["retry", "skip", "abort"]
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The plan may be carried out. `alert_firing` is what is known of the alert, None if there is none."""
+    """The plan may be carried out. `alert_firing` is what is known of the alert, None if there is none.
+
+    `by_person`: somebody asked for it, so that a suggestion is taken. `at` is the step to begin with, if not the first.
+    """
 
     alert_firing: bool | None = None
+    by_person: bool = False
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +151,28 @@ class StepCompletedByPerson(StepFact):
 
 
 @dataclass(frozen=True, slots=True)
+class PersonChose(StepFact):
+    """A person says how it goes on: the step is tried again, left out, or the execution is aborted.
+
+    `retry` counts for a step that failed and asks (`on_failure: ask`), `skip` for that one and for any that waits or
+    has not begun; not for an approval, nor for a step under way.
+    """
+
+    choice: Choice
+    actor: str
+    rationale: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReceived:
+    """Somebody signalled an event to the execution; `data` becomes the outputs of the steps that wait for it."""
+
+    name: str
+    data: Mapping[str, Any]
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class AlertObserved:
     """Whether the alert fires now."""
 
@@ -175,6 +203,30 @@ class FailRequested:
     rationale: str
 
 
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """Nothing more begins until it is resumed. What is under way is let finish, and times go on."""
+
+    actor: str
+    rationale: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """It goes on where it was paused."""
+
+    actor: str
+    rationale: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRequested:
+    """A person wants what was changed to be taken back, the last change first: then the execution has failed."""
+
+    actor: str
+    rationale: str
+
+
 Fact: TypeAlias = (
     Started
     | StepStarted
@@ -194,4 +246,9 @@ Fact: TypeAlias = (
     | TimerFired
     | AbortRequested
     | FailRequested
+    | PersonChose
+    | SignalReceived
+    | PauseRequested
+    | ResumeRequested
+    | RollbackRequested
 )

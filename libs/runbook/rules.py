@@ -5,7 +5,8 @@ from typing import Final
 
 from libs.runbook.elements import VALUE_TYPES
 from libs.runbook.expressions import OPEN
-from libs.runbook.spec import END, RESERVED_IDS, Runbook
+from libs.runbook.graph import END
+from libs.runbook.spec import RESERVED_IDS, Runbook
 from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, CheckStep, ManualStep
 
 Path = tuple[str | int, ...]

@@ -6,6 +6,8 @@ text that was accepted before stays accepted with the same hash. A default is pa
 Models are read only; lists and objects inside `with` must not be changed after validation.
 """
 
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, JsonValue, StrictBool, field_validator
@@ -20,6 +22,7 @@ from libs.runbook.elements import (
     LabelName,
     Line,
     OneOf,
+    Retry,
     Risk,
     Severities,
     Slug,
@@ -29,16 +32,31 @@ from libs.runbook.elements import (
     Verify,
     distinct,
 )
-from libs.runbook.steps import ActionStep, AnyStep, ManualStep, Step
+from libs.runbook.graph import Graph
+from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, ApprovalStep, ManualStep, Step
 
 API_VERSION: Final = "ranger/v1"
-CARRIED_OUT_TYPES: Final = frozenset({"action", "check", "notify", "wait", "manual", "approval"})
+CARRIED_OUT_TYPES: Final = frozenset(STEP_TYPES)
 RESERVED_IDS: Final = frozenset({"stop", "end", "ask", "next"})
-END: Final = "end"
 MAX_STEPS: Final = 200
 _STEPS_SCHEMA: Final[dict[str, JsonValue]] = {"minItems": 1, "maxItems": MAX_STEPS}
 
 Mode: TypeAlias = Literal["suggest", "approve", "auto"]
+PLAN: Final = "plan"
+BEGIN: Final = "begin"
+UNDOING: Final = "rollback:"
+"""Before the number of what is taken back: the paths of steps that take other steps back."""
+UNDO: Final = ActionStep(
+    id="rollback", type="action", action="rollback.step", effect="idempotent", on_failure="ask", risk="low",
+    retry=Retry(attempts=3),
+)  # fmt: skip
+FIRST: Final[Mapping[Mode, Callable[[str], tuple[AnyStep, ...]]]] = {
+    "auto": lambda _name: (),
+    "approve": lambda name: (ApprovalStep(id=PLAN, type="approval", prompt=f"Carry out the runbook: {name}?"),),
+    "suggest": lambda name: (
+        ManualStep(id=BEGIN, type="manual", instructions=f"This runbook fits: {name}. Complete this step to begin it."),
+    ),
+}
 
 
 def _some_steps(steps: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -88,6 +106,7 @@ class Runbook(Element):
     triggers: Annotated[tuple[Trigger, ...], Field(max_length=50)] = ()
     verify: Verify | None = None
     deadline: Duration = "1h"
+    on_failed: Literal["stop", "rollback"] = "stop"
     steps: Annotated[tuple[Step, ...], AfterValidator(_some_steps), Field(json_schema_extra=_STEPS_SCHEMA)]
 
     def to_json(self) -> dict[str, Any]:
@@ -103,56 +122,47 @@ class Runbook(Element):
         """
         return cls.model_validate(data)
 
-    def step(self, step_id: str) -> AnyStep:
-        """The step of that id.
+    @cached_property
+    def sequence(self) -> tuple[AnyStep, ...]:
+        """The outermost sequence as it is carried out: what `mode` puts first, then the steps."""
+        return (*FIRST[self.mode](self.name), *self.steps)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Where the steps stand, and where each leads."""
+        return Graph(self.sequence)
+
+    def step(self, path: str) -> AnyStep:
+        """The step of that path, or id.
 
         Raises:
             KeyError: there is none.
         """
-        for step in self.steps:
-            if step.id == step_id:
-                return step
-        raise KeyError(step_id)
+        return UNDO if path.startswith(UNDOING) else self.graph.place(path).step
 
-    def successor(self, step_id: str) -> str | None:
-        """The id of the step that follows a success: `on_success`, else the next one in the list; None at the end."""
-        ids = [step.id for step in self.steps]
-        step = self.step(step_id)
-        if step.on_success is not None:
-            return None if step.on_success == END else step.on_success
-        following = ids[ids.index(step_id) + 1 :]
-        return following[0] if following else None
+    def successor(self, path: str) -> str | None:
+        """The id of the step that follows a success: `on_success`, else the next of its sequence; None at its end."""
+        return self.graph.successor(path)
 
-    def after_failure(self, step_id: str) -> tuple[bool, str | None]:
-        """Whether a failure of the step is the runbook's, and the step that follows if it is not; None at the end."""
-        step = self.step(step_id)
-        if step.on_failure == "stop":
-            return True, None
-        return False, self.successor(step_id) if step.on_failure == "continue" else step.on_failure
+    def after_failure(self, path: str) -> tuple[bool, str | None]:
+        """Whether a failure of the step is its sequence's, and the step that follows if not; None at the end."""
+        return self.graph.after_failure(path)
 
     def reachable(self) -> frozenset[str]:
         """The ids of the steps that some execution may come to."""
-        found: set[str] = set()
-        waiting: list[str | None] = [self.steps[0].id]
-        ids = {step.id for step in self.steps}
-        while waiting:
-            here = waiting.pop()
-            if here is not None and here in ids and here not in found:
-                found.add(here)
-                waiting += [self.successor(here), self.after_failure(here)[1]]
-        return frozenset(found)
+        return self.graph.reachable()
 
-    def risk_of(self, step_id: str) -> Risk:
+    def risk_of(self, path: str) -> Risk:
         """The step's risk: its own, else the runbook's."""
-        return self.step(step_id).own_risk or self.risk
+        return self.step(path).own_risk or self.risk
 
-    def needs_approval(self, step_id: str) -> bool:
+    def needs_approval(self, path: str) -> bool:
         """Whether a person must grant the step before it takes effect.
 
         So it is for a step that says so, that cannot be taken back, or whose own risk is high; in a runbook of high
         risk for every step that changes something, or that a person carries out, and names no lower risk.
         """
-        step = self.step(step_id)
-        risky = step.own_risk == "high" or (self.risk_of(step_id) == "high" and step.mutating)
-        by_hand = isinstance(step, ManualStep) and self.risk_of(step_id) == "high"
+        step = self.step(path)
+        risky = step.own_risk == "high" or (self.risk_of(path) == "high" and step.mutating)
+        by_hand = isinstance(step, ManualStep) and self.risk_of(path) == "high"
         return isinstance(step, ActionStep | ManualStep) and (step.own_approval is not None or risky or by_hand)

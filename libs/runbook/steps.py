@@ -8,15 +8,30 @@
 | wait     | a durable timer                     | its time has come                                         |
 | manual   | instructions for a person           | a person says that it was done                            |
 | approval | a question to a person              | somebody who may has granted it                           |
+| decision | a choice between later steps        | a condition holds, or `otherwise` names a step            |
+| parallel | branches side by side               | as many of them succeed as `join` asks for                |
+| loop     | the same steps for each of a list   | every iteration succeeds                                  |
 
 Every step has `when`, `requires_firing`, `on_success` and `on_failure`. Conditions are written without `${{ }}`.
+The steps of a branch or an iteration are a sequence of their own, which they do not leave. Ids are unique in a runbook.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
-from libs.runbook import durations
+from libs.runbook import durations, moments
 from libs.runbook.elements import (
     MAX_TEXT,
     ActionName,
@@ -40,12 +55,27 @@ from libs.runbook.elements import (
     TemplateText,
     Text,
     Verify,
+    hashable,
 )
 from libs.runbook.expressions import OPEN
 
-STEP_TYPES: Final = ("action", "check", "notify", "wait", "manual", "approval")
+STEP_TYPES: Final = ("action", "check", "notify", "wait", "manual", "approval", "decision", "parallel", "loop")
 NOTIFY_ACTION: Final = "notify.send"
 MAX_WAIT_SECONDS: Final = durations.MAX_MILLISECONDS // 1_000
+ALERT_RESOLVED: Final = "alert-resolved"
+FAIL: Final = "fail"
+MAX_BRANCHES: Final = 20
+MAX_CONCURRENCY: Final = 100
+MAX_ITERATIONS: Final = 10_000
+
+EACH: Final = "*"
+
+
+def _items(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Items lie inside the hash profile, without null."""
+    hashable({"over": list(items)})
+    return items
+
 
 Instructions: TypeAlias = Annotated[StrictStr, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 
@@ -53,8 +83,9 @@ Instructions: TypeAlias = Annotated[StrictStr, StringConstraints(min_length=1, m
 class StepBase(Element):
     """What every step says: when it applies, and where it leads.
 
-    `on_success` is the id of a later step, or `end`. `on_failure` is `stop`, `continue` (as after a success) or the
-    id of a later step. Steps only lead forward, so each is reached at most once.
+    `on_success` is the id of a later step, or `end`. `on_failure` is `stop`, `continue` (as after a success), `ask`
+    (a person says: again, leave it out, or abort) or the id of a later step. Steps only lead forward, so each is
+    reached at most once.
     """
 
     id: Slug
@@ -204,20 +235,32 @@ class NotifyStep(ActingStep):
 
 
 class WaitStep(StepBase):
-    """A time that passes, also while every process is down: `for` (`30s`) or `seconds`; both may be templates."""
+    """A time that passes, a moment that comes, or an event, also while every process is down.
+
+    `for` (`30s`), `seconds` and `until` (`2026-03-01T10:00:00Z`) may be templates. `event` is a name that somebody
+    signals to the execution, or `alert-resolved`, the alert's end; it is waited for `timeout` long, then the step has
+    failed.
+    """
 
     type: Literal["wait"]
     duration: TemplateText | None = Field(default=None, alias="for")
     seconds: Annotated[StrictInt, Field(ge=1, le=MAX_WAIT_SECONDS)] | TemplateText | None = None
+    until: TemplateText | None = None
+    event: Slug | None = None
+    timeout: Duration | None = None
 
     @model_validator(mode="after")
     def _one_time(self) -> Self:
-        if (self.duration is None) == (self.seconds is None):
-            raise ValueError("say how long: either for, such as 30s, or seconds")
+        if sum(given is not None for given in (self.duration, self.seconds, self.until, self.event)) != 1:
+            raise ValueError("say how long: one of for (such as 30s), seconds, until and event")
         if self.duration is not None and OPEN not in self.duration:
             durations.milliseconds(self.duration)
         if isinstance(self.seconds, str) and OPEN not in self.seconds:
             raise ValueError("seconds must be a whole number, or a template that yields one")
+        if self.until is not None and OPEN not in self.until:
+            moments.moment(self.until)
+        if (self.event is None) != (self.timeout is None):
+            raise ValueError("timeout belongs to event, and an event needs one: say how long it is waited for")
         return self
 
 
@@ -267,6 +310,87 @@ class ApprovalStep(StepBase):
         return self.risk
 
 
+class Branch(Element):
+    """Where a decision leads if its condition holds."""
+
+    when: Condition
+    goto: Slug
+
+
+class DecisionStep(StepBase):
+    """The first branch whose condition holds is taken, else `otherwise`: a later step, `end`, or `fail`."""
+
+    type: Literal["decision"]
+    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=50)]
+    otherwise: Slug
+
+
+class CompositeStep(StepBase):
+    """A step that holds sequences of steps, which go on side by side.
+
+    `failures: stop`: as soon as it cannot succeed any more, what has not begun does not begin; what is under way is
+    let finish. `collect`: everything is carried out before it fails.
+    """
+
+    failures: Literal["stop", "collect"] = "stop"
+
+    @property
+    def bodies(self) -> Mapping[str, tuple["AnyStep", ...]]:
+        """The sequences that it holds, by the name that stands in their steps' paths (`*`: one an iteration)."""
+        raise NotImplementedError
+
+
+class ParallelStep(CompositeStep):
+    """Branches side by side. It succeeds when all of them, any, or that many have succeeded; the others then stop."""
+
+    type: Literal["parallel"]
+    branches: Annotated[dict[Slug, tuple["Step", ...]], Field(min_length=1, max_length=MAX_BRANCHES)]
+    join: Literal["all", "any"] | Annotated[StrictInt, Field(ge=1, le=MAX_BRANCHES)] = "all"
+
+    @field_validator("branches")
+    @classmethod
+    def _none_empty(cls, branches: Mapping[str, tuple[Any, ...]]) -> Mapping[str, tuple[Any, ...]]:
+        empty = [name for name, steps in branches.items() if not steps]
+        if empty:
+            raise ValueError(f"{', '.join(empty)}: a branch needs at least one step")
+        return branches
+
+    @model_validator(mode="after")
+    def _enough_branches(self) -> Self:
+        if isinstance(self.join, int) and self.join > len(self.branches):
+            raise ValueError(f"join asks for {self.join} branches, but there are {len(self.branches)}")
+        return self
+
+    @property
+    def bodies(self) -> Mapping[str, tuple["AnyStep", ...]]:
+        """The branches."""
+        return self.branches
+
+    @property
+    def needed(self) -> int:
+        """How many branches must succeed."""
+        return {"all": len(self.branches), "any": 1}[self.join] if isinstance(self.join, str) else self.join
+
+
+class LoopStep(CompositeStep):
+    """The same steps once for each item of a list; in them `loop.item` and `loop.index` (from 0) are known.
+
+    Up to `concurrency` iterations go on at the same time, in the order of the list. A list of more than `limit` items
+    fails the step before anything begins.
+    """
+
+    type: Literal["loop"]
+    over: Annotated[tuple[Any, ...], AfterValidator(_items), Field(max_length=MAX_ITERATIONS)] | TemplateText
+    concurrency: Annotated[StrictInt, Field(ge=1, le=MAX_CONCURRENCY)] = 1
+    limit: Annotated[StrictInt, Field(ge=1, le=MAX_ITERATIONS)] = 1_000
+    steps: Annotated[tuple["Step", ...], Field(min_length=1)]
+
+    @property
+    def bodies(self) -> Mapping[str, tuple["AnyStep", ...]]:
+        """The body of every iteration."""
+        return {EACH: self.steps}
+
+
 def _step_type(data: Any) -> Any:
     """Refuses step types of later versions by name, before anything else about the step is looked at."""
     kind = data.get("type") if isinstance(data, dict) else None
@@ -275,5 +399,10 @@ def _step_type(data: Any) -> Any:
     return data
 
 
-AnyStep: TypeAlias = ActionStep | CheckStep | NotifyStep | WaitStep | ManualStep | ApprovalStep
+AnyStep: TypeAlias = (
+    ActionStep | CheckStep | NotifyStep | WaitStep | ManualStep | ApprovalStep | DecisionStep | ParallelStep | LoopStep
+)
 Step: TypeAlias = Annotated[Annotated[AnyStep, Field(discriminator="type")], BeforeValidator(_step_type)]
+
+ParallelStep.model_rebuild()
+LoopStep.model_rebuild()
