@@ -28,13 +28,16 @@ StepState: TypeAlias = Literal[
     "cancelled",  # the execution, or what it is a part of, ended first; the action's record says how far it came
 ]
 Phase: TypeAlias = Literal["plan", "approval_wait", "apply", "verify", "rollback"]
-HoldReason: TypeAlias = Literal["approval", "person", "lock", "paused", "kill_switch"]
-BlockedReason: TypeAlias = Literal["approval", "person", "choice", "lock", "paused", "kill_switch", "unknown"]
+HoldReason: TypeAlias = Literal["approval", "person", "lock", "paused", "kill_switch", "budget", "cooldown", "breaker"]
+BlockedReason: TypeAlias = Literal[
+    "approval", "person", "choice", "lock", "paused", "kill_switch", "budget", "cooldown", "breaker", "unknown"
+]
 Closing: TypeAlias = Literal["", "enough", "failed"]
 VerifyState: TypeAlias = Literal["none", "waiting", "passed", "failed"]
 WaitReason: TypeAlias = Literal[
-    "approval", "person", "choice", "lock", "paused", "kill_switch", "retry", "wait", "event", ""
-]
+    "approval", "person", "choice", "lock", "paused", "kill_switch", "budget", "cooldown", "breaker",
+    "retry", "wait", "event", "",
+]  # fmt: skip
 TimerKind: TypeAlias = Literal["retry", "verify_due", "deadline", "wait", "timeout"]
 Timer: TypeAlias = tuple[TimerKind, str]
 
@@ -49,7 +52,7 @@ WHEN_FALSE: Final = "when_false"
 SKIPPED_BY_PERSON: Final = "skipped_by_person"
 FORMAT: Final = 1
 _BLOCKS: Final[Mapping[str, BlockedReason]] = {CHOICE: "choice", **{reason: reason for reason in get_args(HoldReason)}}
-_FIRST: Final = ("unknown", "choice", "person", "approval")
+_FIRST: Final = ("unknown", "choice", "person", "approval", "breaker")
 """Of several reasons, the ones that a person has to hear of."""
 
 
