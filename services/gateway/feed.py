@@ -27,6 +27,7 @@ VIEWS: Final = {
     "match": "runbook.view",
     "execution": "execution.view",
     "lock_break": "execution.view",
+    "breaker": "execution.view",
     "approval": "approval.view",
     "kill_switch": "kill_switch.view",
 }

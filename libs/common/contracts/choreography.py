@@ -94,6 +94,8 @@ ROWS: Final = (
     ),
     Row(execution.LockBroken, "executor", (), "who took a resource from whom, and why"),
     Row(execution.KillSwitchChanged, "executor", (), "who held back mutations, when and why"),
+    Row(execution.BreakerOpened, "executor", (), "a runbook fails again and again on one resource: a person looks"),
+    Row(execution.BreakerReset, "executor", (), "who let it change that resource again, and why"),
     Row(approval.ApprovalRequested, "approvals", (), "a person is asked, until when, about which plan and action"),
     Row(approval.ApprovalGranted, "approvals", ("executor",), "the step may be carried out, once"),
     Row(approval.ApprovalRejected, "approvals", ("executor",), "the step fails: a person said no"),

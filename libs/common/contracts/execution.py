@@ -5,7 +5,9 @@ from typing import ClassVar, Literal
 from libs.common.contracts.fact import Fact
 from libs.common.contracts.incident import Severity
 
-BlockedReason = Literal["approval", "person", "lock", "paused", "unknown", "kill_switch"]
+BlockedReason = Literal[
+    "approval", "person", "lock", "paused", "unknown", "kill_switch", "budget", "cooldown", "breaker"
+]
 ApprovalOf = Literal["plan", "action"]
 Risk = Literal["low", "medium", "high"]
 
@@ -183,4 +185,31 @@ class LockBroken(Fact):
     resource_id: str
     execution_id: str
     state: str
+    rationale: str
+
+
+class BreakerFact(Fact):
+    """About one runbook on one resource; `breaker_id` is derived from tenant, runbook and resource."""
+
+    aggregate: ClassVar[str] = "breaker"
+    breaker_id: str
+    runbook_id: str
+    resource_id: str
+
+
+class BreakerOpened(BreakerFact):
+    """This runbook has failed so often here that it changes nothing here any more, until a person resets it.
+
+    `execution_id` is the last of the `failures` executions that failed.
+    """
+
+    subject: ClassVar[str] = "runbook.breaker_opened"
+    execution_id: str
+    failures: int
+
+
+class BreakerReset(BreakerFact):
+    """A person lets the runbook change this resource again; what failed before does not count any more."""
+
+    subject: ClassVar[str] = "runbook.breaker_reset"
     rationale: str

@@ -97,6 +97,7 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "kill_switch.set": _WRITERS,
     "kill_switch.set_global": _ADMINS,
     "lock.break": _WRITERS,
+    "breaker.reset": _WRITERS,
     "timeline.view": _READERS,
     "timeline.export": _ADMINS | {"system"},
     "dead_letter.view": _ADMINS,
