@@ -7,7 +7,7 @@ of the language (`spec.py`), the runbook obeys the rules of this version (`lint.
 import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,8 @@ from libs.runbook.lint import lint
 from libs.runbook.problems import Problem, RunbookInvalid, dotted
 from libs.runbook.spec import Runbook
 from libs.runbook.text import Document, Path, read
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,31 @@ def load(source: str | bytes, *, types: Collection[str] = spec.CARRIED_OUT_TYPES
     Raises:
         RunbookInvalid: lists every problem of the first gate that refuses.
     """
-    document = read(source)
-    found = _shaped(document)
+    return judged(read(source), source.decode() if isinstance(source, bytes) else source, types=types)
+
+
+def judged(document: Document, source: str, *, types: Collection[str] = spec.CARRIED_OUT_TYPES) -> Loaded:
+    """The runbook in a document that was read from `source`: the second and the third gate.
+
+    Raises:
+        RunbookInvalid: as `load`, with the positions of the document.
+    """
+    found = shaped(document, Runbook)
     problems = [_problem(document, path, message) for path, message in lint(found, types=types)]
     if problems:
         raise RunbookInvalid(problems)
     data = found.to_json()
-    return Loaded(found, data, spec_hash(data), source.decode() if isinstance(source, bytes) else source)
+    return Loaded(found, data, spec_hash(data), source)
 
 
-def _shaped(document: Document) -> Runbook:
+def shaped(document: Document, model: type[M]) -> M:
+    """The document as that model.
+
+    Raises:
+        RunbookInvalid: lists everything that has another shape.
+    """
     try:
-        return Runbook.model_validate(document.data)
+        return model.model_validate(document.data)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
     problems = [_problem(document, *_explained(document.data, item)) for item in found]
@@ -59,7 +74,7 @@ def _problem(document: Document, path: Path, message: str) -> Problem:
 
 def _explained(data: Any, item: Any) -> tuple[Path, str]:
     """A validation error as (path, what to do). Names of union members, which pydantic adds, are left out."""
-    location = _untagged(item["loc"])
+    location = _untagged(data, item["loc"])
     path = _existing(data, location)
     kind, context = item["type"], item.get("ctx", {})
     if kind == "missing":
@@ -79,10 +94,23 @@ def _said(kind: str, context: Any, message: str) -> str:
     return str(context["error"]) if kind == "value_error" else message.replace("Input should", "must")
 
 
-def _untagged(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """A location without the type of the step, which pydantic puts behind its index."""
-    is_step = len(location) > 2 and location[0] == "steps" and location[2] in steps.STEP_TYPES
-    return (*location[:2], *location[3:]) if is_step else location
+def _untagged(data: Any, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A location without the types of steps, which pydantic puts behind their indices."""
+    kept: list[str | int] = []
+    for part in location:
+        if kept and isinstance(kept[-1], int) and isinstance(data, dict) and data.get("type") == part:
+            continue
+        kept.append(part)
+        data = _part(data, part)
+    return tuple(kept)
+
+
+def _part(data: Any, part: str | int) -> Any:
+    """What lies below a value, None if nothing does."""
+    try:
+        return data[part]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _existing(data: Any, location: tuple[str | int, ...]) -> Path:
