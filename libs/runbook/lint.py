@@ -8,7 +8,7 @@ templates and conditions name things that exist by then. Rules about single step
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from libs.runbook import rules
+from libs.runbook import limit_keys, rules
 from libs.runbook.expressions import OPEN, templates
 from libs.runbook.lint_expressions import Names, condition_faults, expression_faults, source_faults, template_faults
 from libs.runbook.problems import Problem, dotted
@@ -107,4 +107,4 @@ def _action_templates(step: ActionStep) -> Iterator[tuple[Path, str]]:
         yield ("target", "tags", "url"), step.target.tags.url
 
 
-_RULES: Final = (_mode, _inputs, _triggers, rules.ids, rules.order, rules.steps, _references)
+_RULES: Final = (_mode, _inputs, _triggers, limit_keys.faults, rules.ids, rules.order, rules.steps, _references)

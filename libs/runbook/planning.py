@@ -8,7 +8,7 @@ that is there and wrong never does.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from libs.runbook import hashing
@@ -16,6 +16,7 @@ from libs.runbook.canonical import OutsideProfile, canonical
 from libs.runbook.declared import evaluator_of
 from libs.runbook.elements import VALUE_TYPES
 from libs.runbook.expressions import Evaluate, ExpressionError, MissingValue, render
+from libs.runbook.limit_keys import rendered_keys
 from libs.runbook.problems import PlanRefused, Problem
 from libs.runbook.spec import Input, Runbook
 from libs.runbook.steps import ActionStep, ApprovalStep
@@ -73,13 +74,17 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an execution will do. `resources` are the lock keys that do not depend on outputs of steps."""
+    """What an execution will do. `resources` are the lock keys that do not depend on outputs of steps.
+
+    `keys` are those of its limits, by the name of the limit.
+    """
 
     spec_hash: str
     plan_hash: str
     inputs: Mapping[str, InputValue]
     graph: tuple[Node, ...]
     resources: tuple[str, ...]
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""
@@ -89,6 +94,7 @@ class Plan:
             "inputs": dict(self.inputs),
             "graph": [node.to_json() for node in self.graph],
             "resources": list(self.resources),
+            **({"keys": dict(self.keys)} if self.keys else {}),
         }
 
 
@@ -103,12 +109,15 @@ def make_plan(spec: Runbook, given: Mapping[str, Any], facts: PlanFacts, *, eval
     problems = _occasion_faults(spec, facts)
     inputs, faults = resolve_inputs(spec, given, facts, evaluate=evaluate)
     problems += faults
+    keys: Mapping[str, str] = {}
+    if not problems:
+        keys, problems = rendered_keys(spec, {"inputs": inputs, **facts.to_scope()}, evaluate)
     if problems:
         raise PlanRefused(problems)
     digest = hashing.spec_hash(spec.to_json())
     graph = step_graph(spec)
     plan_digest = hashing.plan_hash(digest, inputs, [node.to_json() for node in graph])
-    return Plan(digest, plan_digest, inputs, graph, _resources(spec, inputs, facts, evaluate))
+    return Plan(digest, plan_digest, inputs, graph, _resources(spec, inputs, facts, evaluate), keys)
 
 
 def resolve_inputs(

@@ -33,6 +33,7 @@ from libs.runbook.elements import (
     distinct,
 )
 from libs.runbook.graph import Graph
+from libs.runbook.limits import Breaker, Budget, Concurrency, RateLimit
 from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, ApprovalStep, ManualStep, Step
 
 API_VERSION: Final = "ranger/v1"
@@ -107,6 +108,11 @@ class Runbook(Element):
     verify: Verify | None = None
     deadline: Duration = "1h"
     on_failed: Literal["stop", "rollback"] = "stop"
+    concurrency: Concurrency | None = None
+    rate_limit: RateLimit | None = None
+    budget: Budget | None = None
+    cooldown: Duration | None = None
+    breaker: Breaker | None = None
     steps: Annotated[tuple[Step, ...], AfterValidator(_some_steps), Field(json_schema_extra=_STEPS_SCHEMA)]
 
     def to_json(self) -> dict[str, Any]:
