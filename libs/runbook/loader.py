@@ -97,11 +97,13 @@ def _said(kind: str, context: Any, message: str) -> str:
 def _untagged(data: Any, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """A location without the types of steps, which pydantic puts behind their indices."""
     kept: list[str | int] = []
+    before: str | int = ""
     for part in location:
-        if kept and isinstance(kept[-1], int) and isinstance(data, dict) and data.get("type") == part:
-            continue
-        kept.append(part)
-        data = _part(data, part)
+        is_type = isinstance(before, int) and isinstance(data, dict) and data.get("type") == part
+        before = part
+        if not is_type:
+            kept.append(part)
+            data = _part(data, part)
     return tuple(kept)
 
 

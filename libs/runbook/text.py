@@ -74,6 +74,18 @@ def read(source: str | bytes) -> Document:
         raise RunbookInvalid([Problem("", f"not YAML: {error}")]) from None
 
 
+def unwanted(text: str) -> str:
+    """What is wrong with the characters of a text; empty if nothing is."""
+    found = _UNWANTED.search(text)
+    return f"character U+{ord(found[0]):04X} is not accepted; remove it" if found else ""
+
+
+def stands_for_itself(text: str) -> bool:
+    """Whether this text, written without quotes, is not read as another kind of value."""
+    words = text in _NULLS or text in _BOOLEAN_LIKE or text in {"true", "false"}
+    return not (words or _INTEGER.fullmatch(text) or _NUMBER_LIKE.fullmatch(text))
+
+
 def _decoded(source: str | bytes) -> str:
     size = len(source) if isinstance(source, bytes) else len(source.encode(errors="surrogatepass"))
     if size > MAX_BYTES:
@@ -176,9 +188,8 @@ class _Reader:
 
 def _scalar(event: yaml.ScalarEvent, path: Path) -> str | int | bool:
     text = event.value
-    found = _UNWANTED.search(text)
-    if found is not None:  # written as an escape, so the first look at the text did not see it
-        raise _refuse(event, path, f"character U+{ord(found[0]):04X} is not accepted; remove it")
+    if fault := unwanted(text):  # written as an escape, so the first look at the text did not see it
+        raise _refuse(event, path, fault)
     if event.style:  # quoted or block: text as it stands
         return text
     if text in _NULLS:
