@@ -17,12 +17,12 @@ from libs.runbook.expressions import Evaluate, ExpressionError, is_reference, pa
 from libs.runbook.planning import Node, Plan, PlanFacts
 from libs.runbook.rendering import RenderRefused, render_action
 from libs.runbook.spec import Runbook
-from libs.runbook.steps import AnyStep, ApprovalStep
+from libs.runbook.steps import AnyStep, ApprovalStep, LoopStep
 
 ANY_STEP: Final = "*"
 """Stands for all steps before: an expression that does not name the one it reads."""
 _TEMPLATES: Final = ("channel", "message", "for", "seconds", "until", "instructions", "prompt", "over")
-_ROOTS: Final = frozenset({"inputs", "alert", "incident", "steps", "outputs"})
+LOOP: Final = "loop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +206,12 @@ class _Looking:
         return tuple(sorted({name for source in sources for name in self._awaited(source)}))
 
     def _awaited(self, source: str) -> Iterator[str]:
-        """The steps that an expression waits for; what is no fact either is an item of the loop around the step."""
+        """The steps that an expression waits for; an item is known with each iteration of the loop around the step."""
         for path in _paths(source, declarations(self.spec)):
             if path[0] == "steps":
                 yield _step(path)
-            elif path[0] not in _ROOTS and "/" in self.node.path:
-                yield self.node.path.split("/", 1)[0]
+            elif path[0] == LOOP:
+                yield _loop_around(self.spec, self.node.path)
 
     def _approval(self, values: Mapping[str, Any]) -> AskedOf | None:
         if not self.node.approval:
@@ -243,6 +243,14 @@ def _paths(source: str, declared: Declarations) -> Sequence[Path]:
         reference = parse_reference(source)
         return [(reference.root, *reference.path)]
     return compile_expression(source, declared).paths
+
+
+def _loop_around(spec: Runbook, path: str) -> str:
+    """The id of the innermost loop that a step stands in."""
+    within = spec.graph.place(path).within
+    while within and not isinstance(spec.step(within), LoopStep):
+        within = spec.graph.place(within).within
+    return within
 
 
 def _step(path: Path) -> str:

@@ -7,6 +7,7 @@ import typer
 
 from runbook_ranger.cli import show
 from runbook_ranger.cli.options import DataDir, Format, Limit, Output, Rationale, group
+from runbook_ranger.cli.runbooks import ForIncident, Inputs, OfVersion, OpenIncident, order_of, pairs
 
 COLUMNS = (
     "execution_id",
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     commands = group("execution", "Look at executions, decide, end them.")
     commands.command("list")(listing)
     commands.command("show")(show_one)
+    commands.command("plan")(plan)
     commands.command("watch")(watch)
     commands.command("complete")(complete)
     commands.command("decide")(decide)
@@ -96,6 +98,21 @@ def watch(
     progress.conclude(ended)
 
 
+def plan(
+    runbook_id: str,
+    input_: Inputs = None,
+    version: OfVersion = None,
+    incident: ForIncident = None,
+    open_incident: OpenIncident = False,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """What executing a runbook would do, and what stands in its way. Nothing changes."""
+    from runbook_ranger.cli import plans
+
+    plans.ask(data_dir, runbook_id, order_of(input_, version, incident, open_incident=open_incident), output)
+
+
 def decide(
     execution_id: str,
     step: str,
@@ -125,7 +142,6 @@ def complete(
 ) -> None:
     """Finish a manual step that waits for a person."""
     from runbook_ranger.cli.client import Client, segment
-    from runbook_ranger.cli.runbooks import pairs
 
     done = {
         "outcome": outcome.value,

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from runbook_ranger.cli.options import DataDir, Format, Limit, Output, group
 
 COLUMNS = ("runbook_id", "version", "name", "risk", "mode", "tags", "published_by", "published_at")
 File = Annotated[Path, typer.Argument(help="The runbook, YAML.")]
+Inputs = Annotated[list[str] | None, typer.Option("--input", "-i", help="An input, name=value; may be repeated.")]
+OfVersion = Annotated[int | None, typer.Option("--version", min=1, help="Not the newest, but this one.")]
+ForIncident = Annotated[str | None, typer.Option("--incident", help="For this incident.")]
+OpenIncident = Annotated[bool, typer.Option("--open-incident", help="For an incident that is opened.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -65,25 +69,26 @@ def publish(
 
 def execute(
     runbook_id: str,
-    input_: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="An input, name=value; may be repeated.")
-    ] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="Not the newest, but this one.")] = None,
-    incident: Annotated[str | None, typer.Option(help="For this incident.")] = None,
-    open_incident: Annotated[bool, typer.Option("--open-incident", help="For an incident that is opened.")] = False,
+    input_: Inputs = None,
+    version: OfVersion = None,
+    incident: ForIncident = None,
+    open_incident: OpenIncident = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Watch it until it has ended; code 0 when it completed.")
     ] = False,
     timeout: Annotated[float | None, typer.Option(min=0, help="With --wait: at most so many seconds.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would do; nothing changes.")] = False,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Start a runbook. Values that are numbers, true or false are sent as such; quotes make them texts: n='"7"'."""
-    from runbook_ranger.cli import progress
+    from runbook_ranger.cli import plans, progress
     from runbook_ranger.cli.client import Client, segment
 
-    order = {"inputs": pairs(input_ or []), "version": version, "incident_id": incident}
-    order["open_incident"] = True if open_incident else None
+    order = order_of(input_, version, incident, open_incident=open_incident)
+    if plan:
+        plans.ask(data_dir, runbook_id, order, output)
+        return
     with Client.open(data_dir) as client:
         started = client.post(f"/runbooks/{segment(runbook_id)}/execute", order)
         if not wait:
@@ -93,6 +98,18 @@ def execute(
         show.note(f"execution {started['execution_id']}")
         ended = progress.follow(lambda: client.get(path), interval=0.5, timeout=timeout, output=output)
     progress.conclude(ended)
+
+
+def order_of(
+    inputs: list[str] | None, version: int | None, incident: str | None, *, open_incident: bool
+) -> dict[str, Any]:
+    """What to run, as the gateway is told; what is None is left out.
+
+    Raises:
+        WrongUsage: an input is not name=value.
+    """
+    order = {"inputs": pairs(inputs or []), "version": version, "incident_id": incident}
+    return {**order, "open_incident": True if open_incident else None}
 
 
 def pairs(given: list[str]) -> dict[str, str | int | bool]:

@@ -45,6 +45,10 @@ class StartExecution(Question):
     open_incident: bool = False
 
 
+class PlanRunbook(StartExecution):
+    """As `StartExecution`, but only asked: what it would do, and what stands in its way. Nothing changes."""
+
+
 class CompleteStep(Question):
     """What a person did for a manual step. `values` answer its form; `approval_ids` are its grants."""
 

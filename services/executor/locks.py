@@ -1,5 +1,6 @@
 """Locks of resources, as people see and break them. An execution owns a lock until it ends and nothing of it runs."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +42,27 @@ async def break_lock(
         resource_id,
     )
     return holder, [to_hint(item) for item in waiting]
+
+
+async def holders(tx: Tx, tenant_id: str, resource_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Who holds these resources now; those that nobody holds are left out."""
+    rows = await tx.fetch(
+        "SELECT l.resource_id, l.execution_id, l.state, l.acquired_at, e.runbook_id, e.incident_id"
+        " FROM resource_lock l LEFT JOIN execution e USING (execution_id)"
+        " WHERE l.tenant_id = $1 AND l.resource_id = ANY($2::text[])",
+        tenant_id,
+        sorted(set(resource_ids)),
+    )
+    return {
+        row["resource_id"]: {
+            "execution_id": str(row["execution_id"]),
+            "runbook_id": row["runbook_id"],
+            "incident_id": row["incident_id"],
+            "state": row["state"],
+            "since": row["acquired_at"].isoformat(),
+        }
+        for row in rows
+    }
 
 
 async def of_execution(tx: Tx, execution_id: Any) -> list[dict[str, Any]]:

@@ -16,7 +16,9 @@ from services.executor.handlers import Handlers
 from services.executor.hints import Hints, connect
 from services.executor.model import SERVICE
 from services.executor.planning import FetchSpec, Planner
+from services.executor.previews import Previews
 from services.executor.settings import ExecutorSettings
+from services.executor.sources import Sources
 from services.executor.starting import Starting
 from services.executor.sweeper import Sweeper
 from services.executor.timers import Timers
@@ -42,11 +44,13 @@ async def wire(runtime: Runtime) -> None:
     runtime.consume(EVENTS, decode_fact, handlers.apply, hints.flush)
 
     people = Commands(outbox, hints, held, clock=utc_now)
-    starting = Starting(planner, client, hints)
+    sources = Sources(client)
+    starting = Starting(planner, sources, hints)
     rpc = runtime.rpc
     rpc.query("get", commands.GetExecution, views.get_execution)
     rpc.query("list", commands.ListExecutions, views.list_executions)
     rpc.query("kill_switch_get", commands.GetKillSwitch, people.get_kill_switch)
+    rpc.query("plan", commands.PlanRunbook, Previews(sources).plan)
     rpc.command("execute", commands.StartExecution, starting.start, hints.flush)
     rpc.command("complete_step", commands.CompleteStep, people.complete_step, hints.flush)
     rpc.command("fail", commands.FailExecution, people.fail, hints.flush)

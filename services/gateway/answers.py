@@ -71,6 +71,28 @@ class Stored(Answer):
     spec_hash: str
 
 
+class Plan(Answer):
+    """What executing a runbook would do: hashes, inputs, steps, locks with their holders, approvals, brakes, policy.
+
+    `hindrances` says in words what stands in its way: `kind` is refused, fails, skips or waits. A text in a step's
+    `values` that depends on what earlier steps answer is shown as it is written; `known_after` names those steps.
+    """
+
+    runbook_id: str
+    runbook_version: int
+    spec_hash: str
+    plan_hash: str
+    inputs: dict[str, Any]
+    incident_id: str
+    alert: dict[str, Any] | None
+    policy: dict[str, Any]
+    kill_switch: dict[str, Any]
+    steps: list[dict[str, Any]]
+    locks: list[dict[str, Any]]
+    approvals: list[dict[str, Any]]
+    hindrances: list[dict[str, Any]]
+
+
 class Execution(Answer):
     """An execution: `state` is pending, running, blocked, failed, aborted or completed."""
 

@@ -137,6 +137,13 @@ async def execute(ask: Ask, runbook_id: Id, order: Execute, how: Annotated[Waiti
     return reply(found, 200 if resting else 202)
 
 
+@router.post("/{runbook_id}/plan", response_model=answers.Plan)
+async def plan(ask: Ask, runbook_id: Id, order: Execute | None = None) -> Response:
+    """Say what executing it would do and what stands in its way; nothing is stored, sent or locked."""
+    wanted = order.given() if order is not None else {}
+    return await ask("executor", "plan", {"runbook_id": runbook_id, **wanted})
+
+
 async def _source(request: Request) -> str:
     body = await request.body()
     kind = request.headers["content-type"].partition(";")[0].strip().lower()

@@ -84,6 +84,7 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "runbook.view": _READERS,
     "runbook.match": frozenset({"system"}),
     "execution.plan": frozenset({"system"}),
+    "execution.preview": _READERS,
     "execution.start": _WRITERS,
     "execution.view": _READERS,
     "execution.abort": _WRITERS,

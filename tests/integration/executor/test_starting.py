@@ -14,6 +14,7 @@ from libs.common.rpc import RpcClient, RpcServer
 from libs.runbook.spec import Runbook
 from services.executor.commands import StartExecution
 from services.executor.planning import Planner
+from services.executor.sources import Sources
 from services.executor.starting import Starting
 from tests.integration.executor.bench import ADA, TENANT, Bench, runbook, step
 from tests.integration.executor.neighbours import Neighbours
@@ -49,7 +50,8 @@ async def desk(bench: Bench, stack_env: StackEnv) -> AsyncIterator[Desk]:
     bus = Bus(stack_env["RR_NATS_URL"], name="executor-test")
     await bus.connect()
     client = RpcClient(bus, timeout=10.0)
-    starting = Starting(Planner(bench.outbox, bench._fetch, utc_now), client, bench.hints)
+    sources = Sources(client)
+    starting = Starting(Planner(bench.outbox, bench._fetch, utc_now), sources, bench.hints)
     server = RpcServer(bus, bench.database, "executor")
     server.command("execute", StartExecution, starting.start, bench.hints.flush)
     await bus.serve()

@@ -43,6 +43,7 @@ def body_for(path: str) -> Any:
         "owner": {"owner": "olga"},
         "runbooks": {"runbook_id": "r-1"},
         "execute": {},
+        "plan": {},
         "complete": {"outcome": "succeeded"},
         "decide": {"decision": "failed", "rationale": "looked"},
         "grant": {"rationale": "seen", "plan_hash": "p"},

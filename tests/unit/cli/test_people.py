@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import typer
@@ -59,6 +59,32 @@ def test_an_incident_that_is_not_whole_says_so(run: Run, gateway: FakeGateway) -
     assert "approvals: away" in ran.err
 
 
+PLAN: Final[dict[str, Any]] = {
+    "runbook_id": "r-1", "runbook_version": 2, "name": "Move", "mode": "auto", "risk": "low", "plan_hash": "p" * 64,
+    "incident_id": "i1", "deadline": "1h", "alert": {"name": "slow", "severity": "high", "firing": True},
+    "inputs": {"shard": "s1"},
+    "steps": [
+        {
+            "step": "look", "type": "check", "action": "", "effect": "read", "risk": "low", "mutating": False,
+            "when": None, "applies": True, "values": {}, "resource": None, "approval": False, "known_after": [],
+        },
+        {
+            "step": "move", "type": "action", "action": "http.request", "effect": "keyed", "risk": "low",
+            "mutating": True, "when": "inputs.deep", "applies": True, "resource": "shard/s1", "approval": True,
+            "values": {"with": {"method": "POST", "url": "http://t/move"}}, "known_after": ["look"],
+        },
+    ],
+    "locks": [{
+        "resource_id": "shard/s1", "steps": ["move"], "known_after": [],
+        "holder": {"execution_id": "e-9", "state": "held", "since": "2026-03-01T10:00:00Z"},
+    }],
+    "approvals": [{
+        "step": "move", "of": "action", "prompt": "Move?", "risk": "low", "expires_seconds": 900, "approvers": ["lead"],
+    }],
+    "hindrances": [{"kind": "waits", "step": "move", "text": "shard/s1 is held by e-9.", "fix": "Wait for it."}],
+}  # fmt: skip
+
+
 def test_a_runbook_is_kept_as_a_draft_and_published_from_it(run: Run, gateway: FakeGateway, tmp_path: Path) -> None:
     file = tmp_path / "runbook.yaml"
     file.write_text("steps: []\n")
@@ -85,6 +111,34 @@ def test_a_runbook_is_started_with_typed_inputs(run: Run, gateway: FakeGateway) 
     assert gateway.last_body == {"inputs": {"n": 7, "on": True, "id": "7"}, "incident_id": "i1"}
     assert pairs(["x=1.5", "y=a=b", "z=", "w=null"]) == {"x": "1.5", "y": "a=b", "z": "", "w": "null"}
     assert run("runbook", "execute", "r-1", "--input", "n").code == 2
+
+
+def test_a_plan_is_shown_with_its_steps_locks_and_hindrances_and_starts_nothing(run: Run, gateway: FakeGateway) -> None:
+    gateway.answer("/runbooks/r-1/plan", PLAN)
+
+    shown = run("execution", "plan", "r-1", "-i", "shard=s1", "--incident", "i1")
+
+    assert shown.code == 0
+    for value in (
+        "slow (high): fires",
+        "http.request POST http://t/move",
+        "e-9 (held)",
+        "lead",
+        "is held by e-9",
+        "s1",
+    ):
+        assert value in shown.out
+    assert "steps look" not in shown.out
+    assert gateway.last_body == {"inputs": {"shard": "s1"}, "incident_id": "i1"}
+    same = run("runbook", "execute", "r-1", "-i", "shard=s1", "--incident", "i1", "--plan", "-o", "json")
+    assert json.loads(same.out) == PLAN
+    assert {path for _, path, _, _ in gateway.asked} == {"/runbooks/r-1/plan"}
+
+
+def test_a_plan_that_nothing_stands_in_the_way_of_says_so(run: Run, gateway: FakeGateway) -> None:
+    gateway.answer("/runbooks/r-1/plan", PLAN | {"hindrances": [], "locks": [], "approvals": [], "alert": None})
+
+    assert "nothing stands in its way" in run("execution", "plan", "r-1").out
 
 
 @pytest.mark.parametrize(("state", "code"), [("completed", 0), ("failed", 1)])
