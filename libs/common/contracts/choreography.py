@@ -81,7 +81,12 @@ ROWS: Final = (
     Row(execution.StepFailed, "executor", (), "an effect did not take place, or is tried again"),
     Row(execution.StepSkipped, "executor", (), "a condition left a step out"),
     Row(execution.StepUnknown, "executor", (), "nobody knows whether an effect took place"),
-    Row(execution.StepDecided, "executor", (), "a person said what became of it"),
+    Row(execution.StepDecided, "executor", (), "a person said what became of it, or how it goes on"),
+    Row(execution.StepOutlived, "executor", (), "whether what an ended execution left under way could be stopped"),
+    Row(execution.ExecutionPaused, "executor", (), "who holds it, and why"),
+    Row(execution.ExecutionResumed, "executor", (), "who lets it go on"),
+    Row(execution.ExecutionRollingBack, "executor", (), "what was changed is being taken back, and what for"),
+    Row(execution.ExecutionTerminated, "executor", (), "who ended it by force, and what could not be stopped"),
     Row(
         execution.ExecutionCompleted,
         "executor",

@@ -6,26 +6,31 @@ from libs.common.contracts.fact import Fact
 from libs.common.contracts.incident import Severity
 
 BlockedReason = Literal[
-    "approval", "person", "lock", "paused", "unknown", "kill_switch", "budget", "cooldown", "breaker"
+    "approval", "person", "choice", "lock", "paused", "unknown", "kill_switch", "budget", "cooldown", "breaker"
 ]
 ApprovalOf = Literal["plan", "action"]
 Risk = Literal["low", "medium", "high"]
 
 
 class ExecutionFact(Fact):
-    """About one execution of a runbook version for an incident (`incident_id` is empty when there is none)."""
+    """About one execution of a runbook version for an incident (`incident_id` is empty when there is none).
+
+    `dry_run` is there, and true, where nothing is changed and nobody is asked: nobody acts on such a fact.
+    """
 
     aggregate: ClassVar[str] = "execution"
     execution_id: str
     incident_id: str
     runbook_id: str
+    dry_run: bool | None = None
 
 
 class ExecutionPlanned(ExecutionFact):
     """Inputs are resolved and the graph is fixed: `plan_hash` is over spec, inputs and graph.
 
     With `opens_incident`, `incident_id` is `derived_id("incident", execution_id)`: an incident of that id is opened,
-    with this title and severity.
+    with this title and severity. `retry_of` is the execution that failed or was aborted at the step `retry_from`, where
+    this one begins; what that one had done before is carried over.
     """
 
     subject: ClassVar[str] = "runbook.planned"
@@ -36,6 +41,8 @@ class ExecutionPlanned(ExecutionFact):
     opens_incident: bool = False
     title: str | None = None
     severity: Severity | None = None
+    retry_of: str | None = None
+    retry_from: str | None = None
 
 
 class ExecutionStarted(ExecutionFact):
@@ -135,11 +142,48 @@ class StepUnknown(StepFact):
 
 
 class StepDecided(StepFact):
-    """A person said what became of an unknown step, and why."""
+    """A person said what became of an unknown step, or how it goes on with one that failed or waits; and why."""
 
     subject: ClassVar[str] = "runbook.step_decided"
-    decision: Literal["succeeded", "failed", "abort"]
+    decision: Literal["succeeded", "failed", "abort", "retry", "skip"]
     rationale: str
+
+
+class StepOutlived(StepFact):
+    """An attempt that was under way when its execution ended has come to its end: whether it could be stopped.
+
+    `stopped`: before it took effect. `took_effect`: it succeeded all the same. `unknown`: nobody can say, or it could
+    not be stopped; `message` says what is left of it.
+    """
+
+    subject: ClassVar[str] = "runbook.step_outlived"
+    outcome: Literal["stopped", "took_effect", "unknown"]
+    error_code: str
+    message: str
+
+
+class ExecutionPaused(ExecutionFact):
+    """A person holds it: nothing more begins until it is resumed; what is under way is let finish."""
+
+    subject: ClassVar[str] = "runbook.paused"
+    rationale: str
+
+
+class ExecutionResumed(ExecutionFact):
+    """A person lets it go on."""
+
+    subject: ClassVar[str] = "runbook.resumed"
+    rationale: str
+
+
+class ExecutionRollingBack(ExecutionFact):
+    """What was changed is taken back, the last change first: `changes` of them; `reason` and `step` say what for."""
+
+    subject: ClassVar[str] = "runbook.rolling_back"
+    reason: str
+    step: str
+    changes: int
+    rationale: str | None = None
 
 
 class ExecutionCompleted(ExecutionFact):
@@ -156,6 +200,7 @@ class ExecutionFailed(ExecutionFact):
     reason: str
     step: str = ""
     rationale: str | None = None
+    rolled_back: int | None = None
 
 
 class ExecutionAborted(ExecutionFact):
@@ -163,6 +208,18 @@ class ExecutionAborted(ExecutionFact):
 
     subject: ClassVar[str] = "runbook.aborted"
     rationale: str
+
+
+class ExecutionTerminated(ExecutionFact):
+    """A person ended it without waiting for anything: nobody knows what became of `unstopped`, steps under way.
+
+    `freed` are the resources whose locks it held.
+    """
+
+    subject: ClassVar[str] = "runbook.terminated"
+    rationale: str
+    unstopped: list[str]
+    freed: list[str]
 
 
 class KillSwitchChanged(Fact):
