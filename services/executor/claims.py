@@ -18,7 +18,7 @@ from libs.common.outbox import Outbox
 from libs.common.policy import Principal, Resource, decide
 from libs.runbook import hashing
 from libs.runbook.facts import Fact, StepFailed, StepHeld, StepNotNeeded, StepStarted
-from libs.runbook.frame import HoldReason
+from libs.runbook.frame import PAUSED, HoldReason
 from services.executor import approvals, kill_switch, storage
 from services.executor.fold import Because, Change, fold, merged
 from services.executor.grants import BEGIN_AGAIN
@@ -63,7 +63,7 @@ OTHER_PLAN: Final = Refused(
 )
 
 _LOCK_READY: Final = """
-SELECT a.*, e.plan_hash, e.initiator, e.state AS execution_state,
+SELECT a.*, e.plan_hash, e.initiator, e.state AS execution_state, e.paused,
   (SELECT bool_or(p.plan_hash = e.plan_hash) FROM approval p WHERE p.execution_id = a.execution_id
     AND p.state = 'granted' AND p.action_hash = '' AND p.used_at IS NOT NULL) AS plan_stands
 FROM action_log a JOIN execution e USING (execution_id)
@@ -130,7 +130,8 @@ class Claims:
         passed: list[Attempt] = []
         for row in rows:
             attempt = storage.to_attempt(row)
-            verdict = _verdict(attempt, asked[attempt.action_id].refusal, switches)
+            held = row["paused"] or attempt.held_reason == PAUSED  # a pause marks what it meets before it is told
+            verdict = Held("paused") if held else _verdict(attempt, asked[attempt.action_id].refusal, switches)
             if verdict is None and row["plan_stands"] is False:
                 verdict = OTHER_PLAN
             if verdict is None and attempt.requires_firing:

@@ -23,8 +23,9 @@ def outputs_sha256(outputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(dict(outputs), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _about(execution: Execution) -> dict[str, str]:
+def _about(execution: Execution) -> dict[str, Any]:
     return {
+        "dry_run": execution.dry_run or None,
         "execution_id": execution.execution_id,
         "incident_id": execution.incident_id,
         "runbook_id": execution.runbook_id,
@@ -110,7 +111,22 @@ def _failed(
 ) -> contract.ExecutionFailed:
     about: dict[str, Any] = _about(execution)
     rationale = data.get("rationale")
-    return contract.ExecutionFailed(**about, reason=data["reason"], step=data["path"], rationale=rationale)
+    rolled_back = data.get("rolled_back")
+    return contract.ExecutionFailed(
+        **about, reason=data["reason"], step=data["path"], rationale=rationale, rolled_back=rolled_back
+    )
+
+
+def _rolling_back(
+    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
+) -> contract.ExecutionRollingBack:
+    return contract.ExecutionRollingBack(
+        **_about(execution),
+        reason=data["reason"],
+        step=data["path"],
+        changes=data["changes"],
+        rationale=data.get("rationale"),
+    )
 
 
 _ASKED: Final = (
@@ -127,6 +143,9 @@ _FACTS: Final[Mapping[FactType, _Build]] = {
     "step_failed": _failed_step,
     "step_unknown": _unknown,
     "step_decided": _decided,
+    "paused": lambda e, d, _a, _t: contract.ExecutionPaused(**_about(e), rationale=d["rationale"]),
+    "resumed": lambda e, d, _a, _t: contract.ExecutionResumed(**_about(e), rationale=d["rationale"]),
+    "rolling_back": _rolling_back,
     "completed": lambda e, d, _a, _t: contract.ExecutionCompleted(**_about(e), verified=d["verified"]),
     "step_skipped": _skipped,
     "failed": _failed,

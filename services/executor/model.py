@@ -18,7 +18,10 @@ GLOBAL_SCOPE: Final = "global"
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One execution, as read under its row's lock. `version` counts its published facts."""
+    """One execution, as read under its row's lock. `version` counts its published facts.
+
+    A dry run changes nothing and asks nobody. `retry_of` is the execution that it goes on with, from `retry_from` on.
+    """
 
     execution_id: str
     tenant_id: str
@@ -35,6 +38,9 @@ class Execution:
     version: int
     frame: Frame
     spec: Runbook
+    dry_run: bool = False
+    retry_of: str = ""
+    retry_from: str = ""
 
     def with_frame(self, frame: Frame, facts: int) -> "Execution":
         """The same execution with another frame, `facts` facts later."""

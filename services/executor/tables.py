@@ -73,6 +73,11 @@ execution = Table(
     Column("started_at", MOMENT),
     Column("ended_at", MOMENT),
     Column("guards", JSONB),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("dry_run", Boolean, nullable=False, server_default=text("false")),
+    Column("retry_of", Uuid),
+    Column("retry_from", Text),
+    Index("ix_execution_retry", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_execution_incident", "tenant_id", "incident_id"),
     Index("ix_execution_live", "execution_id", postgresql_where=text("ended_at IS NULL")),
 )

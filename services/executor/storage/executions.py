@@ -73,6 +73,9 @@ def to_execution(row: asyncpg.Record, spec: Runbook) -> Execution:
         version=row["version"],
         frame=Frame.from_json(orjson.loads(row["frame"])),
         spec=spec,
+        dry_run=row["dry_run"],
+        retry_of=str(row["retry_of"] or ""),
+        retry_from=row["retry_from"] or "",
     )
 
 
@@ -115,15 +118,16 @@ async def keep_spec(tx: Tx, tenant_id: str, spec_hash: str, spec: Runbook, versi
 
 _INSERT_EXECUTIONS: Final = """
 INSERT INTO execution (execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash,
-  plan_hash, initiator, correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended_at)
+  plan_hash, initiator, correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended_at,
+  dry_run, retry_of, retry_from)
 SELECT execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator,
   correlation, traceparent, inputs::jsonb, alert::jsonb, version, state, phase, frame::jsonb, reason,
-  CASE WHEN ended THEN clock_timestamp() END
+  CASE WHEN ended THEN clock_timestamp() END, dry_run, retry_of, retry_from
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
   $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::text[], $16::text[], $17::text[],
-  $18::text[], $19::boolean[])
+  $18::text[], $19::boolean[], $20::boolean[], $21::uuid[], $22::text[])
   AS t(execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator,
-    correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended)
+    correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended, dry_run, retry_of, retry_from)
 ON CONFLICT (match_id) DO NOTHING RETURNING execution_id
 """
 
@@ -158,4 +162,7 @@ def _execution_row(execution: Execution, match_id: str) -> tuple[Any, ...]:
         json(execution.frame.to_json()),
         execution.frame.reason,
         execution.frame.terminal,
+        execution.dry_run,
+        uuid.UUID(execution.retry_of) if execution.retry_of else None,
+        execution.retry_from or None,
     )

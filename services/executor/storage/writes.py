@@ -37,11 +37,12 @@ class LostUpdate(RuntimeError):
 
 _UPDATE_EXECUTIONS: Final = """
 UPDATE execution SET version = t.version, state = t.state, phase = t.phase, blocked_reason = t.blocked_reason,
-  reason = t.reason, frame = t.frame::jsonb,
+  reason = t.reason, frame = t.frame::jsonb, paused = t.paused,
   started_at = coalesce(started_at, CASE WHEN t.state <> 'pending' THEN clock_timestamp() END),
   ended_at = coalesce(ended_at, CASE WHEN t.ended THEN clock_timestamp() END)
 FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-  $9::boolean[]) AS t(id, old, version, state, phase, blocked_reason, reason, frame, ended)
+  $9::boolean[], $10::boolean[])
+  AS t(id, old, version, state, phase, blocked_reason, reason, frame, ended, paused)
 WHERE execution_id = t.id AND execution.version = t.old
 """
 
@@ -137,6 +138,7 @@ async def _update_executions(tx: Tx, pairs: Sequence[tuple[Execution, Execution]
             new.frame.reason,
             json(new.frame.to_json()),
             new.frame.terminal,
+            new.frame.paused,
         )
         for old, new in pairs
     ]
