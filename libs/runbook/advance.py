@@ -3,21 +3,24 @@
 Rules, in the order of their weight:
 
 1. A terminal frame never changes, whatever comes. An abort ends every frame that has not ended.
-2. A step is asked for only after the one before it has ended; a visit of a step succeeds at most once. Steps lead
-   forward only.
+2. A step is asked for only after the one before it in its sequence has ended; a visit of a step succeeds at most
+   once. Steps lead forward only. A composite step ends when it is certain how, and nothing of it is under way.
 3. A step that needs an approval is not asked for before it was granted. Rejected, expired or revoked, it fails; what
    is under way by then is let finish, and is not tried again. Once the approval of the plan is revoked, nothing begins.
    A step that rule 5 leaves out does not fail by that: nobody needed the answer any more.
    A grant of something else begins nothing: the step waits on, says why, and asks once more about what it would do.
 4. Unknown stays unknown until a late result or a person says what happened; nothing repeats it meanwhile.
-5. No step that needs a firing alert is asked for once the alert was seen to have ended: what remains is skipped, and
-   the execution ends by its verification. The alert must also fire before the first change of an execution.
+5. No step that needs a firing alert is asked for once the alert was seen to have ended: what remains of its sequence
+   is skipped, and the execution ends by its verification. The alert must also fire before the first change of all.
 6. A condition that is false skips its step. One that has no value, or no boolean one, fails it.
-7. A failure that may pass is tried again after its back-off, within the step's limit; after any other the execution
-   ends, unless the step says how it goes on.
+7. A failure that may pass is tried again after its back-off, within the step's limit; after any other the sequence
+   ends, and with the outermost one the execution, unless the step says how it goes on, or that a person is asked.
 8. After the last step the alert must end within the verification's time; a runbook without verification is done.
 9. The deadline stops what has not begun, and whatever waits for a time, a grant or a person. A step under way, or
    unknown, is waited for, and then the execution fails. What is under way is what `StepStarted` told of: fold it first.
+10. Paused, nothing begins; what is under way is let finish, and times go on.
+11. Taken back is what took effect and says how, the last change first, one after the other, once nothing else is under
+   way. That goes on past the deadline, and where it fails a person is asked. Only an abort ends it early.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +28,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from libs.runbook import durations, people
+from libs.runbook.beginning import begin
 from libs.runbook.declared import evaluator_of
 from libs.runbook.effects import Effect
 from libs.runbook.facts import (
@@ -35,9 +39,15 @@ from libs.runbook.facts import (
     Fact,
     FailRequested,
     GrantRefused,
+    PauseRequested,
+    PersonChose,
+    ResumeRequested,
+    RollbackRequested,
+    SignalReceived,
     Started,
     StepCompletedByPerson,
     StepDecided,
+    StepFact,
     StepFailed,
     StepHeld,
     StepLost,
@@ -48,24 +58,24 @@ from libs.runbook.facts import (
     StepUnknown,
     TimerFired,
 )
-from libs.runbook.frame import RETRY, WAIT, Frame, StepRun
+from libs.runbook.frame import EVENT, RETRY, WAIT, Frame, StepRun
 from libs.runbook.known import Known
 from libs.runbook.progress import (
     ASKED,
-    UNDER_WAY,
-    arrive,
-    begin,
     conclude,
     fail,
     fail_attempt,
     give_up,
+    hold_back,
     may_repeat,
     needs_firing,
     skip,
     succeed,
     verify,
 )
-from libs.runbook.spec import Runbook
+from libs.runbook.sequence import follow
+from libs.runbook.spec import BEGIN, Runbook
+from libs.runbook.steps import ALERT_RESOLVED
 from libs.runbook.turn import ImpossibleFact, Turn
 
 __all__ = ["MAX_LOSSES", "ImpossibleFact", "advance", "needs_firing"]
@@ -88,11 +98,12 @@ def advance(
     for fact in facts:
         if turn.frame.terminal:
             break
-        before, start = turn.frame, len(turn.effects)
+        if isinstance(fact, StepFact) and not turn.concerns(fact.path):
+            continue
+        start = len(turn.effects)
         _ON[type(fact)](turn, fact)
-        while turn.onward:
-            arrive(turn, turn.onward.pop())
-        turn.close(before, start)
+        follow(turn)
+        turn.close(start)
     return turn.frame, tuple(turn.effects)
 
 
@@ -103,7 +114,10 @@ def _on_started(turn: Turn, fact: Started) -> None:
     turn.change(state="running", alert_firing=known)
     turn.publish("started")
     turn.set_timer("deadline", turn.frame.path, durations.seconds(turn.spec.deadline))
-    turn.onward.append(turn.spec.steps[0].id)
+    first = turn.spec.graph.first("")
+    if first == BEGIN and turn.spec.mode == "suggest" and fact.by_person:
+        first = turn.spec.steps[0].id
+    turn.go_on("", fact.at or first)
 
 
 def _on_step_started(turn: Turn, fact: StepStarted) -> None:
@@ -169,40 +183,50 @@ def _on_released(turn: Turn, fact: StepReleased) -> None:
 
 def _on_alert(turn: Turn, fact: AlertObserved) -> None:
     turn.change(alert_firing=fact.firing)
-    if turn.frame.verify_state == "waiting" and not fact.firing:
+    if fact.firing:
+        return
+    if turn.frame.verify_state == "waiting":
         verify(turn)
+    people.signalled(turn, ALERT_RESOLVED, {})
 
 
 def _on_timer(turn: Turn, fact: TimerFired) -> None:
     if not turn.take_timer(fact.kind, fact.ref):
         return
-    run = turn.frame.current
-    here = run is not None and run.ref == fact.ref
     if fact.kind == "deadline":
         _on_deadline(turn)
-    elif fact.kind == "verify_due":
+        return
+    if fact.kind == "verify_due":
         turn.change(verify_state="failed")
         fail(turn, "verification_failed", "")
-    elif run is not None and here and run.waits_for(RETRY):
-        begin(turn, run)
-    elif run is not None and here and run.waits_for(WAIT):
+        return
+    run = next((run for run in turn.frame.live if run.ref == fact.ref), None)
+    if run is None:
+        return
+    if run.waits_for(RETRY):
+        if not turn.frame.paused:  # otherwise it begins when the execution is resumed
+            begin(turn, run)
+    elif run.waits_for(WAIT):
         succeed(turn, run)
-    elif run is not None and here and run.waits_for("person"):
+    elif run.waits_for("person"):
         fail_attempt(turn, run, "timeout", "nobody completed it in time")
+    elif run.waits_for(EVENT):
+        fail_attempt(turn, run, "timeout", "the event did not come in time")
 
 
 def _on_deadline(turn: Turn) -> None:
     turn.change(deadline_passed=True)
+    if turn.frame.undoing is not None:
+        return  # taking back goes on: half of it is worse than too late
     if turn.frame.verify_state == "waiting":
         turn.change(verify_state="failed")
-    run = turn.frame.current
-    if run is None or run.state not in UNDER_WAY:
-        fail(turn, "deadline_exceeded", run.path if run else "")
+    hold_back(turn, lambda path: fail(turn, "deadline_exceeded", path))
 
 
 def _become_unknown(turn: Turn, run: StepRun, reason: str) -> None:
     unknown = replace(run, state="unknown", waiting_for="", error_code="unknown", message=reason)
     turn.put(unknown)
+    turn.change(changed=turn.frame.changed or turn.spec.step(run.path).mutating)
     turn.publish_step("step_unknown", unknown, reason=reason)
 
 
@@ -230,4 +254,9 @@ _ON: Final[Mapping[type, Callable[[Turn, Any], None]]] = {
     TimerFired: _on_timer,
     AbortRequested: people.on_abort,
     FailRequested: people.on_fail,
+    PersonChose: people.on_choice,
+    SignalReceived: people.on_signal,
+    PauseRequested: people.on_pause,
+    ResumeRequested: people.on_resume,
+    RollbackRequested: people.on_rollback,
 }

@@ -67,7 +67,7 @@ Elsewhere = Callable[["Compiled", Mapping[str, Any]], Any]
 class Declarations:
     """The variables of a runbook's expressions: its inputs (name, type), and `alert`, `incident` and `steps`.
 
-    So is `outputs`, what the action of the step at hand answered; only there is it in the scope.
+    So are `outputs`, what the action of the step at hand answered, and `each`: only there are they in the scope.
     """
 
     inputs: tuple[tuple[str, str], ...] = ()
@@ -220,4 +220,6 @@ def _environment(declarations: Declarations) -> cel.Env:
     inputs = {f"inputs.{name}": _TYPES[kind] for name, kind in declarations.inputs}
     facts = {name: _TYPES[kind] for name, kind in selection.FACTS.items()}
     extensions = [ext_strings.ExtStrings(), ext_math.ExtMath()]
-    return cel.NewEnv(variables={**inputs, **facts, "steps": _STEPS, "outputs": _OUTPUTS}, extensions=extensions)
+    return cel.NewEnv(
+        variables={**inputs, **facts, "steps": _STEPS, "outputs": _OUTPUTS, "each": _OUTPUTS}, extensions=extensions
+    )

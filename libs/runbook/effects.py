@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from libs.runbook.elements import Risk
-from libs.runbook.frame import ExecutionState, TimerKind
+from libs.runbook.frame import ExecutionState, Frame, TimerKind
 
 FactType: TypeAlias = Literal[
     "started",
@@ -82,12 +82,13 @@ class CancelAction:
 class KeepRollback:
     """Fill in the step's rollback now, and keep it under this number: 1 is the first change of the execution.
 
-    `RunAction("rollback:<number>", …)` asks for it to be carried out.
+    `outputs` are what the step answered. `RunAction("rollback:<number>", …)` asks for it to be carried out.
     """
 
     path: str
     visit: int
     number: int
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,13 @@ class KeepItems:
     path: str
     visit: int
     items: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameEnded:
+    """A branch or an iteration has ended, in this state: its step runs will not be told of again."""
+
+    frame: Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,7 @@ Effect: TypeAlias = (
     | AskPerson
     | KeepRollback
     | KeepItems
+    | FrameEnded
     | SetTimer
     | CancelTimer
     | PublishFact

@@ -130,11 +130,13 @@ class Frame:
     """One sequence of steps. `step_runs` are in the order in which they were reached; at the last one it stands.
 
     `timers` are those set and not yet fired. `names` are what an iteration's expressions know besides: item and index.
+
     All else concerns the whole execution, and stands in the outermost frame. `alert_firing` is the last that was
     observed, None if nothing was. `revoked`: the approval of the plan does not stand any more, so nothing more begins.
     `reason` says why a terminal state was reached. `changed`: some step may have changed something. `kept` is how many
-    changes could be taken back, `undone` how many were; `undoing` says why that goes on: reason and step. `children` are the frames of what is under way
-    inside composite steps, by path; `items` the lists of its loops, by path: neither is a part of its own JSON.
+    changes could be taken back, and `undone` how many were; `undoing` says why that goes on: a reason and a step.
+    `children` are the frames of what is under way inside composite steps, by path, and `items` the lists of its loops:
+    neither is a part of its own JSON.
     """
 
     path: str = ""

@@ -26,9 +26,9 @@ class Known:
     facts: PlanFacts = field(default_factory=PlanFacts)
     evaluate: Evaluate | None = None
 
-    def scope(self, frame: Frame, outputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What can be named now; `outputs` are those of the step at hand, once it has some."""
-        scope = scope_of(self.inputs, self.facts, frame)
+    def scope(self, frame: Frame, outputs: Mapping[str, Any] | None = None, *, path: str = "") -> dict[str, Any]:
+        """What the step of that path can name now; `outputs` are its own, once it has some."""
+        scope = scope_of(self.inputs, self.facts, frame, path)
         return scope if outputs is None else {**scope, "outputs": outputs}
 
     def holds(self, condition: str, scope: Mapping[str, Any]) -> bool:

@@ -1,8 +1,8 @@
 """What a runbook must satisfy beyond its shape: a rule a function, each naming the place and what to do.
 
-Rules of this version: only `mode: auto` is carried out, and only the types of steps in `CARRIED_OUT_TYPES`: what
-would be skipped there is refused here. A mutating step is verified; steps lead forward and each can be reached;
-templates and conditions name things that exist by then. Rules about single steps are in `rules.py`.
+Only the types of steps in `CARRIED_OUT_TYPES` are carried out: what would be skipped there is refused here. A mutating
+step is verified; steps lead forward and each can be reached; templates and conditions name things that exist by then.
+Rules about steps are in `rules.py`.
 """
 
 from collections.abc import Collection, Iterator
@@ -10,10 +10,20 @@ from typing import Final
 
 from libs.runbook import limit_keys, rules
 from libs.runbook.expressions import OPEN, templates
+from libs.runbook.graph import walk
 from libs.runbook.lint_expressions import Names, condition_faults, expression_faults, source_faults, template_faults
 from libs.runbook.problems import Problem, dotted
 from libs.runbook.spec import CARRIED_OUT_TYPES, Input, Runbook
-from libs.runbook.steps import ActionStep, AnyStep, ApprovalStep, CheckStep, ManualStep, NotifyStep, WaitStep
+from libs.runbook.steps import (
+    ActionStep,
+    AnyStep,
+    ApprovalStep,
+    CheckStep,
+    LoopStep,
+    ManualStep,
+    NotifyStep,
+    WaitStep,
+)
 
 Path = tuple[str | int, ...]
 
@@ -31,12 +41,9 @@ def lint_problems(spec: Runbook, *, types: Collection[str] = CARRIED_OUT_TYPES) 
     return [Problem(dotted(path), message) for path, message in lint(spec, types=types)]
 
 
-def _mode(spec: Runbook) -> Iterator[tuple[Path, str]]:
-    if spec.mode == "approve":
-        yield ("mode",), "'approve' is not carried out by this version; write auto, and a step of type approval"
-    elif spec.mode != "auto":
-        yield ("mode",), f"'{spec.mode}' is not carried out by this version; write auto"
-    asks = any(isinstance(step, ApprovalStep) or spec.needs_approval(step.id) for step in spec.steps)
+def _risk(spec: Runbook) -> Iterator[tuple[Path, str]]:
+    every = [*spec.sequence, *(place.step for place in walk(spec.steps))]
+    asks = any(isinstance(step, ApprovalStep) or spec.needs_approval(step.id) for step in every)
     if spec.risk == "high" and not asks:
         yield ("risk",), "is high, but no step needs an approval: add one, or lower the risk"
 
@@ -67,18 +74,18 @@ def _triggers(spec: Runbook) -> Iterator[tuple[Path, str]]:
 
 
 def _references(spec: Runbook) -> Iterator[tuple[Path, str]]:
-    for index, step in enumerate(spec.steps):
-        names, own = Names.at(spec, index), Names.at(spec, index, own_outputs=True)
-        for path, text in _step_templates(step):
-            for message in template_faults(text, names):
-                yield ("steps", index, *path), message
-        for key, condition in rules.conditions(step):
+    for place in walk(spec.steps):
+        names, own = Names.at(spec, place), Names.at(spec, place, own_outputs=True)
+        for path, text in _step_templates(place.step):
+            for message in template_faults(text, own if path[0] == "rollback" else names):
+                yield (*place.position, *path), message
+        for key, condition in rules.conditions(place.step):
             if OPEN not in condition:  # written as a template: rules.py says so
                 for message in condition_faults(condition, own if key == "expect" else names):
-                    yield ("steps", index, key), message
-        for name, source in step.captures.items():
+                    yield (*place.position, *key.split(".")), message
+        for name, source in place.step.captures.items():
             for message in expression_faults(source, own):
-                yield ("steps", index, "capture", name), message
+                yield (*place.position, "capture", name), message
 
 
 def _step_templates(step: AnyStep) -> Iterator[tuple[Path, str]]:
@@ -90,7 +97,9 @@ def _step_templates(step: AnyStep) -> Iterator[tuple[Path, str]]:
         case NotifyStep():
             yield from templates({"channel": step.channel, "message": step.message})
         case WaitStep():
-            yield from templates({"for": step.duration, "seconds": step.seconds})
+            yield from templates({"for": step.duration, "seconds": step.seconds, "until": step.until})
+        case LoopStep():
+            yield from templates({"over": step.over if isinstance(step.over, str) else None})
         case ManualStep():
             yield ("instructions",), step.instructions
         case ApprovalStep():
@@ -105,6 +114,11 @@ def _action_templates(step: ActionStep) -> Iterator[tuple[Path, str]]:
         yield ("resource",), step.resource
     if step.target is not None:
         yield ("target", "tags", "url"), step.target.tags.url
+    if step.rollback is not None:
+        yield from templates(step.rollback.arguments, ("rollback", "with"))
 
 
-_RULES: Final = (_mode, _inputs, _triggers, limit_keys.faults, rules.ids, rules.order, rules.steps, _references)
+_RULES: Final = (
+    _risk, _inputs, _triggers, limit_keys.faults, rules.ids, rules.count, rules.order, rules.steps, rules.verification,
+    _references,
+)  # fmt: skip

@@ -13,11 +13,17 @@ from libs.runbook.cel_values import shown
 from libs.runbook.checked import Path
 from libs.runbook.declared import declarations
 from libs.runbook.expressions import ExpressionError, is_reference, parse, parse_reference
+from libs.runbook.graph import Place
 from libs.runbook.selection import ROOTS, written
 from libs.runbook.spec import Input, Runbook
+from libs.runbook.steps import AnyStep, LoopStep, ParallelStep
 
-_FIELDS: Final = {"alert": ("name", "severity", "labels", "annotations"), "incident": ("id",)}
-_HAS: Final = {"alert": "an alert has", "incident": "an incident has"}
+_FIELDS: Final = {
+    "alert": ("name", "severity", "labels", "annotations"),
+    "incident": ("id",),
+    "each": ("item", "index", "outer"),
+}
+_HAS: Final = {"alert": "an alert has", "incident": "an incident has", "each": "an iteration has"}
 _KINDS: Final = {"BOOL": "boolean", "INT": "integer"}
 _EXACTLY: Final = (
     "must be exactly one reference into the alert or the incident, such as ${{ alert.labels.shard }}, "
@@ -27,18 +33,38 @@ _EXACTLY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What an expression may name: the declared inputs, the steps before it; `later` tells late from unknown."""
+    """What an expression may name: the declared inputs, the steps before it; `later` tells late from unknown.
+
+    `in_loop`: also the item of the loop around it, and its index.
+    """
 
     declared: Declarations
     earlier: frozenset[str] = frozenset()
     later: frozenset[str] = frozenset()
     own_outputs: bool = False
+    in_loop: bool = False
 
     @classmethod
-    def at(cls, spec: Runbook, index: int, *, own_outputs: bool = False) -> "Names":
-        """The names at the step of that index; with its own outputs once its action has answered."""
-        ids = [step.id for step in spec.steps]
-        return cls(declarations(spec), frozenset(ids[:index]), frozenset(ids[index:]), own_outputs)
+    def at(cls, spec: Runbook, place: Place, *, own_outputs: bool = False) -> "Names":
+        """The names at a step; with its own outputs once its action has answered."""
+        earlier: set[str] = set()
+        in_loop = False
+        here: Place | None = place
+        while here is not None:
+            earlier |= {step_id for step in here.sequence[: here.index] for step_id in _outlasting(step)}
+            here = spec.graph.places.get(here.within) if here.within else None
+            in_loop = in_loop or (here is not None and isinstance(here.step, LoopStep))
+        every = frozenset(spec.graph.places)
+        return cls(declarations(spec), frozenset(earlier), every - earlier, own_outputs, in_loop)
+
+
+def _outlasting(step: AnyStep) -> Iterator[str]:
+    """The steps whose outputs are known once this one has ended: those of branches, but not those of iterations."""
+    yield step.id
+    if isinstance(step, ParallelStep):
+        for body in step.bodies.values():
+            for inner in body:
+                yield from _outlasting(inner)
 
 
 def template_faults(text: str, names: Names) -> Iterator[str]:
@@ -117,7 +143,7 @@ def _expression_faults(source: str, names: Names) -> Iterator[str]:
 def _path_faults(source: str, paths: Sequence[Path], names: Names) -> Iterator[str]:
     inputs = [name for name, _ in names.declared.inputs]
     for path in paths:
-        fault = _path_fault(path, inputs, own_outputs=names.own_outputs) or _step_fault(
+        fault = _path_fault(path, inputs, own_outputs=names.own_outputs, in_loop=names.in_loop) or _step_fault(
             path, names, asked=not is_reference(source)
         )
         if fault:
@@ -125,12 +151,14 @@ def _path_faults(source: str, paths: Sequence[Path], names: Names) -> Iterator[s
             yield f"`{shown(source)}`: {about}{fault}"
 
 
-def _path_fault(path: Path, inputs: Sequence[str], *, own_outputs: bool) -> str:
+def _path_fault(path: Path, inputs: Sequence[str], *, own_outputs: bool, in_loop: bool) -> str:
     root, head = path[0], path[1] if len(path) > 1 else None
     if root not in ROOTS:
         return f"unknown name '{root}'; known are {', '.join(ROOTS)}"
     if root == "outputs":
         return "" if own_outputs else "names what this step's own action answered: nothing has answered yet"
+    if root == "each" and not in_loop:
+        return "is known inside a loop only"
     if head is None:
         return f"name a part of {root}"
     if root == "inputs":

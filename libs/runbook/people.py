@@ -1,19 +1,41 @@
 """What people tell an execution: decisions, grants, completed steps, an end. Only `advance` uses it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from libs.runbook import forms
+from libs.runbook.beginning import begin
 from libs.runbook.facts import (
     AbortRequested,
     ApprovalDenied,
     ApprovalGranted,
     FailRequested,
     GrantRefused,
+    PauseRequested,
+    PersonChose,
+    ResumeRequested,
+    RollbackRequested,
+    SignalReceived,
     StepCompletedByPerson,
     StepDecided,
 )
-from libs.runbook.progress import UNDER_WAY, begin, fail, fail_attempt, give_up, not_needed, skip, succeed, withdraw
-from libs.runbook.steps import ApprovalStep, ManualStep
+from libs.runbook.frame import CHOICE, EVENT, PAUSED, RETRY, SKIPPED_BY_PERSON, StepRun
+from libs.runbook.progress import (
+    UNDER_WAY,
+    fail,
+    fail_attempt,
+    give_up,
+    hold_back,
+    leave_out,
+    not_needed,
+    skip,
+    succeed,
+    take_back,
+    withdraw,
+)
+from libs.runbook.spec import Runbook
+from libs.runbook.steps import ALERT_RESOLVED, ApprovalStep, ManualStep, WaitStep
 from libs.runbook.turn import Turn
 
 
@@ -74,6 +96,7 @@ def on_refused(turn: Turn, fact: GrantRefused) -> None:
     begin(turn, replace(run, refused=fact.approval_id, error_code=fact.code, message=fact.message))
     if turn.run(fact).waits_for("approval"):
         turn.tell_block(
+            {"reason": "approval", "path": run.path},
             start,
             detail=fact.message,
             refused_code=fact.code,
@@ -85,12 +108,10 @@ def on_refused(turn: Turn, fact: GrantRefused) -> None:
 
 def _revoke_plan(turn: Turn) -> None:
     """Nothing more begins. After the last step there is nothing left to hold back."""
-    if turn.frame.verify_state != "none":
+    if turn.frame.verify_state != "none" or turn.frame.undoing is not None:
         return
     turn.change(revoked=True)
-    run = turn.frame.current
-    if run is None or run.state not in UNDER_WAY:
-        fail(turn, "approval_revoked", run.path if run else "")
+    hold_back(turn, lambda path: fail(turn, "approval_revoked", path))
 
 
 def on_person(turn: Turn, fact: StepCompletedByPerson) -> None:
@@ -118,6 +139,71 @@ def on_fail(turn: Turn, fact: FailRequested) -> None:
     """It ends here, as failed."""
     run = turn.frame.current
     fail(turn, "failed_by_person", run.path if run else "", actor=fact.actor, rationale=fact.rationale)
+
+
+def on_choice(turn: Turn, fact: PersonChose) -> None:
+    """Somebody said how it goes on."""
+    run = turn.run(fact)
+    asked = run.waits_for(CHOICE)
+    if not (asked or (fact.choice == "skip" and may_skip(turn.spec, run))):
+        return
+    said = {"decision": fact.choice, "actor": fact.actor, "rationale": fact.rationale}
+    turn.publish_step("step_decided", run, **said)
+    if fact.choice == "abort":
+        _abort(turn, fact.actor, fact.rationale)
+    elif fact.choice == "retry":
+        begin(turn, replace(run, failures=0, losses=0, approval_id="", denied=""))
+    else:
+        withdraw(turn, run)
+        leave_out(turn, run, SKIPPED_BY_PERSON, f"{fact.actor}: {fact.rationale}")
+
+
+def may_skip(spec: Runbook, run: StepRun) -> bool:
+    """Whether a person may leave the step out: nothing of it is under way, and it is no approval."""
+    return run.state in {"ready", "waiting", "pending"} and not isinstance(spec.step(run.path), ApprovalStep)
+
+
+def on_signal(turn: Turn, fact: SignalReceived) -> None:
+    """What waits for that event goes on; the alert's end is not for people to say."""
+    if fact.name != ALERT_RESOLVED:
+        signalled(turn, fact.name, fact.data)
+
+
+def signalled(turn: Turn, name: str, data: Mapping[str, Any]) -> None:
+    """An event has come."""
+    for run in turn.frame.live:
+        step = turn.spec.step(run.path)
+        if run.waits_for(EVENT) and isinstance(step, WaitStep) and step.event == name:
+            turn.cancel_timer("timeout", run.ref)
+            succeed(turn, replace(run, outputs=dict(data)))
+
+
+def on_pause(turn: Turn, fact: PauseRequested) -> None:
+    """Nothing more begins."""
+    if not turn.frame.paused:
+        turn.change(paused=True)
+        turn.publish("paused", actor=fact.actor, rationale=fact.rationale)
+
+
+def on_resume(turn: Turn, fact: ResumeRequested) -> None:
+    """What was held back by the pause begins."""
+    if not turn.frame.paused:
+        return
+    turn.change(paused=False)
+    turn.publish("resumed", actor=fact.actor, rationale=fact.rationale)
+    for run in turn.frame.live:
+        if run.waits_for(PAUSED):
+            begin(turn, run, attempt=run.attempts or None)
+        elif run.waits_for(RETRY) and not turn.has_timer("retry", run.ref):
+            begin(turn, run)
+
+
+def on_rollback(turn: Turn, fact: RollbackRequested) -> None:
+    """What was changed is taken back, even if the runbook does not say so by itself."""
+    if turn.frame.undoing is None:
+        run = turn.frame.current
+        path = run.path if run else ""
+        take_back(turn, "rolled_back_by_person", path, actor=fact.actor, rationale=fact.rationale)
 
 
 def _abort(turn: Turn, actor: str, rationale: str) -> None:

@@ -13,8 +13,9 @@ from libs.runbook.canonical import OutsideProfile, canonical
 from libs.runbook.declared import evaluator_of
 from libs.runbook.expressions import Evaluate, ExpressionError, render
 from libs.runbook.frame import Frame
+from libs.runbook.paths import around, name_of
 from libs.runbook.planning import PlanFacts
-from libs.runbook.spec import Runbook
+from libs.runbook.spec import UNDOING, Runbook
 from libs.runbook.steps import ActingStep, ActionStep, AnyStep, CheckStep, ManualStep, NotifyStep
 
 MAX_RENDERED: Final = 256 * 1024
@@ -41,10 +42,31 @@ class RenderedAction:
     action_hash: str
 
 
-def scope_of(inputs: Mapping[str, Any], facts: PlanFacts, frame: Frame) -> dict[str, Any]:
-    """What templates may name: inputs, alert, incident, and the outputs of steps that succeeded (latest visit)."""
-    outputs = {run.path: {"outputs": run.outputs} for run in frame.step_runs if run.state == "succeeded"}
-    return {"inputs": dict(inputs), **facts.to_scope(), "steps": outputs}
+def scope_of(inputs: Mapping[str, Any], facts: PlanFacts, frame: Frame, path: str = "") -> dict[str, Any]:
+    """What templates of a step may name: inputs, alert, incident, and the outputs of steps that succeeded.
+
+    Known are the steps of its own sequence and of those around it, by id; in an iteration also `each.item`,
+    `each.index`, and as `each.outer` what is around it.
+    """
+    steps: dict[str, Any] = {}
+    loop: dict[str, Any] = {}
+    for around_it in _frames(frame, path):
+        steps |= {
+            name_of(run.path): {"outputs": run.outputs} for run in around_it.step_runs if run.state == "succeeded"
+        }
+        if around_it.names:
+            loop = {**around_it.names, **({"outer": loop} if loop else {})}
+    return {"inputs": dict(inputs), **facts.to_scope(), "steps": steps, **({"each": loop} if loop else {})}
+
+
+def _frames(frame: Frame, path: str) -> list[Frame]:
+    """The frames around a step, the outermost first."""
+    found = []
+    while frame_path := around(path):
+        if frame_path in frame.children:
+            found.append(frame.children[frame_path])
+        path = frame_path
+    return [frame, *reversed(found)]
 
 
 def render_action(
@@ -59,8 +81,10 @@ def render_action(
         RenderRefused: the step has nothing to carry out, or a value is missing, is no text where text is needed, is a
             float or otherwise not hashed, or the whole is over 256 KiB. The step halts; nothing was done.
     """
-    step = step_at(spec, path)
-    evaluate = evaluate or evaluator_of(spec)
+    return _rendered(spec.step(path), path, scope, evaluate or evaluator_of(spec))
+
+
+def _rendered(step: AnyStep, path: str, scope: Mapping[str, Any], evaluate: Evaluate) -> RenderedAction:
     try:
         arguments = render(_arguments(step), scope, evaluate)
         resource, tags_url = _surroundings(step, scope, evaluate)
@@ -84,13 +108,22 @@ def render_action(
     )
 
 
-def step_at(spec: Runbook, path: str) -> AnyStep:
-    """The step that a path leads to; in a runbook without bodies a path is a step's id.
+def render_rollback(
+    spec: Runbook, path: str, number: int, scope: Mapping[str, Any], *, evaluate: Evaluate | None = None
+) -> RenderedAction:
+    """What takes a step back, with what it answered as `outputs` of the scope; same lock, same target.
 
     Raises:
-        KeyError: there is none.
+        RenderRefused: as `render_action`.
     """
-    return spec.step(path)
+    step = spec.step(path)
+    if not isinstance(step, ActionStep) or step.rollback is None:
+        raise RenderRefused(f"{path}: does not say how it is taken back")
+    back = step.rollback
+    undo = step.model_copy(
+        update={"action": back.action, "arguments": back.arguments, "effect": back.effect, "timeout": back.timeout}
+    )
+    return _rendered(undo, f"{UNDOING}{number}", scope, evaluate or evaluator_of(spec))
 
 
 def _arguments(step: AnyStep) -> dict[str, Any]:

@@ -1,18 +1,32 @@
 """What lint asks of steps: where they lead, what is carried out, and what each type needs."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+from libs.runbook import moments
 from libs.runbook.elements import VALUE_TYPES
 from libs.runbook.expressions import OPEN
-from libs.runbook.graph import END
-from libs.runbook.spec import RESERVED_IDS, Runbook
-from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, CheckStep, ManualStep
+from libs.runbook.graph import END, Place, walk
+from libs.runbook.spec import MAX_STEPS, RESERVED_IDS, Runbook
+from libs.runbook.steps import (
+    FAIL,
+    STEP_TYPES,
+    ActionStep,
+    AnyStep,
+    CheckStep,
+    CompositeStep,
+    DecisionStep,
+    LoopStep,
+    ManualStep,
+    WaitStep,
+)
 
 Path = tuple[str | int, ...]
 Fault = tuple[str, str]
 _NO_APPROVALS: Final = "high risk needs an approval, which this version cannot carry out"
-KEYWORDS: Final = ("stop", "continue")
+KEYWORDS: Final = ("stop", "continue", "ask")
+MAX_DEPTH: Final = 3
+MAX_WIDTH: Final = 500
 
 
 def carried_out(spec: Runbook, types: Collection[str]) -> Iterator[tuple[Path, str]]:
@@ -20,61 +34,128 @@ def carried_out(spec: Runbook, types: Collection[str]) -> Iterator[tuple[Path, s
     approvals = "approval" in types
     if spec.risk == "high" and not approvals:
         yield ("risk",), _NO_APPROVALS
-    for index, step in enumerate(spec.steps):
+    for place in walk(spec.steps):
+        step = place.step
         if step.type not in types:
             known = ", ".join(kind for kind in STEP_TYPES if kind in types)
             message = f"'{step.type}' is not carried out by this version; it carries out: {known}"
-            yield ("steps", index, "type"), message
+            yield (*place.position, "type"), message
         elif not approvals and step.own_risk == "high":
-            yield ("steps", index, "risk"), _NO_APPROVALS
+            yield (*place.position, "risk"), _NO_APPROVALS
         elif not approvals and step.own_approval is not None:
             key = "irreversible" if _irreversible(step) else "approval"
-            yield ("steps", index, key), "forces an approval, which this version cannot carry out"
+            yield (*place.position, key), "forces an approval, which this version cannot carry out"
 
 
 def ids(spec: Runbook) -> Iterator[tuple[Path, str]]:
-    """Ids are unique, and no words of the language."""
-    seen: set[str] = set()
-    for index, step in enumerate(spec.steps):
-        if step.id in seen:
-            yield ("steps", index, "id"), f"'{step.id}' is used twice; ids are unique"
-        if step.id in RESERVED_IDS:
-            yield ("steps", index, "id"), f"'{step.id}' is a word of the language; choose another id"
+    """Ids are unique in the whole runbook, and no words of the language."""
+    seen: set[str] = {step.id for step in spec.sequence[: len(spec.sequence) - len(spec.steps)]}
+    taken = set(seen)
+    for place in walk(spec.steps):
+        step = place.step
+        if step.id in taken:
+            yield (*place.position, "id"), f"'{step.id}' is the step that mode: {spec.mode} begins with"
+        elif step.id in seen:
+            yield (*place.position, "id"), f"'{step.id}' is used twice; ids are unique"
+        if step.id in RESERVED_IDS or (isinstance(step, DecisionStep) and step.id == FAIL):
+            yield (*place.position, "id"), f"'{step.id}' is a word of the language; choose another id"
         seen.add(step.id)
-    if "continue" in seen and any(step.on_failure == "continue" for step in spec.steps):
+    if "continue" in seen and any(place.step.on_failure == "continue" for place in walk(spec.steps)):
         yield ("steps",), "'continue' is the id of a step and stands in an on_failure; choose another id"
+
+
+def count(spec: Runbook) -> Iterator[tuple[Path, str]]:
+    """How many steps there are, how deep, and how many may be under way at the same time."""
+    places = list(walk(spec.steps))
+    if len(places) > MAX_STEPS:
+        yield ("steps",), f"holds {len(places)} steps with those inside others; a runbook has at most {MAX_STEPS}"
+    deep = [place for place in places if len(_around(spec, place)) > MAX_DEPTH]
+    yield from ((place.position, f"is inside {MAX_DEPTH + 1} steps; at most {MAX_DEPTH} are") for place in deep)
+    if not deep and (wide := _width(spec.steps)) > MAX_WIDTH:
+        yield ("steps",), f"up to {wide} sequences go on at the same time; lower a concurrency: {MAX_WIDTH} is the most"
 
 
 def order(spec: Runbook) -> Iterator[tuple[Path, str]]:
     """Steps lead forward only, so that every execution ends, and each can be reached."""
-    names = [step.id for step in spec.steps]
-    if len(set(names)) != len(names):
+    places = list(walk(spec.steps))
+    if len({place.step.id for place in places}) != len(places):
         return
-    astray = list(_astray(spec, names))
+    astray = [found for place in places for found in _astray(place)]
     yield from astray
     reached = spec.reachable()
-    for index, step in enumerate(spec.steps):
-        if step.id not in reached and not astray:
-            yield ("steps", index), f"'{step.id}' is never reached; remove it, or change an on_success before it"
+    for place in places:
+        if place.step.id not in reached and not astray:
+            yield place.position, f"'{place.step.id}' is never reached; remove it, or change an on_success before it"
 
 
 def steps(spec: Runbook) -> Iterator[tuple[Path, str]]:
     """Every step's own rules."""
-    for index, step in enumerate(spec.steps):
-        for key, message in _faults(spec, step):
-            yield ("steps", index, *key.split(".")), message
+    for place in walk(spec.steps):
+        for key, message in _faults(spec, place.step):
+            yield (*place.position, *key.split(".")), message
 
 
-def _astray(spec: Runbook, names: list[str]) -> Iterator[tuple[Path, str]]:
-    for index, step in enumerate(spec.steps):
-        later = names[index + 1 :]
-        if step.on_success is not None and step.on_success not in {END, *later}:
-            yield ("steps", index, "on_success"), f"'{step.on_success}' is not the id of a later step, nor end"
-        if step.on_failure == "ask":
-            yield ("steps", index, "on_failure"), "'ask' is not carried out by this version; write stop or continue"
-        elif step.on_failure not in {*KEYWORDS, *later}:
-            known = ", ".join(KEYWORDS)
-            yield ("steps", index, "on_failure"), f"'{step.on_failure}' is neither {known} nor the id of a later step"
+def verification(spec: Runbook) -> Iterator[tuple[Path, str]]:
+    """The steps that verify are checks of the outermost sequence, behind everything that changes something."""
+    places = {place.step.id: place for place in walk(spec.steps)}
+    changing = [i for i, step in enumerate(spec.steps) if any(p.step.mutating for p in walk([step]))]
+    for index, name in enumerate(spec.verifying):
+        place = places.get(name)
+        if place is None or place.within or not isinstance(place.step, CheckStep):
+            yield ("verify", "checks", index), f"'{name}' is not the id of a step of type check in the outermost list"
+        elif place.index < max(changing, default=-1):
+            yield ("verify", "checks", index), f"'{name}' comes before a step that changes something; put it behind"
+        elif place.step.when is not None or place.step.on_failure != "stop":
+            yield ("verify", "checks", index), f"'{name}' verifies, so it has neither when nor on_failure"
+
+
+def _astray(place: Place) -> Iterator[tuple[Path, str]]:
+    step, later = place.step, [step.id for step in place.sequence[place.index + 1 :]]
+    if isinstance(step, DecisionStep):
+        yield from _astray_decision(place, step, later)
+    elif step.on_success is not None and step.on_success not in {END, *later}:
+        yield (*place.position, "on_success"), f"'{step.on_success}' is not the id of a later step, nor end"
+    if step.on_failure not in {*KEYWORDS, *later}:
+        known = ", ".join(KEYWORDS)
+        message = f"'{step.on_failure}' is neither {known} nor the id of a later step"
+        yield (*place.position, "on_failure"), message
+
+
+def _astray_decision(place: Place, step: DecisionStep, later: list[str]) -> Iterator[tuple[Path, str]]:
+    if step.on_success is not None:
+        yield (*place.position, "on_success"), "a decision says where it leads in branches and otherwise; remove it"
+    for index, branch in enumerate(step.branches):
+        if branch.goto not in {END, *later}:
+            yield (
+                (*place.position, "branches", index, "goto"),
+                f"'{branch.goto}' is not the id of a later step, nor end",
+            )
+    if step.otherwise not in {END, FAIL, *later}:
+        message = f"'{step.otherwise}' is neither end nor fail nor the id of a later step"
+        yield (*place.position, "otherwise"), message
+
+
+def _around(spec: Runbook, place: Place) -> list[str]:
+    """The ids of the steps around a place."""
+    names, within = [], place.within
+    by_id = {found.step.id: found for found in walk(spec.steps)}
+    while within and within not in names:
+        names.append(within)
+        within = by_id[within].within
+    return names
+
+
+def _width(sequence: Sequence[AnyStep]) -> int:
+    """How many sequences may be under way inside this one at the same time; one step of it is at a time."""
+    return max((_inside(step) for step in sequence), default=0)
+
+
+def _inside(step: AnyStep) -> int:
+    if isinstance(step, LoopStep):
+        return step.concurrency * (1 + _width(step.steps))
+    if isinstance(step, CompositeStep):
+        return sum(1 + _width(body) for body in step.bodies.values())
+    return 0
 
 
 def _faults(spec: Runbook, step: AnyStep) -> Iterator[Fault]:
@@ -87,14 +168,28 @@ def _faults(spec: Runbook, step: AnyStep) -> Iterator[Fault]:
         yield from _check(step)
     elif isinstance(step, ManualStep):
         yield from _form(step)
+    elif isinstance(step, WaitStep):
+        yield from _wait(step)
+    elif isinstance(step, LoopStep) and isinstance(step.over, str) and OPEN not in step.over:
+        yield "over", "must be a list, or a template that yields one"
+
+
+def _wait(step: WaitStep) -> Iterator[Fault]:
+    if step.until is not None and OPEN not in step.until:
+        try:
+            moments.moment(step.until)
+        except ValueError as error:
+            yield "until", str(error)
 
 
 def conditions(step: AnyStep) -> Iterator[tuple[str, str]]:
-    """The step's `when` and `expect`, where it has them."""
+    """The step's conditions, with the places where they stand."""
     if step.when is not None:
         yield "when", step.when
     if isinstance(step, CheckStep):
         yield "expect", step.expect
+    if isinstance(step, DecisionStep):
+        yield from ((f"branches.{index}.when", branch.when) for index, branch in enumerate(step.branches))
 
 
 def _irreversible(step: AnyStep) -> bool:
@@ -102,13 +197,17 @@ def _irreversible(step: AnyStep) -> bool:
 
 
 def _action(spec: Runbook, step: ActionStep) -> Iterator[Fault]:
-    if step.rollback is not None:
-        yield "rollback", "is not carried out by this version; a failure stops, remove it"
+    if step.rollback is not None and not step.mutating:
+        yield "rollback", "does not fit effect: read, which changes nothing"
+    if step.rollback is not None and step.irreversible:
+        yield "rollback", "does not fit irreversible: true; remove one of them"
+    if spec.on_failed == "rollback" and step.mutating and step.rollback is None and not step.irreversible:
+        yield "rollback", "is missing: on_failed: rollback takes every change back; add it, or irreversible: true"
     if step.verify is not None:
-        yield "verify", "is not carried out for a single step by this version; write it at the top of the runbook"
+        yield "verify", "is not carried out for a single step; write it at the top of the runbook"
     if step.irreversible and not step.mutating:
         yield "irreversible", "does not fit effect: read, which changes nothing"
-    if step.mutating and spec.verify is None and step.verify is None:
+    if step.mutating and spec.verify is None:
         yield "effect", f"'{step.effect}' changes something, so the runbook needs verify: say how success is seen"
     if step.mutating and step.resource is None:
         yield "resource", f"is missing: '{step.effect}' changes something, so name the lock that keeps others away"

@@ -21,8 +21,8 @@ FACTS: Final[Mapping[str, str]] = {
     "alert.annotations": "texts",
     "incident.id": "string",
 }
-ROOTS: Final = ("inputs", "alert", "incident", "steps", "outputs")
-_WHOLE: Final = frozenset({"steps", "outputs"})  # one variable; of the others each part is one
+ROOTS: Final = ("inputs", "alert", "incident", "steps", "outputs", "each")
+_WHOLE: Final = frozenset({"steps", "outputs", "each"})  # one variable; of the others each part is one
 
 Tree = dict[str, "Tree | None"]  # None: the whole value
 

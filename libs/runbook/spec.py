@@ -138,6 +138,11 @@ class Runbook(Element):
         """Where the steps stand, and where each leads."""
         return Graph(self.sequence)
 
+    @property
+    def verifying(self) -> tuple[str, ...]:
+        """The ids of the steps that say whether it succeeded."""
+        return (self.verify.checks or ()) if self.verify else ()
+
     def step(self, path: str) -> AnyStep:
         """The step of that path, or id.
 

@@ -31,7 +31,7 @@ from pydantic import (
     model_validator,
 )
 
-from libs.runbook import durations, moments
+from libs.runbook import durations
 from libs.runbook.elements import (
     MAX_TEXT,
     ActionName,
@@ -252,13 +252,11 @@ class WaitStep(StepBase):
     @model_validator(mode="after")
     def _one_time(self) -> Self:
         if sum(given is not None for given in (self.duration, self.seconds, self.until, self.event)) != 1:
-            raise ValueError("say how long: one of for (such as 30s), seconds, until and event")
+            raise ValueError("say how long: either for, such as 30s, or seconds, or until, or event")
         if self.duration is not None and OPEN not in self.duration:
             durations.milliseconds(self.duration)
         if isinstance(self.seconds, str) and OPEN not in self.seconds:
             raise ValueError("seconds must be a whole number, or a template that yields one")
-        if self.until is not None and OPEN not in self.until:
-            moments.moment(self.until)
         if (self.event is None) != (self.timeout is None):
             raise ValueError("timeout belongs to event, and an event needs one: say how long it is waited for")
         return self
@@ -373,7 +371,7 @@ class ParallelStep(CompositeStep):
 
 
 class LoopStep(CompositeStep):
-    """The same steps once for each item of a list; in them `loop.item` and `loop.index` (from 0) are known.
+    """The same steps once for each item of a list; in them `each.item` and `each.index` (from 0) are known.
 
     Up to `concurrency` iterations go on at the same time, in the order of the list. A list of more than `limit` items
     fails the step before anything begins.

@@ -17,7 +17,7 @@ SPEC = runbook(
     {"id": "after"},
     inputs={"shard": {"default": "a"}, "count": {"type": "integer", "default": 1}, "dry": {"type": "boolean"}},
 )
-HERE = Names.at(SPEC, 1)
+HERE = Names.at(SPEC, SPEC.graph.place(SPEC.steps[1].id))
 
 
 def test_a_compile_error_stands_at_its_line_and_column_with_its_place_in_the_expression() -> None:
@@ -126,7 +126,7 @@ def test_a_sound_condition_is_accepted(source: str) -> None:
 
 
 def test_what_a_steps_own_action_answered_is_named_once_it_has() -> None:
-    own = Names.at(SPEC, 1, own_outputs=True)
+    own = Names.at(SPEC, SPEC.graph.place(SPEC.steps[1].id), own_outputs=True)
 
     assert list(condition_faults("outputs.status == 200 && has(outputs.body)", own)) == []
     assert list(expression_faults("outputs.body.items.map(i, i.id)", own)) == []

@@ -1,0 +1,51 @@
+"""Along the sequences of an execution: to the next step, to the end of a branch, or back. Only `advance` uses it."""
+
+from libs.runbook import fans
+from libs.runbook.beginning import begin, enter
+from libs.runbook.frame import StepRun
+from libs.runbook.paths import inside
+from libs.runbook.progress import fail, verify
+from libs.runbook.spec import UNDOING
+from libs.runbook.turn import End, Go, More, Turn
+
+
+def follow(turn: Turn) -> None:
+    """Does what is to be done next, until nothing is."""
+    while turn.onward:
+        match turn.onward.pop():
+            case Go(frame_path, step_id):
+                if turn.goes_on(frame_path):
+                    _arrive(turn, frame_path, step_id)
+            case End(frame_path, how):
+                if frame_path and turn.goes_on(frame_path):
+                    fans.end(turn, frame_path, how)
+            case More(path):
+                fans.open_more(turn, path)
+
+
+def _arrive(turn: Turn, frame_path: str, step_id: str | None) -> None:
+    """Comes to a step of a sequence, or to its end; unless nothing more of it begins."""
+    if frame_path and (turn.stops or turn.closing(frame_path)):
+        fans.end(turn, frame_path, "stopped")
+    elif turn.frame.undoing is not None:
+        _take_back(turn, *turn.frame.undoing)
+    elif turn.frame.deadline_passed:
+        fail(turn, "deadline_exceeded", "")
+    elif step_id is None and not frame_path:
+        verify(turn)
+    elif turn.frame.revoked:
+        fail(turn, "approval_revoked", step_id or "")
+    elif step_id is None:
+        fans.end(turn, frame_path, "succeeded")
+    else:
+        path = inside(frame_path, step_id)
+        enter(turn, StepRun(path, turn.frame.visits(path) + 1))
+
+
+def _take_back(turn: Turn, reason: str, path: str) -> None:
+    """Takes the last change back that still stands; after the first one, the execution has failed."""
+    turn.clear_undone()
+    if turn.frame.kept == 0:
+        fail(turn, reason, path)
+    else:
+        begin(turn, StepRun(f"{UNDOING}{turn.frame.kept}", 1))
