@@ -33,10 +33,9 @@ VERIFY = {"alert": "resolved", "within": "60s"}
 
 
 def changing(*names: str, **fields: Any) -> Play:
-    """A runbook of changes that can be taken back, started under a firing alert."""
-    return Play(
-        runbook(*({\"id\": name, **CHANGE} for name in names), **{"verify": VERIFY, "on_failed": "rollback", **fields})
-    )
+    """A runbook of changes that can be taken back."""
+    steps = ({"id": name, **CHANGE} for name in names)
+    return Play(runbook(*steps, **{"verify": VERIFY, "on_failed": "rollback", **fields}))
 
 
 def chose(path: str, choice: str) -> PersonChose:
