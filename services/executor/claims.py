@@ -2,8 +2,8 @@
 
 One transaction for a batch. It shares the kill switch's lock, re-computes the action's hash, asks policy, looks whether
 the alert still fires, takes the resource's lock and a new fence, and sets the lease by the database's clock. What is
-turned away stays ready (held by a lock or by the switch), has failed without effect, or is not needed any more; that
-is folded in a second transaction, which takes the execution's lock first, as every fold does.
+turned away stays ready (held by a lock, a guard or the switch), has failed without effect, or is not needed any more;
+that is folded in a second transaction, which takes the execution's lock first, as every fold does.
 """
 
 import uuid
@@ -22,6 +22,7 @@ from libs.runbook.frame import PAUSED, HoldReason
 from services.executor import approvals, kill_switch, storage
 from services.executor.fold import Because, Change, fold, merged
 from services.executor.grants import BEGIN_AGAIN
+from services.executor.guards import changes
 from services.executor.kill_switch import Switches
 from services.executor.model import SERVICE, Attempt, Execution, Hint
 from services.executor.settings import ExecutorSettings
@@ -63,7 +64,7 @@ OTHER_PLAN: Final = Refused(
 )
 
 _LOCK_READY: Final = """
-SELECT a.*, e.plan_hash, e.initiator, e.state AS execution_state, e.paused,
+SELECT a.*, e.plan_hash, e.initiator, e.state AS execution_state, e.paused, e.guards,
   (SELECT bool_or(p.plan_hash = e.plan_hash) FROM approval p WHERE p.execution_id = a.execution_id
     AND p.state = 'granted' AND p.action_hash = '' AND p.used_at IS NOT NULL) AS plan_stands
 FROM action_log a JOIN execution e USING (execution_id)
@@ -143,6 +144,8 @@ class Claims:
                 turned.append((attempt, verdict))
         free, busy = await self._take_locks(tx, passed)
         turned += [(attempt, Held("lock")) for attempt in busy]
+        free, guarded = await changes.check(tx, self._outbox, free, rows, now=self._clock())
+        turned += [(attempt, Held(reason)) for attempt, reason in guarded]
         free, unapproved = await self._use_approvals(tx, free)
         turned += unapproved
         await _note_holds(tx, turned)

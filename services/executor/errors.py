@@ -9,6 +9,7 @@ Refusal
                EvidenceMissing     high risk is completed under a grant, and with evidence
                GrantRefused        the approval that was named is not good for it: `grants` has the reasons
                ExecutionEnded      a terminal state never changes
+               BreakerNotOpen      nothing is held back there
 
 A move that the state does not allow names both ends: `data` has the `state` it is in (of a step also what it is
 `waiting_for`), the `trigger` that was pulled and the `target` that it would have led to.
@@ -116,6 +117,20 @@ class ExecutionEnded(Conflict):
             state=state,
             trigger=trigger,
             target=target,
+        )
+
+
+class BreakerNotOpen(Conflict):
+    """Only a breaker that is open is reset."""
+
+    def __init__(self, runbook_id: str, resource_id: str) -> None:
+        super().__init__(
+            f"The breaker of runbook {runbook_id} on {resource_id} is not open.",
+            fix="`rangerctl execution breakers` shows those that are.",
+            code="breaker_not_open",
+            state="closed",
+            trigger="reset",
+            target="closed",
         )
 
 

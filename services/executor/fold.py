@@ -37,6 +37,7 @@ from libs.runbook.rendering import RenderedAction, RenderRefused, render_action,
 from services.executor import storage
 from services.executor.evaluator import evaluator_for
 from services.executor.facts import to_fact
+from services.executor.guards import endings
 from services.executor.model import ACTOR, Attempt, Execution, Hint, idem_key
 from services.executor.storage import Writes
 
@@ -70,6 +71,7 @@ async def fold(tx: Tx, outbox: Outbox, changes: Iterable[Change], *, now: dateti
         _Folding(change, writes, outbox, now).run()
     hints = await storage.write(tx, writes)
     await outbox.add(tx, writes.events)
+    await endings.note(tx, outbox, writes.ended, now=now)
     return hints
 
 

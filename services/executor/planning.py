@@ -29,6 +29,7 @@ from libs.runbook.triggers import AlertFacts
 from services.executor import storage
 from services.executor.evaluator import evaluator_for
 from services.executor.fold import Because, Change, cause_of, fold
+from services.executor.guards import admission
 from services.executor.model import ACTOR, SERVICE, Execution, Hint
 
 FetchSpec = Callable[[str, str, int], Awaitable[Runbook]]
@@ -118,10 +119,12 @@ class Planner:
         await self.outbox.add(tx, [self._event(each) for each in stored])
         begun = [each for each in stored if each.plan is not None]
         firing = await storage.alerts_fire(tx, {each.about for each in begun})
-        return [
+        changes = [
             Change(each.execution, [Started(alert_firing=firing.get(each.about))], each.occasion.because)
             for each in begun
         ]
+        keys = {each.execution.execution_id: each.plan.keys for each in begun if each.plan is not None}
+        return await admission.admit(tx, self.outbox, changes, keys, now=self.clock())
 
     async def _spec(self, tx: Tx, tenant: str, match: RunbookMatched) -> Runbook:
         known = await storage.known_spec(tx, tenant, match.spec_hash)

@@ -44,6 +44,8 @@ UPDATE action_log SET hinted_at = clock_timestamp() WHERE action_id IN (
   SELECT action_id FROM action_log
   WHERE state = 'ready' AND hinted_at < clock_timestamp() - make_interval(secs => $1)
     AND held_reason IS DISTINCT FROM 'paused'
+    AND (held_until IS NULL OR held_until <= clock_timestamp()
+      OR coalesce(held_reason, '') NOT IN ('budget', 'cooldown', 'breaker'))
     AND (held_reason IS DISTINCT FROM 'kill_switch' OR NOT EXISTS (
       SELECT 1 FROM kill_switch k WHERE k.engaged AND k.scope IN ('global', 'tenant:' || action_log.tenant_id)))
   ORDER BY hinted_at LIMIT $2 FOR UPDATE SKIP LOCKED)
