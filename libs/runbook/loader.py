@@ -7,6 +7,7 @@ of the language (`spec.py`), the runbook obeys the rules of this version (`lint.
 import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -54,8 +55,8 @@ def judged(document: Document, source: str, *, types: Collection[str] = spec.CAR
     return Loaded(found, data, spec_hash(data), source)
 
 
-def shaped(document: Document, model: type[M]) -> M:
-    """The document as that model.
+def shaped(document: Document, model: type[M], keys: Collection[str] = ()) -> M:
+    """The document as that model; `keys` are those of its language, by default a runbook's.
 
     Raises:
         RunbookInvalid: lists everything that has another shape.
@@ -64,7 +65,7 @@ def shaped(document: Document, model: type[M]) -> M:
         return model.model_validate(document.data)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-    problems = [_problem(document, *_explained(document.data, item)) for item in found]
+    problems = [_problem(document, *_explained(document.data, item, keys or _KEYS)) for item in found]
     raise RunbookInvalid(sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem.path)))
 
 
@@ -72,7 +73,7 @@ def _problem(document: Document, path: Path, message: str) -> Problem:
     return Problem(dotted(path), message, *document.position(path))
 
 
-def _explained(data: Any, item: Any) -> tuple[Path, str]:
+def _explained(data: Any, item: Any, keys: Collection[str]) -> tuple[Path, str]:
     """A validation error as (path, what to do). Names of union members, which pydantic adds, are left out."""
     location = _untagged(data, item["loc"])
     path = _existing(data, location)
@@ -82,7 +83,7 @@ def _explained(data: Any, item: Any) -> tuple[Path, str]:
     if kind in _UNTOLD:
         return (*path, "type"), _UNTOLD[kind]
     if kind == "extra_forbidden":
-        return path, _unknown_key(str(location[-1]))
+        return path, _unknown_key(str(location[-1]), keys)
     if kind == "literal_error":
         return path, f"must be {context['expected']}"
     return path, _said(kind, context, item["msg"])
@@ -126,15 +127,16 @@ def _existing(data: Any, location: tuple[str | int, ...]) -> Path:
     return tuple(path)
 
 
-def _unknown_key(key: str) -> str:
-    if key in _KEYS:
+def _unknown_key(key: str, keys: Collection[str]) -> str:
+    if key in keys:
         return "does not belong here; remove it"
-    near = difflib.get_close_matches(key, _KEYS, n=1)
+    near = difflib.get_close_matches(key, keys, n=1)
     return f"unknown key; did you mean {near[0]}?" if near else "unknown key; remove it"
 
 
-def _language_keys() -> tuple[str, ...]:
-    found = [item for module in (elements, steps, spec) for item in vars(module).values()]
+def keys_of(*modules: ModuleType) -> tuple[str, ...]:
+    """The keys of a language whose models are in these modules."""
+    found = [item for module in modules for item in vars(module).values()]
     models = [item for item in found if isinstance(item, type) and issubclass(item, BaseModel)]
     return tuple(sorted({field.alias or name for model in models for name, field in model.model_fields.items()}))
 
@@ -143,7 +145,7 @@ _UNTOLD: Final = {
     "union_tag_not_found": "is missing; add it",
     "union_tag_invalid": f"must be one of {', '.join(steps.STEP_TYPES)}",
 }
-_KEYS: Final = _language_keys()
+_KEYS: Final = keys_of(elements, steps, spec)
 _PATTERNS: Final = {
     elements.SLUG: "must be lower-case letters, digits and hyphens, at most 63, such as restart-api",
     r"^[a-z][a-z0-9_]{0,62}$": "must be lower-case letters, digits and underscores, such as shard_name",

@@ -25,6 +25,7 @@ from libs.runbook.problems import Problem, RunbookInvalid, dotted
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 20_000
+WHAT: Final = "a runbook is a mapping: apiVersion, id, name, …"
 _UNWANTED: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff"
     "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\U000e0000-\U000e007f\ud800-\udfff]|\r(?!\n)"
@@ -34,6 +35,7 @@ _NUMBER_LIKE: Final = re.compile(
     r"[-+]?(?:0[xob][0-9a-f_]+|[0-9][0-9_]*(?:\.[0-9_]*)?(?:e[-+]?[0-9]+)?|\.[0-9][0-9_]*(?:e[-+]?[0-9]+)?|\.inf|\.nan)",
     re.ASCII | re.IGNORECASE,
 )
+_FLOAT: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{1,15}", re.ASCII)
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN_LIKE: Final = frozenset({"True", "TRUE", "False", "FALSE"})
 
@@ -56,14 +58,14 @@ class Document:
         return (1, 1)
 
 
-def read(source: str | bytes) -> Document:
-    """The document in `source`.
+def read(source: str | bytes, *, what: str = WHAT, floats: bool = False) -> Document:
+    """The document in `source`. `what` says what a document is, if this one is none; `floats`: they are accepted.
 
     Raises:
         RunbookInvalid: the text breaks a rule of this module; it names the first place.
     """
     text = _decoded(source)
-    reader = _Reader()
+    reader = _Reader(what, floats=floats)
     try:
         return reader.document(yaml.parse(text, Loader=yaml.CSafeLoader))
     except yaml.MarkedYAMLError as error:
@@ -115,7 +117,9 @@ def _position(event: yaml.Event) -> Position:
 class _Reader:
     """Builds data from parser events; the events come one by one, so limits bite before anything is built."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str, *, floats: bool) -> None:
+        self._what = what
+        self._floats = floats
         self._nodes = 0
         self._found = Document()
 
@@ -128,7 +132,7 @@ class _Reader:
                 continue
             self._found.data = self._value(event, events, ())
         if not isinstance(self._found.data, dict):
-            raise RunbookInvalid([Problem("", "a runbook is a mapping: apiVersion, id, name, …", 1, 1)])
+            raise RunbookInvalid([Problem("", self._what, 1, 1)])
         return self._found
 
     def _start(self, event: yaml.DocumentStartEvent) -> None:
@@ -141,7 +145,7 @@ class _Reader:
         self._guard(event, path)
         self._found.positions.setdefault(path, _position(event))
         if isinstance(event, yaml.ScalarEvent):
-            return _scalar(event, path)
+            return float(event.value) if self._floats and _is_float(event) else _scalar(event, path)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(events, path)
         return self._mapping(events, path)
@@ -203,6 +207,10 @@ def _scalar(event: yaml.ScalarEvent, path: Path) -> str | int | bool:
     if _NUMBER_LIKE.fullmatch(text):
         raise _refuse(event, path, f"'{text[:40]}' is not accepted as a number; write a decimal integer, or quote it")
     return text
+
+
+def _is_float(event: yaml.ScalarEvent) -> bool:
+    return not event.style and _FLOAT.fullmatch(event.value) is not None
 
 
 def _integer(event: yaml.ScalarEvent, path: Path, text: str) -> int:
