@@ -247,7 +247,7 @@ def _fact(attempt: Attempt, verdict: Turned) -> Fact:
 
 def _change(executions: Mapping[str, Execution], attempt: Attempt, fact: Fact) -> Change:
     because = Because(traceparent=attempt.traceparent)
-    return Change(executions[attempt.execution_id], [fact], because, attempt)
+    return Change.of_attempt(executions[attempt.execution_id], fact, because, attempt)
 
 
 async def _note_holds(tx: Tx, turned: Sequence[tuple[Attempt, Turned]]) -> None:

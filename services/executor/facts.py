@@ -13,9 +13,17 @@ from libs.runbook.effects import FactType, PublishFact
 from services.executor.model import Attempt, Execution, idem_key
 
 
-def to_fact(execution: Execution, effect: PublishFact, attempt: Attempt | None, finished_at: str) -> Fact:
-    """The fact; `attempt` is the last attempt of the step that it is about, where one was made."""
-    return _FACTS[effect.type](execution, effect.data, attempt, finished_at)
+def to_fact(
+    execution: Execution,
+    effect: PublishFact,
+    attempt: Attempt | None,
+    finished_at: str,
+    outputs: Mapping[str, Any],
+) -> Fact:
+    """The fact; `attempt` is the last of the step that it is about, where one was made, `outputs` what it answered."""
+    if effect.type == "step_completed":
+        return _completed(execution, effect.data, attempt, finished_at, outputs)
+    return _FACTS[effect.type](execution, effect.data, attempt)
 
 
 def outputs_sha256(outputs: Mapping[str, Any]) -> str:
@@ -43,9 +51,12 @@ def _step(execution: Execution, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _completed(
-    execution: Execution, data: Mapping[str, Any], attempt: Attempt | None, finished_at: str
+    execution: Execution,
+    data: Mapping[str, Any],
+    attempt: Attempt | None,
+    finished_at: str,
+    outputs: Mapping[str, Any],
 ) -> contract.StepCompleted:
-    run = execution.frame.run(data["path"], data["visit"])
     step = execution.spec.step(data["path"])
     return contract.StepCompleted(
         **_step(execution, data),
@@ -56,15 +67,13 @@ def _completed(
         worker=attempt.worker_id if attempt else "",
         started_at=rfc3339(attempt.started_at) if attempt and attempt.started_at else "",
         finished_at=finished_at,
-        outputs_sha256=outputs_sha256(run.outputs if run else {}),
+        outputs_sha256=outputs_sha256(outputs),
         decided_by_person=data["decided_by_person"],
         evidence_ref=data.get("evidence_ref") or None,
     )
 
 
-def _unknown(
-    execution: Execution, data: Mapping[str, Any], attempt: Attempt | None, _finished_at: str
-) -> contract.StepUnknown:
+def _unknown(execution: Execution, data: Mapping[str, Any], attempt: Attempt | None) -> contract.StepUnknown:
     step = _step(execution, data)
     return contract.StepUnknown(
         **step,
@@ -74,9 +83,7 @@ def _unknown(
     )
 
 
-def _failed_step(
-    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
-) -> contract.StepFailed:
+def _failed_step(execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None) -> contract.StepFailed:
     return contract.StepFailed(
         **_step(execution, data),
         error_code=data["error_code"],
@@ -86,29 +93,21 @@ def _failed_step(
     )
 
 
-def _decided(
-    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
-) -> contract.StepDecided:
+def _decided(execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None) -> contract.StepDecided:
     return contract.StepDecided(**_step(execution, data), decision=data["decision"], rationale=data["rationale"])
 
 
-def _blocked(
-    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
-) -> contract.ExecutionBlocked:
+def _blocked(execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None) -> contract.ExecutionBlocked:
     about: dict[str, Any] = _about(execution)
     asked = {key: data[key] for key in _ASKED if key in data} if data["reason"] == "approval" else {}
     return contract.ExecutionBlocked(**about, reason=data["reason"], step=data["path"], **asked)
 
 
-def _skipped(
-    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
-) -> contract.StepSkipped:
+def _skipped(execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None) -> contract.StepSkipped:
     return contract.StepSkipped(**_step(execution, data), reason=data["reason"])
 
 
-def _failed(
-    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
-) -> contract.ExecutionFailed:
+def _failed(execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None) -> contract.ExecutionFailed:
     about: dict[str, Any] = _about(execution)
     rationale = data.get("rationale")
     rolled_back = data.get("rolled_back")
@@ -118,7 +117,7 @@ def _failed(
 
 
 def _rolling_back(
-    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None, _finished_at: str
+    execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None
 ) -> contract.ExecutionRollingBack:
     return contract.ExecutionRollingBack(
         **_about(execution),
@@ -134,20 +133,19 @@ _ASKED: Final = (
     "action", "resource_id", "approvers", "detail", "refused_code", "refused_approval_id", "refused_plan_hash",
     "refused_action_hash",
 )  # fmt: skip
-_Build = Callable[[Execution, Mapping[str, Any], Attempt | None, str], Fact]
+_Build = Callable[[Execution, Mapping[str, Any], Attempt | None], Fact]
 _FACTS: Final[Mapping[FactType, _Build]] = {
-    "started": lambda e, _d, _a, _t: contract.ExecutionStarted(**_about(e), plan_hash=e.plan_hash),
+    "started": lambda e, _d, _a: contract.ExecutionStarted(**_about(e), plan_hash=e.plan_hash),
     "blocked": _blocked,
-    "unblocked": lambda e, d, _a, _t: contract.ExecutionUnblocked(**_about(e), reason=d["reason"], step=d["path"]),
-    "step_completed": _completed,
+    "unblocked": lambda e, d, _a: contract.ExecutionUnblocked(**_about(e), reason=d["reason"], step=d["path"]),
     "step_failed": _failed_step,
     "step_unknown": _unknown,
     "step_decided": _decided,
-    "paused": lambda e, d, _a, _t: contract.ExecutionPaused(**_about(e), rationale=d["rationale"]),
-    "resumed": lambda e, d, _a, _t: contract.ExecutionResumed(**_about(e), rationale=d["rationale"]),
+    "paused": lambda e, d, _a: contract.ExecutionPaused(**_about(e), rationale=d["rationale"]),
+    "resumed": lambda e, d, _a: contract.ExecutionResumed(**_about(e), rationale=d["rationale"]),
     "rolling_back": _rolling_back,
-    "completed": lambda e, d, _a, _t: contract.ExecutionCompleted(**_about(e), verified=d["verified"]),
+    "completed": lambda e, d, _a: contract.ExecutionCompleted(**_about(e), verified=d["verified"]),
     "step_skipped": _skipped,
     "failed": _failed,
-    "aborted": lambda e, d, _a, _t: contract.ExecutionAborted(**_about(e), rationale=d["rationale"]),
+    "aborted": lambda e, d, _a: contract.ExecutionAborted(**_about(e), rationale=d["rationale"]),
 }

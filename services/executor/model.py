@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 from libs.common.ids import derived_id
 from libs.runbook.frame import Frame
 from libs.runbook.planning import PlanFacts
+from libs.runbook.rendering import RenderedAction
 from libs.runbook.spec import Runbook
 from libs.runbook.steps import NOTIFY_ACTION
 
@@ -90,6 +91,17 @@ class Attempt:
     def mutating(self) -> bool:
         """Whether it may change a target: a notification does not, and goes out while mutations are held back."""
         return self.effect != "read" and self.action != NOTIFY_ACTION
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRollback:
+    """How the change of that number is taken back, filled in when it took effect; or why that could not be done."""
+
+    number: int
+    path: str
+    visit: int
+    rendered: RenderedAction | None
+    refusal: str = ""
 
 
 Ending: TypeAlias = Literal["succeed", "fail", "doubt"]

@@ -120,8 +120,7 @@ class Planner:
         begun = [each for each in stored if each.plan is not None]
         firing = await storage.alerts_fire(tx, {each.about for each in begun})
         changes = [
-            Change(each.execution, [Started(alert_firing=firing.get(each.about))], each.occasion.because)
-            for each in begun
+            Change(each.execution, [_started(each, firing.get(each.about))], each.occasion.because) for each in begun
         ]
         keys = {each.execution.execution_id: each.plan.keys for each in begun if each.plan is not None}
         return await admission.admit(tx, self.outbox, changes, keys, now=self.clock())
@@ -163,6 +162,10 @@ class Planned:
     def about(self) -> tuple[str, str]:
         """(tenant, incident)."""
         return self.occasion.tenant_id, self.occasion.facts.incident_id
+
+
+def _started(planned: Planned, firing: bool | None) -> Started:
+    return Started(firing, by_person=planned.occasion.initiator != ACTOR)
 
 
 def _execution(spec: Runbook, occasion: Occasion, plan: Plan | None, refusal: str) -> Execution:

@@ -63,9 +63,9 @@ class Settlements:
             executions = await storage.lock(tx, (s.attempt.execution_id for s in settlements))
             counted = await self._store(tx, settlements)
             changes = [
-                Change(
+                Change.of_attempt(
                     executions[s.attempt.execution_id],
-                    [to_fact(s)],
+                    to_fact(s),
                     Because(traceparent=s.traceparent),
                     s.attempt,
                     _refs(s.evidence),

@@ -116,7 +116,7 @@ class Sweeper:
             log.warning("lease_lost", action_id=attempt.action_id, effect=attempt.effect, worker=attempt.worker_id)
             fact = StepLost(attempt.path, attempt.visit)
             because = Because(traceparent=attempt.traceparent)
-            changes.append(Change(executions[attempt.execution_id], [fact], because, attempt))
+            changes.append(Change.of_attempt(executions[attempt.execution_id], fact, because, attempt))
         return changes
 
     async def rehint(self) -> list[Hint]:

@@ -261,3 +261,36 @@ approval = Table(
     Index("ix_approval_step_run", "step_run_id"),
     Index("ix_approval_execution", "execution_id"),
 )
+
+frame = Table(
+    "frame",
+    metadata,
+    Column("execution_id", Uuid, ForeignKey("execution.execution_id"), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("frame", JSONB, nullable=False),
+)
+
+loop_items = Table(
+    "loop_items",
+    metadata,
+    Column("execution_id", Uuid, ForeignKey("execution.execution_id"), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("items", JSONB, nullable=False),
+)
+
+kept_rollback = Table(
+    "kept_rollback",
+    metadata,
+    Column("execution_id", Uuid, ForeignKey("execution.execution_id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("path", Text, nullable=False),
+    Column("visit", Integer, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("effect", Text, nullable=False),
+    Column("action_hash", Text, nullable=False),
+    Column("rendered", LargeBinary, nullable=False),
+    Column("resource_id", Text),
+    Column("tags_url", Text),
+    Column("timeout_seconds", Float, nullable=False),
+    Column("refusal", Text, nullable=False, server_default=text("''")),
+)

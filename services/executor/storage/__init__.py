@@ -13,6 +13,7 @@ from services.executor.storage.executions import (
     live_of_incidents,
     lock,
 )
+from services.executor.storage.frames import kept_rollbacks, running
 from services.executor.storage.writes import LostUpdate, Writes, write
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "alerts_fire",
     "insert_executions",
     "keep_spec",
+    "kept_rollbacks",
     "known_spec",
     "last_attempt",
     "live_of_incidents",
     "lock",
     "ready_attempts",
+    "running",
     "set_alerts",
     "to_attempt",
     "to_hint",

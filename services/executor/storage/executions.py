@@ -14,6 +14,7 @@ from libs.runbook.spec import Runbook
 from libs.runbook.triggers import AlertFacts
 from services.executor.model import Execution
 from services.executor.storage.columns import columns, json
+from services.executor.storage.frames import with_children
 
 _SPECS_KEPT: Final = 512
 _specs: dict[tuple[str, str], Runbook] = {}
@@ -26,10 +27,11 @@ JOIN unnest($1::text[], $2::text[]) AS t(tenant_id, spec_hash) USING (tenant_id,
 
 
 async def lock(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Execution]:
-    """The executions under their rows' locks, which are taken in the order of ids."""
+    """The executions, whole, under their rows' locks, which are taken in the order of ids."""
     rows = await tx.fetch(_LOCK, [uuid.UUID(i) for i in sorted(set(execution_ids))])
     specs = await _specs_of(tx, {(row["tenant_id"], row["spec_hash"]) for row in rows})
-    return {str(row["execution_id"]): to_execution(row, specs[row["tenant_id"], row["spec_hash"]]) for row in rows}
+    found = {str(row["execution_id"]): to_execution(row, specs[row["tenant_id"], row["spec_hash"]]) for row in rows}
+    return await with_children(tx, found)
 
 
 async def _specs_of(tx: Tx, keys: set[tuple[str, str]]) -> dict[tuple[str, str], Runbook]:

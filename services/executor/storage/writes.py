@@ -1,7 +1,7 @@
 """What folding a batch of facts brings, stored with at most one statement a table."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,10 +9,12 @@ import asyncpg
 
 from libs.common.database import Tx
 from libs.common.outbox import OutboxEvent
-from libs.runbook.frame import StepRun
-from services.executor.model import Attempt, Execution, Hint
+from libs.runbook.effects import SetTimer
+from libs.runbook.frame import Frame, StepRun
+from services.executor.model import Attempt, Execution, Hint, KeptRollback
 from services.executor.storage.attempts import to_hint
 from services.executor.storage.columns import columns, json, uuids
+from services.executor.storage.frames import write_frames
 
 
 @dataclass(slots=True)
@@ -24,7 +26,11 @@ class Writes:
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     actions: list[tuple[Attempt, str]] = field(default_factory=list)
     withdrawn: list[tuple[Execution, str, int, int]] = field(default_factory=list)
-    timers: list[tuple[str, str, str, float]] = field(default_factory=list)
+    frames: list[tuple[str, Frame]] = field(default_factory=list)
+    frames_ended: list[tuple[str, str]] = field(default_factory=list)
+    items: list[tuple[str, str, Sequence[Any]]] = field(default_factory=list)
+    rollbacks: list[tuple[str, KeptRollback]] = field(default_factory=list)
+    timers: list[tuple[str, SetTimer]] = field(default_factory=list)
     timers_gone: list[tuple[str, str, str]] = field(default_factory=list)
     suspects: list[str] = field(default_factory=list)
     ended: list[Execution] = field(default_factory=list)
@@ -77,8 +83,10 @@ WHERE step_run_id = t.step_run AND attempt = t.attempt_no AND state IN ('ready',
 
 _SET_TIMERS: Final = """
 INSERT INTO timer (kind, ref_id, ref_version, due_at, state)
-SELECT kind, ref_id, ref, clock_timestamp() + make_interval(secs => after), 'set'
-FROM unnest($1::text[], $2::uuid[], $3::text[], $4::float8[]) AS t(kind, ref_id, ref, after)
+SELECT kind, ref_id, ref,
+  coalesce(nullif(at, '')::timestamptz, clock_timestamp() + make_interval(secs => after + random() * jitter)), 'set'
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::float8[], $5::float8[], $6::text[])
+  AS t(kind, ref_id, ref, after, jitter, at)
 ON CONFLICT (kind, ref_id, ref_version) DO UPDATE SET due_at = EXCLUDED.due_at, state = 'set', fired_at = NULL
 """
 
@@ -116,6 +124,7 @@ async def write(tx: Tx, writes: Writes) -> list[Hint]:
         await tx.execute(_UPSERT_STEP_RUNS, *columns(_step_run_row(e, run) for e, run in writes.step_runs))
     if writes.asked:
         await tx.execute(_ASK, *columns((uuid.UUID(step_run_id), json(asked)) for step_run_id, asked in writes.asked))
+    await write_frames(tx, writes.frames, writes.frames_ended, writes.items, writes.rollbacks)
     ready = await tx.fetch(_INSERT_ACTIONS, *columns(map(_action_row, writes.actions))) if writes.actions else []
     if writes.withdrawn:
         rows = [(uuid.UUID(e.step_run_id(path, visit)), attempt) for e, path, visit, attempt in writes.withdrawn]
@@ -151,11 +160,19 @@ async def _update_executions(tx: Tx, pairs: Sequence[tuple[Execution, Execution]
 
 async def _write_timers(tx: Tx, writes: Writes) -> None:
     if writes.timers:
-        rows = [(kind, uuid.UUID(ref_id), ref, after) for kind, ref_id, ref, after in writes.timers]
-        await tx.execute(_SET_TIMERS, *columns(rows))
+        await tx.execute(_SET_TIMERS, *columns(_timer_row(key, timer) for key, timer in _last(writes.timers)))
     if writes.timers_gone:
         gone = [(kind, uuid.UUID(ref_id), ref) for kind, ref_id, ref in writes.timers_gone]
         await tx.execute(_CANCEL_TIMERS, *columns(gone))
+
+
+def _last(timers: Sequence[tuple[str, SetTimer]]) -> Iterable[tuple[str, SetTimer]]:
+    """Of timers of one name the last: one statement writes each row once."""
+    return {(key, timer.kind, timer.ref): (key, timer) for key, timer in timers}.values()
+
+
+def _timer_row(execution_id: str, timer: SetTimer) -> tuple[Any, ...]:
+    return timer.kind, uuid.UUID(execution_id), timer.ref, timer.after_seconds, timer.jitter_seconds, timer.at
 
 
 async def _write_locks(tx: Tx, writes: Writes) -> list[asyncpg.Record]:
