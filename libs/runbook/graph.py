@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from libs.runbook.paths import around, name_of
+from libs.runbook.paths import around, inside, name_of
 from libs.runbook.steps import EACH, AnyStep, CompositeStep, DecisionStep, LoopStep
 
 END: Final = "end"
@@ -15,7 +15,8 @@ Position: TypeAlias = tuple[str | int, ...]
 class Place:
     """Where a step stands: in which sequence, behind how many others, and at which position of the document.
 
-    `within` is the id of the composite step around it, empty for none.
+    `within` is the id of the composite step around it, empty for none. `path` names it among the others; in a loop `*`
+    stands for the number of the iteration.
     """
 
     step: AnyStep
@@ -23,6 +24,7 @@ class Place:
     index: int
     position: Position
     within: str = ""
+    path: str = ""
 
 
 class Graph:
@@ -87,13 +89,14 @@ class Graph:
         return [*onward, self.successor(step_id)]
 
 
-def walk(steps: Sequence[AnyStep], position: Position = ("steps",), within: str = "") -> Iterator[Place]:
+def walk(
+    steps: Sequence[AnyStep], position: Position = ("steps",), within: str = "", frame_path: str = ""
+) -> Iterator[Place]:
     """Every step, each before those that it holds."""
     for index, step in enumerate(steps):
-        here = (*position, index)
-        yield Place(step, tuple(steps), index, here, within)
-        if isinstance(step, LoopStep):
-            yield from walk(step.steps, (*here, "steps"), step.id)
-        elif isinstance(step, CompositeStep):
+        here, path = (*position, index), inside(frame_path, step.id)
+        yield Place(step, tuple(steps), index, here, within, path)
+        if isinstance(step, CompositeStep):
             for name, body in step.bodies.items():
-                yield from walk(body, (*here, "branches", name), step.id)
+                below = (*here, "steps") if isinstance(step, LoopStep) else (*here, "branches", name)
+                yield from walk(body, below, step.id, inside(path, name))

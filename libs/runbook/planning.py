@@ -16,10 +16,11 @@ from libs.runbook.canonical import OutsideProfile, canonical
 from libs.runbook.declared import evaluator_of
 from libs.runbook.elements import VALUE_TYPES
 from libs.runbook.expressions import Evaluate, ExpressionError, MissingValue, render
+from libs.runbook.graph import walk
 from libs.runbook.limit_keys import rendered_keys
 from libs.runbook.problems import PlanRefused, Problem
 from libs.runbook.spec import Input, Runbook
-from libs.runbook.steps import ActionStep, ApprovalStep
+from libs.runbook.steps import ActionStep, AnyStep, ApprovalStep, DecisionStep
 from libs.runbook.triggers import AlertFacts
 
 MAX_INPUTS_BYTES: Final = 64 * 1024
@@ -50,7 +51,7 @@ class PlanFacts:
 class Node:
     """One step of the graph. `next` follows its success, or its being left out; `on_failure` its failure.
 
-    `approval`: it is not carried out before a person has granted it.
+    `approval`: it is not carried out before a person has granted it. `leads` is where a decision may go.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Node:
     on_failure: str = "stop"
     approval: bool = False
     conditional: bool = False
+    leads: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The node as JSON-ready data; part of what the plan's hash is over.
@@ -69,7 +71,8 @@ class Node:
         """
         data = {"path": self.path, "action": self.action, "effect": self.effect, "next": self.next}
         news = {"type": "action", "on_failure": "stop", "approval": False, "conditional": False}
-        return data | {key: getattr(self, key) for key, old in news.items() if getattr(self, key) != old}
+        changed = {key: getattr(self, key) for key, old in news.items() if getattr(self, key) != old}
+        return data | changed | ({"leads": list(self.leads)} if self.leads else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +142,26 @@ def resolve_inputs(
 
 
 def step_graph(spec: Runbook) -> tuple[Node, ...]:
-    """The steps that can be reached, in their order; each names the one that follows its success."""
+    """The steps that can be reached, each before those inside it; each names the one that follows its success.
+
+    In the path of a step inside a loop `*` stands for the number of the iteration.
+    """
     reached = spec.reachable()
-    return tuple(
-        Node(
-            path=step.id,
-            action=step.action_name,
-            effect=step.effect_name,
-            next=spec.successor(step.id),
-            type=step.type,
-            on_failure=step.on_failure,
-            approval=spec.needs_approval(step.id) or isinstance(step, ApprovalStep),
-            conditional=step.when is not None,
-        )
-        for step in spec.steps
-        if step.id in reached
+    return tuple(_node(spec, place.step, place.path) for place in walk(spec.sequence) if place.step.id in reached)
+
+
+def _node(spec: Runbook, step: AnyStep, path: str) -> Node:
+    decides = isinstance(step, DecisionStep)
+    return Node(
+        path=path,
+        action=step.action_name,
+        effect=step.effect_name,
+        next=None if decides else spec.successor(step.id),
+        type=step.type,
+        on_failure=step.on_failure,
+        approval=spec.needs_approval(step.id) or isinstance(step, ApprovalStep),
+        conditional=step.when is not None,
+        leads=(*(branch.goto for branch in step.branches), step.otherwise) if decides else (),
     )
 
 
@@ -228,12 +236,12 @@ def _occasion_faults(spec: Runbook, facts: PlanFacts) -> list[Problem]:
     if facts.alert is not None:
         return []
     problems = []
-    if spec.verify is not None:
+    if spec.verify is not None and spec.verify.alert is not None:
         problems.append(Problem("verify", "is seen by the alert's end; start the runbook from an incident"))
     problems += [
-        Problem(f"steps.{step.id}", "requires a firing alert; start the runbook from an incident")
-        for step in spec.steps
-        if step.requires_firing
+        Problem(f"steps.{place.step.id}", "requires a firing alert; start the runbook from an incident")
+        for place in walk(spec.steps)
+        if place.step.requires_firing
     ]
     return problems
 
@@ -243,7 +251,7 @@ def _resources(
 ) -> tuple[str, ...]:
     scope = {"inputs": inputs, **facts.to_scope()}
     found: set[str] = set()
-    for step in spec.steps:
+    for step in (place.step for place in walk(spec.steps)):
         if not isinstance(step, ActionStep) or step.resource is None:
             continue
         try:
