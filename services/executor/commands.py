@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from libs.common.rpc import Question
-from libs.runbook.facts import Decision
+from libs.runbook.facts import Choice, Decision
 
 Rationale = Annotated[str, StringConstraints(min_length=3, max_length=2000, strip_whitespace=True)]
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
@@ -99,3 +99,68 @@ class SetKillSwitch(Question):
     engaged: bool
     reason: Rationale
     scope: Literal["global", "tenant"] = "tenant"
+
+
+class PauseExecution(Question):
+    """Let nothing more of an execution begin."""
+
+    execution_id: Id
+    rationale: Rationale
+
+
+class ResumeExecution(Question):
+    """Let an execution that was paused go on."""
+
+    execution_id: Id
+    rationale: Rationale
+
+
+class SkipStep(Question):
+    """Leave out a step that waits, has not begun, or failed and asks."""
+
+    execution_id: Id
+    step: str
+    rationale: Rationale
+
+
+class ChooseForStep(Question):
+    """How it goes on with a step that failed and asks."""
+
+    execution_id: Id
+    step: str
+    choice: Choice
+    rationale: Rationale
+
+
+class SignalExecution(Question):
+    """An event has come that steps wait for; `data` becomes their outputs."""
+
+    execution_id: Id
+    name: Annotated[str, StringConstraints(min_length=1, max_length=63)]
+    data: dict[str, str | int | bool] = Field(default_factory=dict)
+    rationale: Rationale
+
+
+class RollBackExecution(Question):
+    """Take back what an execution changed."""
+
+    execution_id: Id
+    rationale: Rationale
+
+
+class TerminateExecution(Question):
+    """End an execution by force, without waiting for anything."""
+
+    execution_id: Id
+    rationale: Rationale
+
+
+class RetryExecution(Question):
+    """Begin a new execution where another failed or was aborted.
+
+    `repeat_unknown`: also if nobody knows whether the step where it begins took effect.
+    """
+
+    execution_id: Id
+    rationale: Rationale
+    repeat_unknown: bool = False

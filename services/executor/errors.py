@@ -10,6 +10,11 @@ Refusal
                GrantRefused        the approval that was named is not good for it: `grants` has the reasons
                ExecutionEnded      a terminal state never changes
                BreakerNotOpen      nothing is held back there
+               AlreadyPaused, NotPaused, AlreadyRollingBack
+               StepNotSkippable    it is under way, has ended, or is a question
+               StepNotAsking       nobody is asked how it goes on
+               SignalUnheard       no step waits for that event
+               NotRetryable        there is nothing to go on with, or too much in doubt
 
 A move that the state does not allow names both ends: `data` has the `state` it is in (of a step also what it is
 `waiting_for`), the `trigger` that was pulled and the `target` that it would have led to.
@@ -117,6 +122,108 @@ class ExecutionEnded(Conflict):
             state=state,
             trigger=trigger,
             target=target,
+        )
+
+
+class AlreadyPaused(Conflict):
+    """It is paused."""
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(
+            f"Execution {execution_id} is paused: it cannot be paused once more.",
+            fix="`rangerctl execution resume` lets it go on.",
+            code="already_paused",
+            state="paused",
+            trigger="pause",
+            target="paused",
+        )
+
+
+class NotPaused(Conflict):
+    """Only what is paused goes on."""
+
+    def __init__(self, execution_id: str, state: str) -> None:
+        super().__init__(
+            f"Execution {execution_id} is {state} and not paused: it need not be resumed to be running.",
+            fix="`rangerctl execution show` tells what it waits for.",
+            code="not_paused",
+            state=state,
+            trigger="resume",
+            target="running",
+        )
+
+
+class AlreadyRollingBack(Conflict):
+    """What it changed is being taken back."""
+
+    def __init__(self, execution_id: str, state: str) -> None:
+        super().__init__(
+            f"Execution {execution_id} is {state} and takes back what it changed already; then it has failed.",
+            fix="`rangerctl execution watch` shows how far it is.",
+            code="already_rolling_back",
+            state=state,
+            trigger="rollback",
+            target="failed",
+        )
+
+
+class StepNotSkippable(Conflict):
+    """Only a step that waits, has not begun, or failed and asks is left out."""
+
+    def __init__(self, step: str, state: str, waiting_for: str) -> None:
+        super().__init__(
+            f"Step {step} is {_told(state, waiting_for)}: it cannot become skipped.",
+            fix="A step that waits or is ready can be left out; an approval is granted or rejected instead.",
+            code="step_not_skippable",
+            step=step,
+            state=state,
+            waiting_for=waiting_for,
+            trigger="skip",
+            target="skipped",
+        )
+
+
+class StepNotAsking(Conflict):
+    """Only for a step that failed and asks does a person choose."""
+
+    def __init__(self, step: str, state: str, waiting_for: str, choice: str) -> None:
+        super().__init__(
+            f"Step {step} is {_told(state, waiting_for)} and asks nobody: {choice} cannot be chosen.",
+            fix="`rangerctl execution show` tells what it waits for; `on_failure: ask` makes a step ask.",
+            code="step_not_asking",
+            step=step,
+            state=state,
+            waiting_for=waiting_for,
+            trigger="choose",
+            target=choice,
+        )
+
+
+class SignalUnheard(Conflict):
+    """No step waits for that event."""
+
+    def __init__(self, execution_id: str, state: str, name: str) -> None:
+        super().__init__(
+            f"Execution {execution_id} is {state}, and no step of it waits for {name}.",
+            fix="Signal it when `rangerctl execution show` has a step that waits for this event.",
+            code="signal_unheard",
+            state=state,
+            trigger="signal",
+            target=name,
+        )
+
+
+class NotRetryable(Conflict):
+    """There is nothing to go on with, or too much in doubt; the text says what."""
+
+    def __init__(self, execution_id: str, state: str, why: str, fix: str, code: str = "not_retryable") -> None:
+        super().__init__(
+            f"Execution {execution_id} is {state}, and cannot be retried (a new one is not running): {why}",
+            fix=fix,
+            code=code,
+            state=state,
+            trigger="retry",
+            target="running",
         )
 
 

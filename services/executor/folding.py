@@ -36,6 +36,7 @@ from libs.runbook.spec import UNDOING
 from services.executor.evaluator import evaluator_for
 from services.executor.facts import to_fact
 from services.executor.model import ACTOR, Attempt, Execution, KeptRollback, idem_key
+from services.executor.stopping import outlived
 from services.executor.storage import Writes
 
 STREAM: Final = "rr:steps:default"
@@ -96,6 +97,8 @@ class Folding:
         """Fold every fact, and those that carrying out an effect brings (a step that cannot be rendered has failed)."""
         if self._execution.frame.terminal:
             self._writes.ended.append(self._execution)  # what still ran may have ended now, and lets go of its lock
+            for told in outlived(self._execution, self._change.facts, self._change.attempts):
+                self._tell(told, ())
         while self._todo:
             facts = [self._todo.popleft()]
             frame, effects = advance(self._execution.spec, self._execution.frame, facts, self._known)
@@ -157,12 +160,13 @@ class Folding:
         told = PublishFact(effect.type, {**effect.data, **self._asked.get(path, {})})
         run = self._whole().run(path, effect.data["visit"]) if "visit" in effect.data else None
         fact = to_fact(self._execution, told, attempt, rfc3339(self._now), run.outputs if run else {})
-        self._execution = self._execution.with_frame(self._execution.frame, facts=1)
-        self._writes.events.append(
-            self._event(fact, self._change.refs.get(path, ()) if effect.type == "step_completed" else ())
-        )
+        self._tell(fact, self._change.refs.get(path, ()) if effect.type == "step_completed" else ())
         if effect.type == "step_unknown":
             self._writes.suspects.append(self._execution.execution_id)
+
+    def _tell(self, fact: PublishedFact, refs: tuple[Ref, ...]) -> None:
+        self._execution = self._execution.with_frame(self._execution.frame, facts=1)
+        self._writes.events.append(self._event(fact, refs))
 
     def _asks_nothing(self, effect: PublishFact) -> bool:
         """Whether it tells of a block on an approval that could not be asked for: the step has failed instead."""

@@ -1,8 +1,8 @@
 """What people command: decide an unknown step, abort, break a lock, set the kill switch. Each names who and why."""
 
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from libs.common.clock import Clock
 from libs.common.database import Tx
@@ -11,10 +11,10 @@ from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Resource, require
 from libs.common.rpc import Answer, Caller
 from libs.runbook import forms
-from libs.runbook.facts import AbortRequested, Fact, FailRequested, StepCompletedByPerson, StepDecided
+from libs.runbook.facts import AbortRequested, FailRequested, StepCompletedByPerson, StepDecided
 from libs.runbook.frame import StepRun
 from libs.runbook.steps import ManualStep
-from services.executor import answers, approvals, kill_switch, locks, storage
+from services.executor import answers, approvals, kill_switch, locks, stopping, storage
 from services.executor.approvals import Approvals
 from services.executor.commands import (
     AbortExecution,
@@ -26,17 +26,14 @@ from services.executor.commands import (
     RevokeApproval,
     SetKillSwitch,
 )
+from services.executor.desk import Desk, step_of
 from services.executor.errors import (
-    NOT_REACHED,
     EvidenceMissing,
     ExecutionEnded,
-    ExecutionNotFound,
     GrantRefused,
-    StepNotFound,
     StepNotManual,
     StepNotUnknown,
 )
-from services.executor.fold import Because, Change, fold
 from services.executor.hints import Hints
 from services.executor.lifecycle import after
 from services.executor.model import GLOBAL_SCOPE, Attempt, Execution
@@ -49,16 +46,18 @@ class Commands:
 
     def __init__(self, outbox: Outbox, hints: Hints, held: Approvals, *, clock: Clock) -> None:
         self._approvals = held
+        self._desk = Desk(outbox, hints, clock)
         self._outbox = outbox
         self._hints = hints
         self._clock = clock
 
     async def decide_step(self, tx: Tx, caller: Caller, command: DecideStep) -> Answer:
         """Say what became of an unknown step; the execution goes on, fails, or is aborted."""
-        execution = await self._locked(tx, caller, command.execution_id, "step.decide")
-        run = _reached(execution, command.step)
+        execution = await self._desk.locked(tx, caller, command.execution_id, "step.decide")
+        found = await step_of(tx, execution, command.step)
+        run = found.run
         if run is None or run.state != "unknown":
-            raise StepNotUnknown(command.step, *_standing(run), command.decision)
+            raise StepNotUnknown(command.step, found.state, found.waiting_for, command.decision)
         if execution.frame.terminal:
             raise ExecutionEnded(command.execution_id, execution.frame.state, "decide", command.decision)
         actor = caller.principal.actor
@@ -66,29 +65,30 @@ class Commands:
         attempt = await storage.last_attempt(tx, execution.step_run_id(run.path, run.visit), "unknown")
         if attempt is not None and command.decision in _DECIDED:
             await _settle_by_person(tx, attempt, _DECIDED[command.decision], actor)
-        return await self._fold(tx, caller, execution, [fact], attempt)
+        return await self._desk.fold(tx, caller, execution, [fact], attempt)
 
     async def abort(self, tx: Tx, caller: Caller, command: AbortExecution) -> Answer:
-        """End an execution. What runs is told to stop; its own record says how far it came."""
-        execution = await self._locked(tx, caller, command.execution_id, "execution.abort")
-        if execution.frame.terminal:
-            raise ExecutionEnded(command.execution_id, execution.frame.state, "abort", "aborted")
-        return await self._fold(tx, caller, execution, [AbortRequested(caller.principal.actor, command.rationale)])
+        """End an execution. What runs is told to stop (`stopping`); its own record says how far it came."""
+        execution = await self._desk.living(tx, caller, command.execution_id, "execution.abort", "abort", "aborted")
+        running = await stopping.under_way(tx, execution.execution_id)
+        done = await self._desk.fold(tx, caller, execution, [AbortRequested(caller.principal.actor, command.rationale)])
+        return {**done, "stopping": running}
 
     async def fail(self, tx: Tx, caller: Caller, command: FailExecution) -> Answer:
         """End an execution as failed, by a person's word."""
-        execution = await self._locked(tx, caller, command.execution_id, "execution.abort")
-        if execution.frame.terminal:
-            raise ExecutionEnded(command.execution_id, execution.frame.state, "fail", "failed")
-        return await self._fold(tx, caller, execution, [FailRequested(caller.principal.actor, command.rationale)])
+        execution = await self._desk.living(tx, caller, command.execution_id, "execution.abort", "fail", "failed")
+        running = await stopping.under_way(tx, execution.execution_id)
+        done = await self._desk.fold(tx, caller, execution, [FailRequested(caller.principal.actor, command.rationale)])
+        return {**done, "stopping": running}
 
     async def complete_step(self, tx: Tx, caller: Caller, command: CompleteStep) -> Answer:
         """A person did what a manual step says, or could not; of high risk only under a grant and with evidence."""
-        execution = await self._locked(tx, caller, command.execution_id, "step.complete")
-        run = _reached(execution, command.step)
+        execution = await self._desk.locked(tx, caller, command.execution_id, "step.complete")
+        standing = await step_of(tx, execution, command.step)
+        run = standing.run
         step = execution.spec.step(run.path) if run is not None else None
         if run is None or not run.waits_for("person") or not isinstance(step, ManualStep):
-            raise StepNotManual(command.step, *_standing(run), command.outcome)
+            raise StepNotManual(command.step, standing.state, standing.waiting_for, command.outcome)
         found = forms.faults(step, command.outcome, command.evidence_ref, command.values)
         if found:
             raise InvalidInput("; ".join(f"{fault.path} {fault.message}" for fault in found), code="form_faults")
@@ -98,7 +98,7 @@ class Commands:
         fact = StepCompletedByPerson(
             run.path, run.visit, command.outcome, actor, command.evidence_ref, dict(command.values)
         )
-        return await self._fold(tx, caller, execution, [fact])
+        return await self._desk.fold(tx, caller, execution, [fact])
 
     async def revoke_approval(self, tx: Tx, caller: Caller, command: RevokeApproval) -> Answer:
         """Take a grant back; `revoked` is false when it was used already."""
@@ -167,48 +167,6 @@ class Commands:
         fault = await approvals.use_by_person(tx, execution.tenant_id, command.approval_ids, wanted)
         if fault is not None:
             raise GrantRefused(command.step, fault, wanted)
-
-    async def _locked(self, tx: Tx, caller: Caller, execution_id: str, action: str) -> Execution:
-        execution = (await storage.lock(tx, [execution_id])).get(execution_id)
-        if execution is None or execution.tenant_id != caller.tenant:
-            raise ExecutionNotFound(execution_id)
-        require(caller.principal, action, Resource("execution", execution_id, execution.tenant_id))
-        return execution
-
-    async def _fold(
-        self, tx: Tx, caller: Caller, execution: Execution, facts: Sequence[Fact], attempt: Attempt | None = None
-    ) -> dict[str, Any]:
-        because = Because(caller.principal.actor, traceparent=caller.traceparent)
-        change = Change(execution, facts, because, attempt)
-        self._hints.later(await fold(tx, self._outbox, [change], now=self._clock()))
-        row = await tx.fetchrow(
-            "SELECT state, phase, blocked_reason, reason FROM execution WHERE execution_id = $1",
-            uuid.UUID(execution.execution_id),
-        )
-        assert row is not None
-        return {"execution_id": execution.execution_id, **dict(row)}
-
-
-def latest(execution: Execution, path: str) -> StepRun | None:
-    """The latest visit of a step."""
-    runs = [run for run in execution.frame.step_runs if run.path == path]
-    return runs[-1] if runs else None
-
-
-def _reached(execution: Execution, step: str) -> StepRun | None:
-    """The latest visit of a step; None before the execution comes to it.
-
-    Raises:
-        StepNotFound: the runbook has no such step.
-    """
-    if all(known.id != step for known in execution.spec.steps):
-        raise StepNotFound(execution.execution_id, step)
-    return latest(execution, step)
-
-
-def _standing(run: StepRun | None) -> tuple[str, str]:
-    """The state that a refusal names, and what is waited for."""
-    return (run.state, run.waiting_for) if run is not None else (NOT_REACHED, "")
 
 
 def _cause(caller: Caller) -> Cause:

@@ -12,6 +12,7 @@ from libs.common.rpc import RpcClient
 from libs.runbook.spec import Runbook
 from services.executor import commands, views
 from services.executor.approvals import Approvals
+from services.executor.desk import Desk
 from services.executor.handlers import Handlers
 from services.executor.hints import Hints, connect
 from services.executor.model import SERVICE
@@ -20,6 +21,7 @@ from services.executor.previews import Previews
 from services.executor.settings import ExecutorSettings
 from services.executor.sources import Sources
 from services.executor.starting import Starting
+from services.executor.steering import Steering
 from services.executor.sweeper import Sweeper
 from services.executor.timers import Timers
 from services.executor.usecases import Commands
@@ -44,6 +46,7 @@ async def wire(runtime: Runtime) -> None:
     runtime.consume(EVENTS, decode_fact, handlers.apply, hints.flush)
 
     people = Commands(outbox, hints, held, clock=utc_now)
+    steering = Steering(Desk(outbox, hints, utc_now))
     sources = Sources(client)
     starting = Starting(planner, sources, hints)
     rpc = runtime.rpc
@@ -57,6 +60,13 @@ async def wire(runtime: Runtime) -> None:
     rpc.command("revoke_approval", commands.RevokeApproval, people.revoke_approval, hints.flush)
     rpc.command("decide_step", commands.DecideStep, people.decide_step, hints.flush)
     rpc.command("abort", commands.AbortExecution, people.abort, hints.flush)
+    rpc.command("pause", commands.PauseExecution, steering.pause, hints.flush)
+    rpc.command("resume", commands.ResumeExecution, steering.resume, hints.flush)
+    rpc.command("skip_step", commands.SkipStep, steering.skip, hints.flush)
+    rpc.command("choose_step", commands.ChooseForStep, steering.choose, hints.flush)
+    rpc.command("signal", commands.SignalExecution, steering.signal, hints.flush)
+    rpc.command("rollback", commands.RollBackExecution, steering.roll_back, hints.flush)
+    rpc.command("terminate", commands.TerminateExecution, steering.terminate, hints.flush)
     rpc.command("break_lock", commands.BreakLock, people.break_lock, hints.flush)
     rpc.command("kill_switch_set", commands.SetKillSwitch, people.set_kill_switch, hints.flush)
 

@@ -23,12 +23,14 @@ from services.executor import storage, views
 from services.executor.approvals import Approvals
 from services.executor.claims import Asked, Claims
 from services.executor.commands import GetExecution, SetKillSwitch
+from services.executor.desk import Desk
 from services.executor.handlers import Handlers
 from services.executor.hints import STREAMS, Hints
 from services.executor.model import SERVICE, Attempt, Ending, Settlement
 from services.executor.planning import Planner
 from services.executor.settings import ExecutorSettings
 from services.executor.settlement import Settlements
+from services.executor.steering import Steering
 from services.executor.sweeper import Sweeper
 from services.executor.timers import Timers
 from services.executor.usecases import Commands
@@ -79,6 +81,7 @@ class Bench:
         self.settlements = Settlements(self.database, self.outbox, clock=utc_now)
         self.sweeper = Sweeper(self.database, self.outbox, self.hints, self.settings, clock=utc_now)
         self.people = Commands(self.outbox, self.hints, held, clock=utc_now)
+        self.steering = Steering(Desk(self.outbox, self.hints, utc_now))
 
     def timers(self) -> Timers:
         """Timers as one executor has them."""
@@ -194,7 +197,8 @@ class Bench:
     async def tell(self, verb: str, command: Any) -> Any:
         """A command in a transaction of its own, and what follows its commit."""
         async with self.database.transaction(verb) as tx:
-            answer = await getattr(self.people, verb)(tx, self.caller(), command)
+            desk = self.people if hasattr(self.people, verb) else self.steering
+            answer = await getattr(desk, verb)(tx, self.caller(), command)
         await self.hints.flush()
         return answer
 

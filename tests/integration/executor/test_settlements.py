@@ -114,7 +114,7 @@ async def test_an_abort_of_what_runs_asks_its_worker_to_stop_and_wins_over_its_r
 
     assert states(await bench.attempts(execution)) == ["succeeded"]
     assert (await bench.show(execution))["state"] == "aborted"
-    assert (await bench.told(execution))[-1] == "aborted"
+    assert (await bench.told(execution))[-2:] == ["aborted", "step_outlived"]
 
 
 async def test_a_resource_stays_locked_until_what_an_abort_left_running_has_ended(bench: Bench) -> None:
