@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from runbook_ranger.cli import show
+from runbook_ranger.cli import guards, show
 from runbook_ranger.cli.options import DataDir, Format, Limit, Output, Rationale, group
 from runbook_ranger.cli.runbooks import ForIncident, Inputs, OfVersion, OpenIncident, order_of, pairs
 
@@ -48,6 +48,7 @@ def register(app: typer.Typer) -> None:
     commands.command("abort")(abort)
     commands.command("fail")(fail)
     commands.command("break-lock")(break_lock)
+    guards.register(commands)
     app.add_typer(commands)
 
 

@@ -1,4 +1,4 @@
-"""Executions as people read them: state and phase, what it is blocked on, steps with their attempts, locks held."""
+"""Executions as people read them: state and phase, what it is blocked on and waits for, steps, attempts, locks held."""
 
 import uuid
 from collections.abc import Sequence
@@ -13,10 +13,13 @@ from libs.common.rpc import Answer, Caller
 from services.executor import approvals, locks
 from services.executor.commands import GetExecution, ListExecutions
 from services.executor.errors import ExecutionNotFound
+from services.executor.guards import views as guards
 
 _COLUMNS = (
     "execution_id, tenant_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator, version,"
-    " state, phase, blocked_reason, reason, created_at, started_at, ended_at"
+    " state, phase, coalesce(blocked_reason, CASE WHEN state = 'pending' AND EXISTS (SELECT 1 FROM admission q"
+    " WHERE q.execution_id = e.execution_id AND q.state = 'queued') THEN 'queued' END) AS blocked_reason,"
+    " reason, created_at, started_at, ended_at"
 )
 _ATTEMPT = (
     "path, visit, attempt, action_id, action, effect, state, held_reason, worker_id, fence, started_at, finished_at,"
@@ -28,7 +31,7 @@ async def get_execution(tx: Tx, caller: Caller, question: GetExecution) -> Answe
     """One execution, whole; missing and invisible are the same answer."""
     execution_id = uuid.UUID(question.execution_id)
     row = await tx.fetchrow(
-        f"SELECT {_COLUMNS}, inputs, frame FROM execution WHERE execution_id = $1 AND tenant_id = $2",
+        f"SELECT {_COLUMNS}, inputs, frame FROM execution e WHERE execution_id = $1 AND tenant_id = $2",
         execution_id,
         caller.tenant,
     )
@@ -47,6 +50,7 @@ async def get_execution(tx: Tx, caller: Caller, question: GetExecution) -> Answe
         "steps": steps,
         "approvals": [_plain(item) for item in await approvals.of_execution(tx, execution_id)],
         "locks": await locks.of_execution(tx, execution_id),
+        "waits_for": await guards.waits_for(tx, caller.tenant, execution_id),
     }
 
 

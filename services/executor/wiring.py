@@ -13,6 +13,7 @@ from libs.runbook.spec import Runbook
 from services.executor import commands, views
 from services.executor.approvals import Approvals
 from services.executor.desk import Desk
+from services.executor.guards import wiring as guards
 from services.executor.handlers import Handlers
 from services.executor.hints import Hints, connect
 from services.executor.model import SERVICE
@@ -70,6 +71,7 @@ async def wire(runtime: Runtime) -> None:
     rpc.command("break_lock", commands.BreakLock, people.break_lock, hints.flush)
     rpc.command("kill_switch_set", commands.SetKillSwitch, people.set_kill_switch, hints.flush)
 
+    guards.hang(runtime, outbox, hints, settings)
     runtime.add("timers", Timers(runtime.database, outbox, hints, clock=utc_now))
     runtime.add("sweeper", Sweeper(runtime.database, outbox, hints, settings, clock=utc_now))
 

@@ -108,11 +108,16 @@ class Executions(Answer):
 
 
 class ExecutionWhole(Execution):
-    """An execution with its steps in the order in which they were reached, and every attempt at each."""
+    """An execution with its steps in the order in which they were reached, and every attempt at each.
+
+    `waits_for` says what somebody, or a guard, holds it with: a place in a queue, a lock, a budget, a cool-down or a
+    breaker, since and until when, and in words.
+    """
 
     phase: str | None
     blocked_reason: str | None
     steps: list[dict[str, Any]]
+    waits_for: list[dict[str, Any]]
 
 
 class Approval(Answer):
@@ -150,6 +155,20 @@ class Entries(Answer):
 
 class Switches(Answer):
     """The kill switches that concern the caller."""
+
+    items: list[dict[str, Any]]
+
+
+class Locks(Answer):
+    """Locks with holder and waiters, concurrency keys with holders and queue, and changes that a guard holds."""
+
+    locks: list[dict[str, Any]]
+    places: list[dict[str, Any]]
+    held: list[dict[str, Any]]
+
+
+class Breakers(Answer):
+    """Breakers: `state` is open or closed."""
 
     items: list[dict[str, Any]]
 

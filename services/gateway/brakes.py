@@ -1,13 +1,13 @@
-"""Brakes: the kill switch, and locks that nobody will free."""
+"""Brakes: the kill switch, who holds and who waits, locks that nobody will free, and breakers."""
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from services.gateway import answers
 from services.gateway.asking import Ask, StrictRoute
-from services.gateway.parameters import Parameters, Rationale
+from services.gateway.parameters import Limit, Parameters, Rationale
 
 router = APIRouter(tags=["brakes"], route_class=StrictRoute)
 
@@ -19,12 +19,52 @@ class Lock(Parameters):
     rationale: Rationale
 
 
+class Which(Parameters):
+    """Of one resource, or of one concurrency key; without either, of all."""
+
+    resource_id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    key: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    limit: Limit | None = None
+
+
+class Page(Parameters):
+    """At most so many."""
+
+    limit: Limit | None = None
+
+
+class Breaker(Parameters):
+    """A runbook that may change a resource again, and why."""
+
+    runbook_id: Annotated[str, Field(min_length=1, max_length=63)]
+    resource_id: Annotated[str, Field(min_length=1, max_length=512)]
+    rationale: Rationale
+
+
 class Switch(Parameters):
     """Hold mutations back (or let them go again), for everyone or for one tenant."""
 
     engaged: bool
     reason: Rationale
     scope: Literal["global", "tenant"] | None = None
+
+
+@router.get("/locks", response_model=answers.Locks)
+async def locks(ask: Ask, which: Annotated[Which, Query()]) -> Response:
+    """Who holds and who waits: locks, places under concurrency keys, and changes that a guard holds."""
+    return await ask("executor", "locks", which.given())
+
+
+@router.get("/breakers", response_model=answers.Breakers)
+async def breakers(ask: Ask, page: Annotated[Page, Query()]) -> Response:
+    """Runbooks that failed too often on a resource: open ones first, then those that were reset."""
+    return await ask("executor", "breakers", page.given())
+
+
+@router.post("/breakers/reset")
+async def reset_breaker(ask: Ask, breaker: Breaker) -> Response:
+    """Let a runbook change a resource again on which it had failed too often."""
+    return await ask("executor", "reset_breaker", breaker.given())
 
 
 @router.post("/locks/break")

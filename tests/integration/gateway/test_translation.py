@@ -13,6 +13,7 @@ from libs.common.rpc import Question
 from services.approvals import commands as approvals
 from services.catalog import commands as catalog
 from services.executor import commands as executor
+from services.executor.guards import questions as guards
 from services.incident import commands as incident
 from services.timeline import handlers as timeline
 from tests.integration.gateway.fakes import FakeServices
@@ -129,6 +130,19 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
         *("POST", "/locks/break", {"resource_id": "db:1", "rationale": "gone"}, "executor.break_lock"),
         {"resource_id": "db:1", "rationale": "gone"},
     ),
+    (
+        *("GET", "/locks?resource_id=db%3A1&limit=9", None, "executor.locks"),
+        {"resource_id": "db:1", "limit": 9},
+    ),
+    ("GET", "/locks?key=eu", None, "executor.locks", {"key": "eu"}),
+    ("GET", "/breakers?limit=9", None, "executor.breakers", {"limit": 9}),
+    (
+        "POST",
+        "/breakers/reset",
+        {"runbook_id": "mend", "resource_id": "db:1", "rationale": "mended"},
+        "executor.reset_breaker",
+        {"runbook_id": "mend", "resource_id": "db:1", "rationale": "mended"},
+    ),
     ("GET", "/kill-switch", None, "executor.kill_switch_get", {}),
     (
         *("POST", "/kill-switch", {"engaged": True, "reason": "storm", "scope": "global"}, "executor.kill_switch_set"),
@@ -183,6 +197,9 @@ MODELS: Final[dict[str, type[Question]]] = {
     "executor.decide_step": executor.DecideStep,
     "executor.abort": executor.AbortExecution,
     "executor.break_lock": executor.BreakLock,
+    "executor.locks": guards.GetLocks,
+    "executor.breakers": guards.GetBreakers,
+    "executor.reset_breaker": guards.ResetBreaker,
     "executor.kill_switch_get": executor.GetKillSwitch,
     "executor.kill_switch_set": executor.SetKillSwitch,
     "timeline.list": timeline.ListEntries,
