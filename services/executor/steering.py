@@ -112,7 +112,10 @@ class Steering:
         execution = await self.desk.living(tx, caller, command.execution_id, "execution.rollback", "rollback", "failed")
         if execution.frame.undoing is not None:
             raise AlreadyRollingBack(command.execution_id, execution.frame.state)
-        facts: list[Fact] = [*await under_way(tx, execution), RollbackRequested(caller.principal.actor, command.rationale)]
+        facts: list[Fact] = [
+            *await under_way(tx, execution),
+            RollbackRequested(caller.principal.actor, command.rationale),
+        ]
         return {**await self.desk.fold(tx, caller, execution, facts), "changes": execution.frame.kept}
 
     async def terminate(self, tx: Tx, caller: Caller, command: TerminateExecution) -> Answer:
