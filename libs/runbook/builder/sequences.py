@@ -103,7 +103,7 @@ class Steps:
         each: "Steps | None" = None, *, concurrency: int | None = None, limit: int | None = None,
         failures: str | None = None, **keys: Any,
     ) -> Self:  # fmt: skip
-        """The same steps, made with `steps()`, once for each of a list; in them `loop.item` is known."""
+        """The same steps, made with `steps()`, once for each of a list; in them `each.item` is known."""
         own = {"over": over, "concurrency": concurrency, "limit": limit, "failures": failures}
         self._begin("loop", step_id, name, own | keys)
         if each is not None:

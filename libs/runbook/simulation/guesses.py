@@ -154,8 +154,8 @@ def _shapes(step: AnyStep) -> Iterator[tuple[str, Any]]:
 
 def _settled(paths: tuple[Path, ...], scope: Mapping[str, Any]) -> bool:
     """Whether the value is no matter of guessing: a step is read that has no outputs, or only a list as written."""
-    absent = any(path[0] == "steps" and len(path) > 1 and path[1] not in scope["steps"] for path in paths)
-    listed = all(path[0] == "loop" and _identity(path, scope) not in _GUESSED for path in paths)
+    absent = any(path[0] == "steps" and len(path) > 1 and path[1] not in scope.get("steps", {}) for path in paths)
+    listed = all(path[0] == "each" and _identity(path, scope) not in _GUESSED for path in paths)
     return absent or listed
 
 
@@ -166,7 +166,7 @@ def _open(paths: tuple[Path, ...], scope: Mapping[str, Any]) -> tuple[str, ...]:
         if path[0] == "outputs" and OPEN_ANSWER in scope.get("outputs", {}):
             found["outputs"] = None
         if path[0] == "steps" and len(path) > 1:
-            step = scope["steps"].get(path[1])
+            step = scope.get("steps", {}).get(path[1])
             if step is not None and OPEN_ANSWER in step["outputs"]:
                 found[str(path[1])] = None
     return tuple(found)

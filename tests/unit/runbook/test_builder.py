@@ -112,7 +112,7 @@ def test_every_type_of_step_can_be_written() -> None:
             {"api": steps().wait("api-pause", for_="5s"), "cache": steps().wait("cache-pause", for_="6s")},
             join="any",
         )
-        .loop("each", "Drain all", ["a", "b"], steps().wait("drain", seconds=1).when("loop.index > 0"), concurrency=2)
+        .loop("each", "Drain all", ["a", "b"], steps().wait("drain", seconds=1).when("each.index > 0"), concurrency=2)
         .approval("agree", prompt="Go on?", approvers="sre")
         .to_data()["steps"]
     )
@@ -140,7 +140,7 @@ def test_every_type_of_step_can_be_written() -> None:
             "name": "Drain all",
             "over": ["a", "b"],
             "concurrency": 2,
-            "steps": [{"id": "drain", "type": "wait", "seconds": 1, "when": "loop.index > 0"}],
+            "steps": [{"id": "drain", "type": "wait", "seconds": 1, "when": "each.index > 0"}],
         },
         {"id": "agree", "type": "approval", "prompt": "Go on?", "approvers": "sre"},
     ]
