@@ -133,6 +133,8 @@ class Frame:
 
     All else concerns the whole execution, and stands in the outermost frame. `alert_firing` is the last that was
     observed, None if nothing was. `revoked`: the approval of the plan does not stand any more, so nothing more begins.
+    `carried` are steps that the execution before this one has been through, by path: `state`, `outputs`, `error_code`
+    and `message` as they were then. They are passed by, and are no changes of this execution.
     `reason` says why a terminal state was reached. `changed`: some step may have changed something. `kept` is how many
     changes could be taken back, and `undone` how many were; `undoing` says why that goes on: a reason and a step.
     `children` are the frames of what is under way inside composite steps, by path, and `items` the lists of its loops:
@@ -154,6 +156,7 @@ class Frame:
     undone: int = 0
     undoing: tuple[str, str] | None = None
     names: Mapping[str, Any] = field(default_factory=dict)
+    carried: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     children: Mapping[str, "Frame"] = field(default_factory=dict)
     items: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
@@ -265,6 +268,7 @@ def _told(value: StepRun | Frame | Fan, names: Sequence[str]) -> dict[str, Any]:
 
 _ADDED: Final = frozenset({
     "approval_id", "denied", "refused", "revoked", "fan", "changed", "paused", "kept", "undone", "undoing", "names",
+    "carried",
 })  # fmt: skip
 _RUN_FIELDS: Final = tuple(field.name for field in fields(StepRun))
 _FAN_FIELDS: Final = tuple(field.name for field in fields(Fan))

@@ -25,7 +25,8 @@ STEP_TIMERS: Final[tuple[TimerKind, ...]] = ("retry", "wait", "timeout")
 def needs_firing(spec: Runbook, frame: Frame, path: str) -> bool:
     """Whether the alert must fire for the step to be begun: it says so, or it would be the first to change anything."""
     step = spec.step(path)
-    changed = frame.changed or any(_took_effect(run) and spec.step(run.path).mutating for run in frame.step_runs)
+    own = (run for run in frame.step_runs if run.path not in frame.carried)
+    changed = frame.changed or any(_took_effect(run) and spec.step(run.path).mutating for run in own)
     return step.requires_firing or (step.mutating and not changed)
 
 
@@ -63,6 +64,17 @@ def go_on(turn: Turn, run: StepRun) -> None:
         turn.go_on("", None)
     else:
         turn.go_on(around(run.path), turn.spec.successor(run.path))
+
+
+def carry(turn: Turn, run: StepRun) -> None:
+    """Passes a step by that the execution before this one has been through, and goes on as that one did."""
+    done = replace(run, **turn.frame.carried[run.path])
+    turn.put(done)
+    stops, following = turn.spec.after_failure(run.path)
+    if done.state == "failed" and not stops:
+        turn.go_on(around(run.path), following)
+    else:
+        go_on(turn, done)
 
 
 def withdraw(turn: Turn, run: StepRun) -> None:

@@ -4,7 +4,7 @@ from libs.runbook import fans
 from libs.runbook.beginning import begin, enter
 from libs.runbook.frame import StepRun
 from libs.runbook.paths import inside
-from libs.runbook.progress import fail, verify
+from libs.runbook.progress import carry, fail, verify
 from libs.runbook.spec import UNDOING
 from libs.runbook.turn import End, Go, More, Turn
 
@@ -39,7 +39,11 @@ def _arrive(turn: Turn, frame_path: str, step_id: str | None) -> None:
         fans.end(turn, frame_path, "succeeded")
     else:
         path = inside(frame_path, step_id)
-        enter(turn, StepRun(path, turn.frame.visits(path) + 1))
+        run = StepRun(path, turn.frame.visits(path) + 1)
+        if path in turn.frame.carried:
+            carry(turn, run)
+        else:
+            enter(turn, run)
 
 
 def _take_back(turn: Turn, reason: str, path: str) -> None:
