@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runbook_ranger.cli import show
+from runbook_ranger.cli import authoring, show
 from runbook_ranger.cli.errors import WrongUsage
 from runbook_ranger.cli.options import DataDir, Format, Limit, Output, group
 
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     commands.command("lint")(lint)
     commands.command("list")(listing)
     commands.command("show")(show_one)
+    authoring.add(commands)
     app.add_typer(commands)
 
 
@@ -34,8 +35,9 @@ def draft(file: File, data_dir: DataDir = None, output: Output = Format.TABLE) -
     """Keep a runbook as a draft; `publish --draft ID` makes it a version, `show --draft` shows it."""
     from runbook_ranger.cli.client import Client
 
+    text = authoring.read(file)
     with Client.open(data_dir) as client:
-        kept = client.post_text("/runbooks", _read(file), "application/yaml", draft="true")
+        kept = client.post_text("/runbooks", text, "application/yaml", draft="true")
     if output is Format.JSON:
         show.as_json(kept)
     else:
@@ -55,9 +57,10 @@ def publish(
 
     if (file is None) == (draft is None):
         raise WrongUsage("Name a file, or a runbook's draft with --draft.")
+    text = authoring.read(file) if file is not None else b""
     with Client.open(data_dir) as client:
         if file is not None:
-            done = client.post_text("/runbooks", _read(file), "application/yaml")
+            done = client.post_text("/runbooks", text, "application/yaml")
         else:
             done = client.post(f"/runbooks/{segment(draft or '')}/publish", {})
     if output is Format.JSON:
@@ -131,8 +134,9 @@ def lint(file: File, data_dir: DataDir = None, output: Output = Format.TABLE) ->
     """Say what publishing would say; nothing is stored."""
     from runbook_ranger.cli.client import Client
 
+    text = authoring.read(file)
     with Client.open(data_dir) as client:
-        found = client.post_text("/runbooks/lint", _read(file), "application/yaml")
+        found = client.post_text("/runbooks/lint", text, "application/yaml")
     if output is Format.JSON:
         show.as_json(found)
     else:
@@ -178,13 +182,6 @@ def show_one(
         show.note("the text: --source; the spec: -o json")
     else:
         show.as_json(found)
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise WrongUsage(f"{file} cannot be read: {error.strerror}.") from None
 
 
 def _value(text: str) -> str | int | bool:

@@ -26,6 +26,6 @@ def _is_own(frame: FrameType) -> bool:
 
 
 def _column(code: CodeType, instruction: int) -> int:
-    """The column of a call's name, from 1; an instruction is two bytes long."""
+    """The column where a call begins, from 1: on a line of its own its name. An instruction is two bytes long."""
     place = next(islice(code.co_positions(), instruction // 2, None), None)
     return (place[2] or 0) + 1 if place else 1
