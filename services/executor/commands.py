@@ -17,6 +17,21 @@ class GetExecution(Question):
     execution_id: Id
 
 
+class ListSteps(Question):
+    """Steps of an execution, those inside a step (`within`) or all; `after` is the last path of the page before."""
+
+    execution_id: Id
+    within: Annotated[str, Field(max_length=500)] = ""
+    state: (
+        Literal[
+            "pending", "ready", "running", "waiting", "open", "unknown", "succeeded", "failed", "skipped", "cancelled"
+        ]
+        | None
+    ) = None
+    after: Annotated[str, Field(max_length=500)] | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+
+
 class ListExecutions(Question):
     """Executions of the caller's tenant, newest first; `after` is the last id of the page before."""
 

@@ -1,7 +1,7 @@
 """Executions as people read them: state and phase, what it is blocked on and waits for, steps, attempts, locks held."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -10,20 +10,19 @@ import orjson
 from libs.common.database import Tx
 from libs.common.policy import Resource, require
 from libs.common.rpc import Answer, Caller
+from libs.runbook.frame import STEP_TERMINAL, Frame
 from services.executor import approvals, locks
 from services.executor.commands import GetExecution, ListExecutions
 from services.executor.errors import ExecutionNotFound
 from services.executor.guards import views as guards
+from services.executor.rows import plain
+from services.executor.step_views import where_it_stands
 
 _COLUMNS = (
     "execution_id, tenant_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator, version,"
     " state, phase, coalesce(blocked_reason, CASE WHEN state = 'pending' AND EXISTS (SELECT 1 FROM admission q"
     " WHERE q.execution_id = e.execution_id AND q.state = 'queued') THEN 'queued' END) AS blocked_reason,"
     " reason, created_at, started_at, ended_at"
-)
-_ATTEMPT = (
-    "path, visit, attempt, action_id, action, effect, state, held_reason, worker_id, fence, started_at, finished_at,"
-    " error_code, message, evidence, late, resource_id, idem_key, action_hash"
 )
 
 
@@ -38,17 +37,14 @@ async def get_execution(tx: Tx, caller: Caller, question: GetExecution) -> Answe
     if row is None:
         raise ExecutionNotFound(question.execution_id)
     require(caller.principal, "execution.view", Resource("execution", question.execution_id, row["tenant_id"]))
-    asked = await tx.fetch("SELECT path, visit, asked FROM step_run WHERE execution_id = $1", execution_id)
-    attempts = await tx.fetch(
-        f"SELECT {_ATTEMPT} FROM action_log WHERE execution_id = $1 ORDER BY ready_at, attempt", execution_id
-    )
-    steps = _steps(orjson.loads(row["frame"]), [_plain(item) for item in attempts], asked)
+    root = Frame.from_json(orjson.loads(row["frame"]))
+    steps = await where_it_stands(tx, execution_id, root)
     return {
         **_summary(row),
         "inputs": orjson.loads(row["inputs"]),
-        "current_step": steps[-1]["step"] if steps else None,
+        "current_step": _current(root, steps),
         "steps": steps,
-        "approvals": [_plain(item) for item in await approvals.of_execution(tx, execution_id)],
+        "approvals": [plain(item) for item in await approvals.of_execution(tx, execution_id)],
         "locks": await locks.of_execution(tx, execution_id),
         "waits_for": await guards.waits_for(tx, caller.tenant, execution_id),
     }
@@ -73,45 +69,13 @@ async def list_executions(tx: Tx, caller: Caller, question: ListExecutions) -> A
     return {"items": items, "next": items[-1]["execution_id"] if len(items) == question.limit else None}
 
 
-def _steps(
-    frame: dict[str, Any], attempts: list[dict[str, Any]], asked: Sequence[asyncpg.Record]
-) -> list[dict[str, Any]]:
-    """Step runs in the order in which they were reached. A claim does not write the frame: a running attempt shows.
-
-    `asked` is what a person is asked: exactly what would run, by hash, or what to do and which fields to fill in.
-    """
-    questions = {(row["path"], row["visit"]): orjson.loads(row["asked"]) for row in asked if row["asked"]}
-    steps = []
-    for run in frame["step_runs"]:
-        own = [item for item in attempts if (item["path"], item["visit"]) == (run["path"], run["visit"])]
-        running = run["state"] == "ready" and any(item["state"] == "running" for item in own)
-        steps.append(
-            {
-                "step": run["path"],
-                "visit": run["visit"],
-                "state": "running" if running else run["state"],
-                "waiting_for": run["waiting_for"],
-                "asked": questions.get((run["path"], run["visit"])),
-                "outputs": run["outputs"],
-                "error_code": run["error_code"],
-                "message": run["message"],
-                "attempts": own,
-            }
-        )
-    return steps
+def _current(root: Frame, steps: Sequence[Mapping[str, Any]]) -> str | None:
+    """Where it stands: of several steps that go on side by side the first."""
+    live = [step["step"] for step in steps if step["state"] not in STEP_TERMINAL and step["state"] != "open"]
+    if live:
+        return str(live[0])
+    return root.current.path if root.current else None
 
 
 def _summary(row: asyncpg.Record) -> dict[str, Any]:
-    return {key: value for key, value in _plain(row).items() if key not in {"inputs", "frame"}}
-
-
-def _plain(row: asyncpg.Record) -> dict[str, Any]:
-    plain = dict(row)
-    for key, value in plain.items():
-        if isinstance(value, uuid.UUID):
-            plain[key] = str(value)
-        elif hasattr(value, "isoformat"):
-            plain[key] = value.isoformat()
-        elif key in {"evidence", "late"} and value is not None:
-            plain[key] = orjson.loads(value)
-    return plain
+    return {key: value for key, value in plain(row).items() if key not in {"inputs", "frame"}}

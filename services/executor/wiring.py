@@ -10,7 +10,7 @@ from libs.common.policy import Principal
 from libs.common.process import Runtime
 from libs.common.rpc import RpcClient
 from libs.runbook.spec import Runbook
-from services.executor import commands, views
+from services.executor import commands, step_views, views
 from services.executor.approvals import Approvals
 from services.executor.desk import Desk
 from services.executor.guards import wiring as guards
@@ -19,6 +19,7 @@ from services.executor.hints import Hints, connect
 from services.executor.model import SERVICE
 from services.executor.planning import FetchSpec, Planner
 from services.executor.previews import Previews
+from services.executor.retrying import Retrying
 from services.executor.settings import ExecutorSettings
 from services.executor.sources import Sources
 from services.executor.starting import Starting
@@ -47,12 +48,14 @@ async def wire(runtime: Runtime) -> None:
     runtime.consume(EVENTS, decode_fact, handlers.apply, hints.flush)
 
     people = Commands(outbox, hints, held, clock=utc_now)
-    steering = Steering(Desk(outbox, hints, utc_now))
+    desk = Desk(outbox, hints, utc_now)
+    steering = Steering(desk)
     sources = Sources(client)
     starting = Starting(planner, sources, hints)
     rpc = runtime.rpc
     rpc.query("get", commands.GetExecution, views.get_execution)
     rpc.query("list", commands.ListExecutions, views.list_executions)
+    rpc.query("list_steps", commands.ListSteps, step_views.list_steps)
     rpc.query("kill_switch_get", commands.GetKillSwitch, people.get_kill_switch)
     rpc.query("plan", commands.PlanRunbook, Previews(sources).plan)
     rpc.command("execute", commands.StartExecution, starting.start, hints.flush)
@@ -68,6 +71,7 @@ async def wire(runtime: Runtime) -> None:
     rpc.command("signal", commands.SignalExecution, steering.signal, hints.flush)
     rpc.command("rollback", commands.RollBackExecution, steering.roll_back, hints.flush)
     rpc.command("terminate", commands.TerminateExecution, steering.terminate, hints.flush)
+    rpc.command("retry", commands.RetryExecution, Retrying(desk, planner).retry, hints.flush)
     rpc.command("break_lock", commands.BreakLock, people.break_lock, hints.flush)
     rpc.command("kill_switch_set", commands.SetKillSwitch, people.set_kill_switch, hints.flush)
 

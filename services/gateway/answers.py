@@ -108,8 +108,9 @@ class Executions(Answer):
 
 
 class ExecutionWhole(Execution):
-    """An execution with its steps in the order in which they were reached, and every attempt at each.
+    """An execution with the steps of its outermost sequence and those under way inside them, and their attempts.
 
+    `parts` of a step that holds others says how far they are; `GET /executions/{id}/steps` lists all of them.
     `waits_for` says what somebody, or a guard, holds it with: a place in a queue, a lock, a budget, a cool-down or a
     breaker, since and until when, and in words.
     """
@@ -118,6 +119,13 @@ class ExecutionWhole(Execution):
     blocked_reason: str | None
     steps: list[dict[str, Any]]
     waits_for: list[dict[str, Any]]
+
+
+class Steps(Answer):
+    """Steps by path, each before what is inside it; `next` is the `after` of the next page."""
+
+    items: list[dict[str, Any]]
+    next: str | None
 
 
 class Approval(Answer):

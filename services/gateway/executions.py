@@ -9,6 +9,9 @@ from services.gateway import answers
 from services.gateway.asking import Ask, StrictRoute
 from services.gateway.parameters import Id, Limit, Name, Parameters, Rationale, Scalar, Text, Uuid, UuidText, Why
 
+StepState = Literal[
+    "pending", "ready", "running", "waiting", "open", "unknown", "succeeded", "failed", "skipped", "cancelled"
+]
 router = APIRouter(prefix="/executions", tags=["executions"], route_class=StrictRoute)
 
 
@@ -18,6 +21,15 @@ class Filter(Parameters):
     incident_id: Text | None = None
     state: Literal["pending", "running", "blocked", "failed", "aborted", "completed"] | None = None
     after: UuidText | None = None
+    limit: Limit | None = None
+
+
+class StepFilter(Parameters):
+    """Which steps: in this state, inside the step of this path, at most `limit`, after one of them."""
+
+    within: Text | None = None
+    state: StepState | None = None
+    after: Text | None = None
     limit: Limit | None = None
 
 
@@ -53,13 +65,19 @@ async def show(ask: Ask, execution_id: Uuid) -> Response:
     return await ask("executor", "get", {"execution_id": execution_id})
 
 
-@router.post("/{execution_id}/steps/{step}/complete")
+@router.get("/{execution_id}/steps", response_model=answers.Steps)
+async def steps(ask: Ask, execution_id: Uuid, which: Annotated[StepFilter, Query()]) -> Response:
+    """Every step of an execution, those inside branches and loops included, page by page."""
+    return await ask("executor", "list_steps", {"execution_id": execution_id, **which.given()})
+
+
+@router.post("/{execution_id}/steps/{step:path}/complete")
 async def complete(ask: Ask, execution_id: Uuid, step: Id, done: Completion) -> Response:
     """Finish a manual step that waits for a person."""
     return await ask("executor", "complete_step", {"execution_id": execution_id, "step": step, **done.given()})
 
 
-@router.post("/{execution_id}/steps/{step}/decide")
+@router.post("/{execution_id}/steps/{step:path}/decide")
 async def decide(ask: Ask, execution_id: Uuid, step: Id, decision: Decision) -> Response:
     """Say what became of an unknown step."""
     return await ask("executor", "decide_step", {"execution_id": execution_id, "step": step, **decision.given()})
