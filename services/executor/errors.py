@@ -218,7 +218,7 @@ class NotRetryable(Conflict):
 
     def __init__(self, execution_id: str, state: str, why: str, fix: str, code: str = "not_retryable") -> None:
         super().__init__(
-            f"Execution {execution_id} is {state}, and cannot be retried (a new one is not running): {why}",
+            f"Execution {execution_id} is {state}, and no new one is running in its place: {why}",
             fix=fix,
             code=code,
             state=state,

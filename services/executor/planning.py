@@ -42,7 +42,10 @@ class SpecMismatch(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occasion:
-    """What an execution is begun for. `match_id` is empty when a person asks; `title` is of an incident to open."""
+    """What an execution is begun for. `match_id` is empty when a person asks; `title` is of an incident to open.
+
+    `retry_of` is an execution that it goes on with at `retry_from`; `carried` is what that one has been through.
+    """
 
     execution_id: str
     tenant_id: str
@@ -56,6 +59,10 @@ class Occasion:
     match_id: str = ""
     title: str | None = None
     severity: Severity | None = None
+    dry_run: bool = False
+    retry_of: str = ""
+    retry_from: str = ""
+    carried: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +190,11 @@ def _execution(spec: Runbook, occasion: Occasion, plan: Plan | None, refusal: st
         inputs=plan.inputs if plan else {},
         facts=occasion.facts,
         version=1,
-        frame=Frame() if plan else Frame(state="failed", reason=f"plan_refused: {refusal}"),
+        frame=Frame(carried=occasion.carried) if plan else Frame(state="failed", reason=f"plan_refused: {refusal}"),
         spec=spec,
+        dry_run=occasion.dry_run,
+        retry_of=occasion.retry_of,
+        retry_from=occasion.retry_from,
     )
 
 
@@ -207,6 +217,9 @@ def _first_fact(execution: Execution, occasion: Occasion, plan: Plan | None, ref
         opens_incident=occasion.title is not None,
         title=occasion.title,
         severity=occasion.severity,
+        dry_run=occasion.dry_run or None,
+        retry_of=occasion.retry_of or None,
+        retry_from=occasion.retry_from or None,
     )
 
 

@@ -28,6 +28,7 @@ from services.executor.handlers import Handlers
 from services.executor.hints import STREAMS, Hints
 from services.executor.model import SERVICE, Attempt, Ending, Settlement
 from services.executor.planning import Planner
+from services.executor.retrying import Retrying
 from services.executor.settings import ExecutorSettings
 from services.executor.settlement import Settlements
 from services.executor.steering import Steering
@@ -81,7 +82,9 @@ class Bench:
         self.settlements = Settlements(self.database, self.outbox, clock=utc_now)
         self.sweeper = Sweeper(self.database, self.outbox, self.hints, self.settings, clock=utc_now)
         self.people = Commands(self.outbox, self.hints, held, clock=utc_now)
-        self.steering = Steering(Desk(self.outbox, self.hints, utc_now))
+        desk = Desk(self.outbox, self.hints, utc_now)
+        self.steering = Steering(desk)
+        self.retrying = Retrying(desk, planner)
 
     def timers(self) -> Timers:
         """Timers as one executor has them."""
@@ -197,7 +200,7 @@ class Bench:
     async def tell(self, verb: str, command: Any) -> Any:
         """A command in a transaction of its own, and what follows its commit."""
         async with self.database.transaction(verb) as tx:
-            desk = self.people if hasattr(self.people, verb) else self.steering
+            desk = next(each for each in (self.people, self.steering, self.retrying) if hasattr(each, verb))
             answer = await getattr(desk, verb)(tx, self.caller(), command)
         await self.hints.flush()
         return answer
