@@ -23,7 +23,7 @@ SELECT c.resource_id,
     AS last
 FROM guarded_change c JOIN action_log a ON a.action_id = c.action_id
 WHERE c.tenant_id = $1 AND c.budget_key = $2 AND c.action_id <> $4
-  AND c.changed_at > clock_timestamp() - make_interval(secs => $3 + $5)
+  AND c.changed_at > clock_timestamp() - make_interval(secs => $5)
   AND (a.state IN ('ready', 'running') OR (a.started_at IS NOT NULL
     AND greatest(a.started_at, a.finished_at) > clock_timestamp() - make_interval(secs => $3)))
 GROUP BY c.resource_id ORDER BY last, c.resource_id
@@ -32,7 +32,8 @@ GROUP BY c.resource_id ORDER BY last, c.resource_id
 
 async def hold(tx: Tx, attempt: Attempt, terms: BudgetTerms) -> Hold | None:
     """Why this change must wait; None when it is within the budget. The lock of the budget's key is held."""
-    rows = await tx.fetch(_CHANGED, attempt.tenant_id, terms.key, terms.window, uuid.UUID(attempt.action_id), LONGEST)
+    oldest = terms.window + LONGEST
+    rows = await tx.fetch(_CHANGED, attempt.tenant_id, terms.key, terms.window, uuid.UUID(attempt.action_id), oldest)
     if len(rows) < terms.resources or any(row["resource_id"] == attempt.resource_id for row in rows):
         return None
     first: datetime = rows[len(rows) - terms.resources]["last"]

@@ -84,7 +84,9 @@ async def get_locks(tx: Tx, caller: Caller, question: GetLocks) -> Answer:
     """Locks with holders and waiters, places with holders and queues, and changes that a guard holds."""
     require(caller.principal, "execution.view", Resource("lock", "*", caller.tenant))
     resource, key, limit = question.resource_id, question.key, question.limit
-    locks = places = held = ()
+    locks: Sequence[asyncpg.Record] = ()
+    places: Sequence[asyncpg.Record] = ()
+    held: Sequence[asyncpg.Record] = ()
     if key is None:
         locks = await tx.fetch(_LOCKS, caller.tenant, resource, limit, WAITERS)
         held = await tx.fetch(_HELD, caller.tenant, resource, limit)

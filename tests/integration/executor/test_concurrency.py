@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.crash import EXIT_CODE
-from libs.runbook.spec import Runbook
 from services.executor.commands import AbortExecution
-from tests.integration.executor.bench import Bench, runbook, step
+from tests.integration.executor.bench import Bench
 from tests.integration.executor.guarding import another, begun, finish, limited, queue, seen, settled, states_of
 from tests.support.servers import StackEnv
 
@@ -223,29 +221,3 @@ async def test_of_many_that_replace_each_other_under_two_executors_the_newest_st
     assert (states.count("running"), states.count("aborted")) == (1, RACERS - 1)
     newest = await bench.database.pool.fetchval("SELECT execution_id FROM admission ORDER BY arrival DESC LIMIT 1")
     assert states[executions.index(str(newest))] == "running"
-
-
-# ── crashes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_a_plan_that_is_rolled_back_leaves_the_place_free(bench: Bench) -> None:
-    class Crash(Exception):
-        """Stands for the end of the process."""
-
-    async def dies() -> None:
-        async with bench.database.transaction("hear"):
-            await begun_within(bench)
-            raise Crash
-
-    async def begun_within(of: Bench) -> None:
-        await of.fires("doomed")
-
-    with pytest.raises(Crash):
-        await dies()
-
-    assert await states_of(bench, [await begun(bench, limited())]) == ["running"]
-    assert EXIT_CODE == 137
-
-
-def test_absent_keys_leave_the_spec_as_it_was() -> None:
-    assert "concurrency" not in Runbook.model_validate(runbook(step()).to_json()).to_json()
