@@ -158,6 +158,15 @@ def segment(text: str) -> str:
     return text
 
 
+def step_path(text: str) -> str:
+    """A step's path as a part of a path: the ids and numbers in it, divided by slashes.
+
+    Raises:
+        WrongUsage: one of them is none.
+    """
+    return "/".join(segment(part) for part in text.split("/"))
+
+
 def _fresh_key() -> dict[str, str]:
     return {"Idempotency-Key": os.urandom(16).hex()}
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from runbook_ranger.cli import guards, show
+from runbook_ranger.cli import guards, show, steering
 from runbook_ranger.cli.options import DataDir, Format, Limit, Output, Rationale, group
 from runbook_ranger.cli.runbooks import ForIncident, Inputs, OfVersion, OpenIncident, order_of, pairs
 
@@ -48,6 +48,7 @@ def register(app: typer.Typer) -> None:
     commands.command("abort")(abort)
     commands.command("fail")(fail)
     commands.command("break-lock")(break_lock)
+    steering.register(commands)
     guards.register(commands)
     app.add_typer(commands)
 
@@ -123,10 +124,10 @@ def decide(
     output: Output = Format.TABLE,
 ) -> None:
     """Say what became of a step whose effect nobody knows."""
-    from runbook_ranger.cli.client import Client, segment
+    from runbook_ranger.cli.client import Client, segment, step_path
 
     with Client.open(data_dir) as client:
-        path = f"/executions/{segment(execution_id)}/steps/{segment(step)}/decide"
+        path = f"/executions/{segment(execution_id)}/steps/{step_path(step)}/decide"
         show.answer(client.post(path, {"decision": decision.value, "rationale": rationale}), output)
 
 
@@ -142,7 +143,7 @@ def complete(
     output: Output = Format.TABLE,
 ) -> None:
     """Finish a manual step that waits for a person."""
-    from runbook_ranger.cli.client import Client, segment
+    from runbook_ranger.cli.client import Client, segment, step_path
 
     done = {
         "outcome": outcome.value,
@@ -152,7 +153,7 @@ def complete(
         "rationale": rationale,
     }
     with Client.open(data_dir) as client:
-        path = f"/executions/{segment(execution_id)}/steps/{segment(step)}/complete"
+        path = f"/executions/{segment(execution_id)}/steps/{step_path(step)}/complete"
         show.answer(client.post(path, done), output)
 
 
@@ -161,7 +162,7 @@ def fail(execution_id: str, rationale: Rationale, data_dir: DataDir = None, outp
     from runbook_ranger.cli.client import Client, segment
 
     with Client.open(data_dir) as client:
-        show.answer(client.post(f"/executions/{segment(execution_id)}/fail", {"rationale": rationale}), output)
+        steering.met(client.post(f"/executions/{segment(execution_id)}/fail", {"rationale": rationale}), output)
 
 
 def abort(execution_id: str, rationale: Rationale, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
@@ -169,7 +170,7 @@ def abort(execution_id: str, rationale: Rationale, data_dir: DataDir = None, out
     from runbook_ranger.cli.client import Client, segment
 
     with Client.open(data_dir) as client:
-        show.answer(client.post(f"/executions/{segment(execution_id)}/abort", {"rationale": rationale}), output)
+        steering.met(client.post(f"/executions/{segment(execution_id)}/abort", {"rationale": rationale}), output)
 
 
 def break_lock(resource_id: str, rationale: Rationale, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:

@@ -17,7 +17,8 @@ from services.executor.rows import plain
 
 _ATTEMPT: Final = (
     "path, visit, attempt, action_id, action, effect, state, held_reason, worker_id, fence, started_at, finished_at,"
-    " error_code, message, evidence, late, resource_id, idem_key, action_hash"
+    " error_code, message, evidence, late, resource_id, idem_key, action_hash,"
+    " cancel_requested"
 )
 _PAGE: Final = """
 SELECT path, visit, state FROM step_run
@@ -32,11 +33,13 @@ async def where_it_stands(tx: Tx, execution_id: uuid.UUID, root: Frame) -> list[
 
     A claim does not write the frame: a running attempt shows. `asked` is what a person is asked: exactly what would
     run, by hash, or what to do and which fields to fill in. `parts` counts the branches or iterations of a step.
+    `carried`: the execution before this one has been through it.
     """
     rows = await tx.fetch("SELECT frame FROM frame WHERE execution_id = $1 ORDER BY length(path), path", execution_id)
     frames = [root, *(Frame.from_json(orjson.loads(row["frame"])) for row in rows)]
     runs = [run for frame in frames for run in frame.step_runs]
-    return await _described(tx, execution_id, runs)
+    shown = await _described(tx, execution_id, runs)
+    return [{**step, "carried": step["step"] in root.carried} for step in shown]
 
 
 async def list_steps(tx: Tx, caller: Caller, question: ListSteps) -> Answer:

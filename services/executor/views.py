@@ -22,7 +22,7 @@ _COLUMNS = (
     "execution_id, tenant_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator, version,"
     " state, phase, coalesce(blocked_reason, CASE WHEN state = 'pending' AND EXISTS (SELECT 1 FROM admission q"
     " WHERE q.execution_id = e.execution_id AND q.state = 'queued') THEN 'queued' END) AS blocked_reason,"
-    " reason, created_at, started_at, ended_at"
+    " reason, created_at, started_at, ended_at, paused, dry_run, retry_of, retry_from"
 )
 
 
@@ -42,12 +42,21 @@ async def get_execution(tx: Tx, caller: Caller, question: GetExecution) -> Answe
     return {
         **_summary(row),
         "inputs": orjson.loads(row["inputs"]),
+        "retries": await _retries(tx, execution_id),
         "current_step": _current(root, steps),
         "steps": steps,
         "approvals": [plain(item) for item in await approvals.of_execution(tx, execution_id)],
         "locks": await locks.of_execution(tx, execution_id),
         "waits_for": await guards.waits_for(tx, caller.tenant, execution_id),
     }
+
+
+async def _retries(tx: Tx, execution_id: uuid.UUID) -> list[str]:
+    """The executions that go on with this one."""
+    rows = await tx.fetch(
+        "SELECT execution_id FROM execution WHERE retry_of = $1 ORDER BY created_at, execution_id", execution_id
+    )
+    return [str(row["execution_id"]) for row in rows]
 
 
 async def list_executions(tx: Tx, caller: Caller, question: ListExecutions) -> Answer:

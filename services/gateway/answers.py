@@ -100,6 +100,23 @@ class Execution(Answer):
     state: str
 
 
+class Commanded(Execution):
+    """How an execution stands after a command; what the command met is there by name."""
+
+    phase: str | None
+    blocked_reason: str | None
+    paused: bool
+
+
+class Retried(Answer):
+    """The new execution, the one that it goes on with, where it begins, and what is carried over."""
+
+    execution_id: str
+    retry_of: str
+    retry_from: str
+    carried: list[str]
+
+
 class Executions(Answer):
     """Executions, newest first."""
 

@@ -21,6 +21,7 @@ from services.gateway import (
     incidents,
     problems,
     runbooks,
+    steering,
     timeline,
     webhooks,
 )
@@ -34,7 +35,7 @@ Every path, this description included, wants `Authorization: Bearer <token>`; a 
 names one in `Rr-Tenant`. Send `Idempotency-Key` with a change to be able to repeat it safely; every answer carries
 `Trace-Id`. Refusals are `application/problem+json` (RFC 9457): programs decide by `code`, people read `fix`.
 """
-PARTS: Final = (webhooks, incidents, runbooks, executions, approvals, timeline, events, brakes, deadletters)
+PARTS: Final = (webhooks, incidents, runbooks, executions, steering, approvals, timeline, events, brakes, deadletters)
 
 # The front door makes the span: FastAPI's own would join whatever trace a stranger names, and may record bodies.
 _NO_TELEMETRY: Final[TelemetryConfig] = {

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from services.gateway import answers
 from services.gateway.asking import Ask, StrictRoute
-from services.gateway.parameters import Id, Limit, Name, Parameters, Rationale, Scalar, Text, Uuid, UuidText, Why
+from services.gateway.parameters import Limit, Name, Parameters, Rationale, Scalar, StepPath, Text, Uuid, UuidText, Why
 
 StepState = Literal[
     "pending", "ready", "running", "waiting", "open", "unknown", "succeeded", "failed", "skipped", "cancelled"
@@ -72,13 +72,13 @@ async def steps(ask: Ask, execution_id: Uuid, which: Annotated[StepFilter, Query
 
 
 @router.post("/{execution_id}/steps/{step:path}/complete")
-async def complete(ask: Ask, execution_id: Uuid, step: Id, done: Completion) -> Response:
+async def complete(ask: Ask, execution_id: Uuid, step: StepPath, done: Completion) -> Response:
     """Finish a manual step that waits for a person."""
     return await ask("executor", "complete_step", {"execution_id": execution_id, "step": step, **done.given()})
 
 
 @router.post("/{execution_id}/steps/{step:path}/decide")
-async def decide(ask: Ask, execution_id: Uuid, step: Id, decision: Decision) -> Response:
+async def decide(ask: Ask, execution_id: Uuid, step: StepPath, decision: Decision) -> Response:
     """Say what became of an unknown step."""
     return await ask("executor", "decide_step", {"execution_id": execution_id, "step": step, **decision.given()})
 

@@ -13,6 +13,8 @@ UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 Id = Annotated[str, Path(min_length=1, max_length=128)]
 """A name in a path. One that nothing can have is an unknown one: 404, not 422 (`problems.on_validation`)."""
+StepPath = Annotated[str, Path(min_length=1, max_length=500)]
+"""A step's path, such as `reroute` or `fan/api/restart`."""
 Uuid = Annotated[str, Path(pattern=UUID, json_schema_extra={"format": "uuid"})]
 UuidText = Annotated[str, Field(pattern=UUID, json_schema_extra={"format": "uuid"})]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]

@@ -45,6 +45,8 @@ def body_for(path: str) -> Any:
         "execute": {},
         "plan": {},
         "complete": {"outcome": "succeeded"},
+        "choose": {"choice": "retry", "rationale": "mended"},
+        "signal": {"name": "deployed", "rationale": "it is out"},
         "decide": {"decision": "failed", "rationale": "looked"},
         "grant": {"rationale": "seen", "plan_hash": "p"},
         "publish": None,

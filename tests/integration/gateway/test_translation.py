@@ -87,6 +87,10 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
     ("GET", f"/executions?incident_id={INCIDENT}", None, "executor.list", {"incident_id": INCIDENT}),
     ("GET", f"/executions/{EXECUTION}", None, "executor.get", {"execution_id": EXECUTION}),
     (
+        *("GET", f"/executions/{EXECUTION}/steps?within=fan/api&state=failed&limit=9", None, "executor.list_steps"),
+        {"execution_id": EXECUTION, "within": "fan/api", "state": "failed", "limit": 9},
+    ),
+    (
         *("POST", f"/executions/{EXECUTION}/steps/restart-node/decide", {"decision": "failed", "rationale": "looked"}),
         "executor.decide_step",
         {"execution_id": EXECUTION, "step": "restart-node", "decision": "failed", "rationale": "looked"},
@@ -111,6 +115,31 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
             "approval_ids": [APPROVAL],
             "values": {"n": 1, "ok": True},
         },
+    ),
+    *(
+        (
+            *("POST", f"/executions/{EXECUTION}/{verb}", {"rationale": "why"}, f"executor.{verb}"),
+            {"execution_id": EXECUTION, "rationale": "why"},
+        )
+        for verb in ("pause", "resume", "rollback", "terminate", "retry")
+    ),
+    (
+        *("POST", f"/executions/{EXECUTION}/retry", {"rationale": "why", "repeat_unknown": True}, "executor.retry"),
+        {"execution_id": EXECUTION, "rationale": "why", "repeat_unknown": True},
+    ),
+    (
+        *("POST", f"/executions/{EXECUTION}/signal", {"name": "out", "data": {"n": 1}, "rationale": "why"}),
+        "executor.signal",
+        {"execution_id": EXECUTION, "name": "out", "data": {"n": 1}, "rationale": "why"},
+    ),
+    (
+        *("POST", f"/executions/{EXECUTION}/steps/fan/api/restart/skip", {"rationale": "why"}, "executor.skip_step"),
+        {"execution_id": EXECUTION, "step": "fan/api/restart", "rationale": "why"},
+    ),
+    (
+        *("POST", f"/executions/{EXECUTION}/steps/s/choose", {"choice": "retry", "rationale": "why"}),
+        "executor.choose_step",
+        {"execution_id": EXECUTION, "step": "s", "choice": "retry", "rationale": "why"},
     ),
     ("GET", "/approvals?state=requested&limit=9", None, "approvals.list", {"state": "requested", "limit": 9}),
     ("GET", f"/approvals/{APPROVAL}", None, "approvals.get", {"approval_id": APPROVAL}),
@@ -195,7 +224,16 @@ MODELS: Final[dict[str, type[Question]]] = {
     "executor.list": executor.ListExecutions,
     "executor.get": executor.GetExecution,
     "executor.decide_step": executor.DecideStep,
+    "executor.list_steps": executor.ListSteps,
     "executor.abort": executor.AbortExecution,
+    "executor.pause": executor.PauseExecution,
+    "executor.resume": executor.ResumeExecution,
+    "executor.rollback": executor.RollBackExecution,
+    "executor.terminate": executor.TerminateExecution,
+    "executor.retry": executor.RetryExecution,
+    "executor.signal": executor.SignalExecution,
+    "executor.skip_step": executor.SkipStep,
+    "executor.choose_step": executor.ChooseForStep,
     "executor.break_lock": executor.BreakLock,
     "executor.locks": guards.GetLocks,
     "executor.breakers": guards.GetBreakers,
@@ -211,7 +249,13 @@ MODELS: Final[dict[str, type[Question]]] = {
     "catalog.dlq_retry": desk.RetryLetter,
     "executor.dlq_discard": desk.DiscardLetter,
 }
-STATUS: Final = {"catalog.publish": 201, "catalog.draft": 201, "incident.create": 201, "executor.execute": 202}
+STATUS: Final = {
+    "catalog.publish": 201,
+    "catalog.draft": 201,
+    "incident.create": 201,
+    "executor.execute": 202,
+    "executor.retry": 202,
+}
 ELSEWHERE: Final = {
     "/webhooks/alertmanager",
     "/webhooks/events",
@@ -250,7 +294,7 @@ async def test_every_documented_route_is_tried_here(http: httpx.AsyncClient) -> 
 
     for template, methods in documented.items():
         for method in methods:
-            pattern = re.sub(r"\{\w+\}", "[^/]+", template)
+            pattern = re.sub(r"\{\w+\}", "[^/]+", template.replace("{step}", ".+"))
             found = any(m == method.upper() and re.fullmatch(pattern, path) for m, path in tried)
             assert found or template in ELSEWHERE, (method, template)
 

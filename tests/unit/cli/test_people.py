@@ -168,6 +168,47 @@ def test_a_manual_step_is_completed_with_what_proves_it(run: Run, gateway: FakeG
     assert gateway.last_body == {"rationale": "no help"}
 
 
+@pytest.mark.parametrize("verb", ["pause", "resume", "rollback", "terminate", "abort", "fail"])
+def test_an_execution_is_led_and_ended_with_a_reason(run: Run, gateway: FakeGateway, verb: str) -> None:
+    running = [{"step": "move", "action": "shell.run", "effect": "unsafe", "worker_id": "w-1"}]
+    met = {"execution_id": "e1", "state": "running", "running": running, "unstopped": running, "freed": ["shard/s1"]}
+    gateway.answer(f"/executions/e1/{verb}", met)
+
+    shown = run("execution", verb, "e1", "-r", "a drill")
+
+    assert shown.code == 0
+    assert gateway.last_body == {"rationale": "a drill"}
+    assert "let finish" in shown.out
+    assert "could not be stopped" in shown.out
+    assert "w-1" in shown.out
+    assert run("execution", verb, "e1").code == 2
+    assert json.loads(run("execution", verb, "e1", "-r", "why", "-o", "json").out) == met
+
+
+def test_a_step_is_left_out_or_chosen_for_by_its_path_and_an_event_is_signalled(run: Run, gateway: FakeGateway) -> None:
+    for path in ("steps/fan/api/restart/skip", "steps/rollback:2/choose", "signal"):
+        gateway.answer(f"/executions/e1/{path}", {"execution_id": "e1", "state": "running"})
+
+    assert run("execution", "skip", "e1", "fan/api/restart", "-r", "by hand").code == 0
+    assert gateway.last_body == {"rationale": "by hand"}
+    assert run("execution", "choose", "e1", "rollback:2", "retry", "-r", "mended").code == 0
+    assert gateway.last_body == {"choice": "retry", "rationale": "mended"}
+    assert run("execution", "signal", "e1", "deployed", "--value", "n=7", "-r", "it is out").code == 0
+    assert gateway.last_body == {"name": "deployed", "data": {"n": 7}, "rationale": "it is out"}
+    assert run("execution", "skip", "e1", "fan//restart", "-r", "no path").code == 2
+
+
+def test_a_retry_is_a_new_execution_that_can_be_watched(run: Run, gateway: FakeGateway) -> None:
+    gateway.answer("/executions/e1/retry", {"execution_id": "e2", "retry_of": "e1", "retry_from": "move"}, 202)
+    gateway.answer("/executions/e2", {"execution_id": "e2", "state": "completed", "steps": []})
+
+    assert run("execution", "retry", "e1", "-r", "mended").code == 0
+    assert gateway.last_body == {"rationale": "mended"}
+    watched = run("execution", "retry", "e1", "-r", "mended", "--repeat-unknown", "--wait")
+    assert (watched.code, watched.out) == (0, "execution completed\n")
+    assert json.loads(gateway.asked[-2][3]) == {"rationale": "mended", "repeat_unknown": True}
+
+
 def test_a_grant_shows_what_will_run_and_sends_the_hashes_it_showed(run: Run, gateway: FakeGateway) -> None:
     path = f"/approvals/{APPROVAL['approval_id']}"
     gateway.answer(path, APPROVAL)
