@@ -122,7 +122,7 @@ class Planner:
         """Store the executions and say that they are planned, in a statement each; what there is to start."""
         once = {each.execution.execution_id: each for each in reversed(planned)}
         new = await storage.insert_executions(tx, [(each.execution, each.occasion.match_id) for each in once.values()])
-        stored = [each for execution_id, each in once.items() if execution_id in new]
+        stored = [each for execution_id, each in reversed(once.items()) if execution_id in new]  # as they came
         await self.outbox.add(tx, [self._event(each) for each in stored])
         begun = [each for each in stored if each.plan is not None]
         firing = await storage.alerts_fire(tx, {each.about for each in begun})

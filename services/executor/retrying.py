@@ -93,8 +93,10 @@ def carried_from(spec: Runbook, frame: Frame) -> dict[str, dict[str, Any]]:
     """What a new execution need not do again, by path: steps that succeeded, were left out, or failed and led on.
 
     Decisions are made again, of the same answers, and so again the same; questions are asked again. After a rollback
-    nothing that was taken back is carried.
+    nothing that was taken back is carried. Of one that never began, all is that would have been carried there.
     """
+    if not frame.step_runs:
+        return {path: dict(told) for path, told in frame.carried.items()}
     return {run.path: _then(run) for run in frame.step_runs if _stands(spec, frame, run)}
 
 
@@ -124,7 +126,7 @@ def _place(old: Execution) -> str:
     """
     runs = [run for run in old.frame.step_runs if "/" not in run.path and not run.path.startswith(UNDOING)]
     if not runs:
-        return old.spec.graph.first("")
+        return old.retry_from or old.spec.graph.first("")
     last = runs[-1]
     if last.state not in {"succeeded", "skipped"}:
         return last.path

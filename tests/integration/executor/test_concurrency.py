@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.executor.commands import AbortExecution
-from tests.integration.executor.bench import Bench
+from libs.common.contracts.runbook import RunbookMatched
+from libs.common.ids import derived_id, new_id
+from libs.runbook.hashing import spec_hash
+from services.executor.commands import AbortExecution, RetryExecution
+from tests.integration.executor.bench import Bench, runbook, step
 from tests.integration.executor.guarding import another, begun, finish, limited, queue, seen, settled, states_of
 from tests.support.servers import StackEnv
 
@@ -46,6 +49,47 @@ async def test_the_queue_goes_by_arrival(bench: Bench, rival: Bench) -> None:
         await settled(bench, rival)
         later = await states_of(bench, executions[number + 1 :])
         assert later == ["running", "pending", "pending"][: len(later)]
+
+
+async def test_of_matches_that_arrive_together_the_first_begins_first(bench: Bench) -> None:
+    spec = limited()
+    digest = spec_hash(spec.to_json())
+    incidents = [new_id() for _ in range(4)]
+    for incident in incidents:
+        await bench.fires(incident)
+    bench.specs[spec.id] = spec
+    matches = [
+        RunbookMatched(
+            match_id=derived_id("match", incident, spec.id), incident_id=incident, runbook_id=spec.id, spec_hash=digest,
+            runbook_version=1, alert_name="slow", severity="high", labels={}, annotations={},
+        )
+        for incident in incidents
+    ]  # fmt: skip
+
+    async with bench.database.transaction("hear") as tx:
+        await bench.handlers.apply(tx, [bench.message(match) for match in matches])
+
+    executions = [derived_id("execution", match.match_id) for match in matches]
+    assert await states_of(bench, executions) == ["running", "pending", "pending", "pending"]
+    [place] = (await seen(bench))["places"]
+    assert [each["execution_id"] for each in place["queue"]] == executions[1:]
+
+
+async def test_a_retry_that_found_no_place_is_retried_where_it_would_have_begun(bench: Bench) -> None:
+    spec = runbook(step("one"), step("two"), concurrency={"key": "storage", "policy": "reject"})
+    old = await begun(bench, spec)
+    await bench.settle(await bench.running(old))
+    await bench.settle(await bench.running(old), "fail", error_code="status_500")
+    other = await begun(bench, spec)
+    rejected = (await bench.tell("retry", RetryExecution(execution_id=old, rationale="mended")))["execution_id"]
+    assert (await bench.show(rejected))["reason"].endswith(f"held by {other}")
+    await bench.tell("abort", AbortExecution(execution_id=other, rationale="enough"))
+
+    answer = await bench.tell("retry", RetryExecution(execution_id=rejected, rationale="there is room now"))
+
+    assert (answer["retry_from"], answer["carried"]) == ("two", ["one"])
+    [attempt] = await bench.ready(answer["execution_id"])
+    assert attempt.path == "two"
 
 
 async def test_nobody_overtakes_the_queue_although_a_place_is_free(bench: Bench) -> None:
