@@ -164,9 +164,9 @@ class Turn:
         return self.frame.deadline_passed or self.frame.revoked or self.frame.undoing is not None
 
     def clear_undone(self) -> None:
-        """Forgets what was taken back: of many changes only the one at hand is kept here."""
-        runs = self.frame.step_runs
-        self.change(step_runs=tuple(run for run in runs if not (run.path.startswith(UNDOING) and not run.live)))
+        """Forgets what was taken back, up to the last: of many changes only the ones at hand are kept here."""
+        ended = [run for run in self.frame.step_runs if run.path.startswith(UNDOING) and not run.live]
+        self.change(step_runs=tuple(run for run in self.frame.step_runs if run not in ended[:-1]))
 
     def put(self, run: StepRun) -> None:
         """Stores a step run: in the place of the one of its path and visit, or as the next."""

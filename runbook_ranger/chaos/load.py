@@ -35,6 +35,7 @@ SELECT execution_id::text AS execution, state, phase, blocked_reason, alert->'la
   (SELECT path FROM executor.step_run s WHERE s.execution_id = e.execution_id AND s.state = 'unknown' LIMIT 1) AS doubt,
   (SELECT idem_key FROM executor.action_log a WHERE a.execution_id = e.execution_id AND a.state = 'unknown' LIMIT 1)
     AS doubted_key,
+  frame->'step_runs'->-1->>'path' AS last_step,
   (SELECT l.resource_id FROM executor.resource_lock l WHERE l.execution_id = e.execution_id AND l.state = 'suspect'
     AND e.ended_at < clock_timestamp() - interval '{SETTLED_BEFORE_BREAK}' LIMIT 1) AS stuck
 FROM executor.execution e WHERE ended_at IS NULL OR EXISTS (
@@ -209,6 +210,14 @@ class Load:
         elif row["doubt"]:
             self._do(
                 ("decide", execution), lambda: self._decide(execution, row["doubt"], row["doubted_key"]), repeat=True
+            )
+        elif row["blocked_reason"] == "choice":
+            body = {"choice": "retry", "rationale": "What stood in its way is gone."}
+            path = f"/executions/{execution}/steps/{row['last_step']}/choose"
+            self._do(
+                ("choose", execution),
+                lambda: self.operator.command("choose", path, body, execution_id=execution),
+                repeat=True,
             )
         elif row["blocked_reason"] == "person":
             body = {"outcome": "succeeded", "evidence_ref": "seen"}

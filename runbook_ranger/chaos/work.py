@@ -8,10 +8,13 @@ from typing import Any, Final
 from libs.common.ids import new_id
 
 KEYED, UNSAFE, CROWD, GUARDED, TIMED, MANUAL = "keyed", "unsafe", "crowd", "guarded", "timed", "manual"
-WEIGHTS: Final[Mapping[str, int]] = MappingProxyType({KEYED: 6, UNSAFE: 5, CROWD: 3, GUARDED: 4, TIMED: 2, MANUAL: 1})
+FAN, BACK = "fan", "back"
+WEIGHTS: Final[Mapping[str, int]] = MappingProxyType({
+    KEYED: 6, UNSAFE: 5, CROWD: 3, GUARDED: 4, TIMED: 2, MANUAL: 1, FAN: 2, BACK: 2,
+})  # fmt: skip
 ONCE: Final = "/apply/once"
 APPLY: Final = "/apply"
-SEPARATE: Final = frozenset({CROWD})
+SEPARATE: Final = frozenset({CROWD, FAN})
 """Kinds that keep to a resource of their own, so that many of them go on at once."""
 STARTS_AT: Final = "2026-03-01T10:00:00Z"
 ENDS_AT: Final = "2026-03-01T11:00:00Z"
@@ -30,7 +33,7 @@ triggers:
   - alert: chaos_{kind}
 verify: {{alert: resolved, within: 10m}}
 deadline: 30m
-steps:
+{more}steps:
 """
 _CHANGE: Final = """\
   - id: {name}
@@ -58,6 +61,51 @@ _ASK: Final = "    approval: {{prompt: 'Change ${{{{ inputs.resource }}}}?', exp
 _HAND: Final = "  - {{id: hand, type: manual, instructions: Look at it, timeout: 10m}}\n"
 
 
+_FAN: Final = """\
+  - id: each-part
+    type: loop
+    over: [0, 1, 2, 3]
+    concurrency: 2
+    steps:
+{part}{part_again}  - id: both
+    type: parallel
+    failures: collect
+    branches:
+      left:
+{left}      right:
+{right}"""
+_BACK: Final = """\
+    rollback:
+      action: http.request
+      with:
+        method: POST
+        url: ${{{{ inputs.target }}}}/apply
+        json: {{resource: "${{{{ inputs.resource }}}}", ms: "${{{{ inputs.ms }}}}"}}
+      effect: keyed
+"""
+_FAILS: Final = """\
+  - id: fails
+    type: check
+    action: http.request
+    with: {{method: GET, url: "${{{{ inputs.target }}}}/status"}}
+    expect: outputs.status == 299
+"""
+
+
+def _fan() -> str:
+    def part(name: str, resource: str, deeper: int, *, endpoint: str = APPLY, effect: str = "keyed") -> str:
+        text = _CHANGE.format(name=name, endpoint=endpoint, effect=effect)
+        text = text.replace("${{ inputs.resource }}", f"${{{{ inputs.resource }}}}/{resource}")
+        return "".join(f"{' ' * deeper}{line}\n" for line in text.splitlines())
+
+    return _FAN.format(
+        part=part("part", "${{ each.item }}", 4),
+        part_again=part("part-again", "${{ each.item }}", 4),
+        left=part("left-one", "left", 6) + part("left-two", "left", 6),
+        right=part("right-one", "right", 6, endpoint=ONCE, effect="unsafe"),
+    )
+
+
 def runbook(kind: str, *, expires: str = "5s") -> str:
     """The text of a kind's runbook; `expires` is how long an approval of it may be given, and then used."""
     first = _CHANGE.format(name="act", endpoint=ONCE if kind in {UNSAFE, CROWD} else APPLY, effect=_EFFECT[kind])
@@ -69,8 +117,10 @@ def runbook(kind: str, *, expires: str = "5s") -> str:
         GUARDED: first + _ASK.format(expires=expires) + second,
         TIMED: first + _WAIT.format() + second,
         MANUAL: first + _HAND.format() + second,
+        FAN: _fan(),
+        BACK: first + _BACK.format() + second + _BACK.format() + _FAILS.format(),
     }
-    return _HEAD.format(kind=kind) + steps[kind]
+    return _HEAD.format(kind=kind, more="on_failed: rollback\n" * (kind == BACK)) + steps[kind]
 
 
 _EFFECT: Final = {
@@ -80,6 +130,8 @@ _EFFECT: Final = {
     GUARDED: "keyed",
     TIMED: "keyed",
     MANUAL: "keyed",
+    FAN: "keyed",
+    BACK: "keyed",
 }
 
 

@@ -14,6 +14,8 @@ from runbook_ranger.chaos.evidence import Change, Evidence, Row, Violation, seco
 
 PASSED: Final = frozenset({"succeeded", "skipped"})
 BRANCHING: Final = frozenset({"on_success", "on_failure", "when"})
+UNDOING: Final = "rollback:"
+Step = Mapping[str, Any]
 
 
 @dataclass
@@ -76,19 +78,28 @@ class _Judge:
     def _out_of_order(self, action: Row, at: float) -> Iterator[str]:
         execution = self._executions.get(action["execution_id"], {})
         spec: Mapping[str, Any] = self._specs.get(execution.get("spec_hash", ""), {})
-        steps: Sequence[Mapping[str, Any]] = spec.get("steps", ())
-        names = [step["id"] for step in steps]
-        if action["path"] not in names:
+        if action["path"].startswith(UNDOING):
+            yield from self._taken_back_early(action, at)
             return
-        place = names.index(action["path"])
-        if _needs_approval(spec, steps[place]) and not self._granted(action, execution, at):
+        found = _place(spec.get("steps", ()), action["path"])
+        if found is None:
+            return
+        step, earlier = found
+        if _needs_approval(spec, step) and not self._granted(action, execution, at):
             yield "was claimed without a grant that stood for this plan and this action at that time"
-        if any(step.get(name) for step in steps for name in BRANCHING):
+        if any(one.get(name) for one in _walk(spec.get("steps", ())) for name in BRANCHING):
             return  # such a runbook may leave steps out
-        for name in names[:place]:
-            state = self._steps[action["execution_id"], name].at(at).get("state")
+        for path in earlier:
+            state = self._steps[action["execution_id"], path].at(at).get("state")
             if state not in PASSED:
-                yield f"was claimed while step {name} before it was {state or 'not begun'}"
+                yield f"was claimed while step {path} before it was {state or 'not begun'}"
+
+    def _taken_back_early(self, action: Row, at: float) -> Iterator[str]:
+        """The last change is taken back first."""
+        number = int(action["path"].removeprefix(UNDOING))
+        later = self._steps[action["execution_id"], f"{UNDOING}{number + 1}"].at(at).get("state")
+        if later is not None and later not in PASSED:
+            yield f"was claimed while the change after it was {later}, not taken back"
 
     def _granted(self, action: Row, execution: Row, at: float) -> bool:
         for course in self._approvals.values():
@@ -111,7 +122,36 @@ def _courses(changes: Sequence[Change], *key: str) -> defaultdict[tuple[Any, ...
     return found
 
 
-def _needs_approval(spec: Mapping[str, Any], step: Mapping[str, Any]) -> bool:
+def _place(steps: Sequence[Step], path: str) -> tuple[Step, list[str]] | None:
+    """The step of that path, and the paths of those that must have passed before it begins."""
+    earlier: list[str] = []
+    parts, before = path.split("/"), ""
+    while parts:
+        names = [step["id"] for step in steps]
+        if parts[0] not in names:
+            return None
+        place = names.index(parts[0])
+        step = steps[place]
+        earlier += [f"{before}{name}" for name in names[:place]]
+        if len(parts) == 1:
+            return step, earlier
+        before = f"{before}{parts[0]}/{parts[1]}/"
+        steps = step["steps"] if step["type"] == "loop" else step["branches"][parts[1]]
+        parts = parts[2:]
+    return None
+
+
+def _walk(steps: Sequence[Step]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        if step["type"] == "loop":
+            yield from _walk(step["steps"])
+        elif step["type"] == "parallel":
+            for body in step["branches"].values():
+                yield from _walk(body)
+
+
+def _needs_approval(spec: Step, step: Step) -> bool:
     risk = step.get("risk", spec.get("risk"))
     asked = step.get("approval") is not None or bool(step.get("irreversible"))
     return asked or (risk == "high" and step["type"] == "action")

@@ -275,6 +275,7 @@ async def test_what_was_changed_is_taken_back_under_its_lock_and_in_reverse(benc
     assert (shown["state"], shown["reason"], shown["locks"]) == ("failed", "step_failed", [])
     assert (await bench.told(execution))[-4:] == ["rolling_back", "step_completed", "step_completed", "failed"]
     assert (await bench.fact(execution, "failed"))["rolled_back"] == 2
+    assert {row["state"] for row in await _step_runs(bench, execution) if "rollback" in row["path"]} == {"succeeded"}
 
 
 async def test_a_rollback_that_could_not_be_filled_in_asks_a_person(bench: Bench) -> None:
