@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -42,51 +42,14 @@ from libs.runbook.facts import (
     TimerFired,
 )
 from libs.runbook.frame import Frame
-from libs.runbook.known import Known
 from libs.runbook.spec import Runbook
+from tests.unit.runbook.generated import INPUTS, KINDS, KNOWN, OTHERS, WHEN, actions
 from tests.unit.runbook.samples import runbook
 
 IDS = ("a", "b", "c", "d")
 ABORT = AbortRequested("ada", "enough")
 ApprovalFact = ApprovalGranted | ApprovalDenied
-INPUTS = {"yes": {"type": "boolean"}, "no": {"type": "boolean"}, "seconds": {"type": "integer"}}
-KNOWN = Known({"yes": True, "no": False, "seconds": 2})
 ENDED = {"succeeded", "failed", "skipped"}
-
-
-def actions() -> list[dict[str, Any]]:
-    """Every kind of action: its effect, how often it is tried, what it captures, whether it needs an approval."""
-    tries = [("read", 1), ("read", 3), ("idempotent", 2), ("keyed", 1), ("keyed", 3), ("unsafe", 1)]
-    captures = [{}, {}, {"capture": {"m": "outputs.n"}}, {"capture": {"m": "outputs.missing"}}]
-    risks = [{}, {}, {"risk": "high"}]
-    return [
-        {"type": "action", "action": "http.request", "effect": effect, "retry": {"attempts": attempts}, **more, **risk}
-        for (effect, attempts), more, risk in product(tries, captures, risks)
-    ]
-
-
-def checks() -> list[dict[str, Any]]:
-    """Checks that hold, do not hold, or have no value, with an action and without."""
-    bare = [{"type": "check", "expect": expect} for expect in ("inputs.yes", "inputs.no", "inputs.missing")]
-    judged = product(("outputs.n == 1", "outputs.n == 2", "outputs.missing == 1"), (1, 2))
-    acting = [
-        {"type": "check", "action": "http.request", "expect": expect, "retry": {"attempts": attempts}}
-        for expect, attempts in judged
-    ]
-    return bare + acting
-
-
-OTHERS: list[dict[str, Any]] = [
-    {"type": "notify", "channel": "ops", "message": "hello"},
-    {"type": "wait", "for": "30s"},
-    {"type": "wait", "seconds": "${{ inputs.seconds }}"},
-    {"type": "manual", "instructions": "Look", "form": {"n": {"type": "integer"}}},
-    {"type": "manual", "instructions": "Pull", "form": {"n": {"type": "integer"}}, "risk": "high", "timeout": "5m"},
-    {"type": "approval", "prompt": "Go on?"},
-    {"type": "approval", "prompt": "Go on?", "risk": "high"},
-]
-KINDS = st.one_of(*[st.sampled_from(kinds) for kinds in (actions(), actions(), checks(), OTHERS)])
-WHEN = st.sampled_from([*[None] * 12, "inputs.yes", "inputs.no", "inputs.missing", "inputs.seconds"])
 
 
 NEEDY = st.sampled_from(
