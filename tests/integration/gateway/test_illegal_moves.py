@@ -53,11 +53,13 @@ UNEXPLAINED: Final = {"new": ["resolved"], "acknowledged": ["resolved"]}
 """Where these moves need a reason in words, for nothing was mitigated."""
 FACTS_ONLY: Final = ("execution_started", "execution_completed", "alert_ended", "alert_refired")
 
-STEPS: Final = ("known", "broken", "hand", "agree", "soak", "call", "last")
+STEPS: Final = ("known", "broken", "hand", "agree", "soak", "hear", "stuck", "call", "last")
 STANDS: Final = {
     "hand": ("waiting", "person"),
     "agree": ("waiting", "approval"),
     "soak": ("waiting", "wait"),
+    "hear": ("waiting", "event"),
+    "stuck": ("waiting", "choice"),
     "call": ("ready", ""),
     "last": ("waiting", "person"),
 }
@@ -70,13 +72,15 @@ name: Every standing
 risk: low
 mode: auto
 inputs:
-  at: {one_of: [hand, agree, soak, call, last]}
+  at: {one_of: [hand, agree, soak, hear, stuck, call, last]}
 steps:
   - {id: known, type: check, expect: inputs.at != ""}
   - {id: broken, type: check, expect: inputs.at == "", on_failure: continue}
   - {id: hand, type: manual, when: inputs.at == "hand", instructions: Do it}
   - {id: agree, type: approval, when: inputs.at == "agree", prompt: Shall it go on?}
   - {id: soak, type: wait, when: inputs.at == "soak", for: 30m}
+  - {id: hear, type: wait, when: inputs.at == "hear", event: deployed, timeout: 30m}
+  - {id: stuck, type: check, when: inputs.at == "stuck", expect: inputs.at == "", on_failure: ask}
   - id: call
     type: action
     when: inputs.at == "call"
@@ -85,6 +89,38 @@ steps:
     effect: read
   - {id: last, type: manual, instructions: Look at it once more}
 """
+
+
+WHY: Final = {"rationale": "as the table says"}
+COMMANDS: Final[Mapping[str, tuple[str, dict[str, Any], str]]] = {
+    "abort": ("abort", WHY, "aborted"),
+    "fail": ("fail", WHY, "failed"),
+    "pause": ("pause", WHY, "paused"),
+    "resume": ("resume", WHY, "running"),
+    "retry": ("retry", WHY, "running"),
+    "rollback": ("rollback", WHY, "failed"),
+    "terminate": ("terminate", WHY, "aborted"),
+    "signal": ("signal", {"name": "deployed", **WHY}, "deployed"),
+    "skip": ("steps/{step}/skip", WHY, "skipped"),
+    "choose retry": ("steps/{step}/choose", {"choice": "retry", **WHY}, "retry"),
+    "choose skip": ("steps/{step}/choose", {"choice": "skip", **WHY}, "skip"),
+    "choose abort": ("steps/{step}/choose", {"choice": "abort", **WHY}, "abort"),
+}
+"""What a person may command of an execution, or of the step where it stands: path, body, and where it leads."""
+CHOICES: Final = {"choose retry", "choose skip", "choose abort"}
+EVERYWHERE_ALIVE: Final = {"abort", "fail", "rollback", "terminate"}
+ALLOWED: Final[Mapping[str, set[str]]] = {
+    **{at: {*EVERYWHERE_ALIVE, "pause", "skip"} for at in ("hand", "soak", "call", "last")},
+    "agree": {*EVERYWHERE_ALIVE, "pause"},
+    "hear": {*EVERYWHERE_ALIVE, "pause", "skip", "signal"},
+    "stuck": {*EVERYWHERE_ALIVE, "pause", "skip", *CHOICES},
+    "paused": {*EVERYWHERE_ALIVE, "resume", "skip"},
+    "failed": {"retry"},
+    "aborted": {"retry"},
+    "completed": set(),
+}
+"""What is carried out where; everything else is refused."""
+ENDED: Final = ("failed", "aborted", "completed")
 
 
 @asynccontextmanager
@@ -253,3 +289,72 @@ async def _refuse_step(
         state, waiting_for = standing
         ends = {"step": step, "state": state, "waiting_for": waiting_for, "trigger": verb, "target": target}
         assert (problem["code"], problem["data"]) == (code, ends)
+
+
+def _refused_as(standing: str, command: str) -> str:
+    """The code that a command is refused with where the table does not have it."""
+    if command == "retry":
+        return "not_retryable"
+    if standing in ENDED:
+        return "execution_ended"
+    if command in CHOICES:
+        return "step_not_asking"
+    return {
+        "pause": "already_paused",
+        "resume": "not_paused",
+        "signal": "signal_unheard",
+        "skip": "step_not_skippable",
+    }[command]
+
+
+def test_every_pair_of_a_standing_and_a_command_is_in_the_table() -> None:
+    assert set(ALLOWED) == {*STANDS, "paused", *TERMINAL}
+    assert {command for allowed in ALLOWED.values() for command in allowed} == set(COMMANDS)
+    assert len(ALLOWED) * len(COMMANDS) == 132
+
+
+async def test_every_command_is_carried_out_where_the_table_has_it_and_refused_everywhere_else(
+    http: httpx.AsyncClient, stack_env: StackEnv, tmp_path: Path
+) -> None:
+    async with running(stack_env, tmp_path, "catalog", "executor"):
+        await done(http, "/runbooks", 201, source=RUNBOOK)
+        carried_out = set()
+        for standing, allowed in ALLOWED.items():
+            here, step = await _brought_to(http, standing)
+            before = (await http.get(here)).json()
+            for command in sorted(COMMANDS.keys() - allowed):
+                await _refuse(http, here, step, standing, command)
+            assert (await http.get(here)).json() == before
+            for command in sorted(allowed):
+                there, step = await _brought_to(http, standing)
+                verb, body, _ = COMMANDS[command]
+                path = f"{there}/{verb.format(step=step)}"
+                await done(http, path, 202 if command == "retry" else 200, **body)
+                assert (await http.get(there)).json() != before
+                carried_out.add((standing, command))
+
+    assert carried_out == {(standing, command) for standing, allowed in ALLOWED.items() for command in allowed}
+
+
+async def _brought_to(http: httpx.AsyncClient, standing: str) -> tuple[str, str]:
+    """A new execution that stands there, and its step."""
+    at = {"paused": "call", "completed": "last", "failed": "hand", "aborted": "hand"}.get(standing, standing)
+    begun = await done(http, "/runbooks/every-standing/execute", 202, inputs={"at": at})
+    here = f"/executions/{begun['execution_id']}"
+    ways: dict[str, tuple[str, dict[str, Any]]] = {
+        "paused": ("pause", WHY),
+        "failed": ("fail", WHY),
+        "aborted": ("abort", WHY),
+        "completed": ("steps/last/complete", {"outcome": "succeeded"}),
+    }
+    if standing in ways:
+        verb, body = ways[standing]
+        await done(http, f"{here}/{verb}", **body)
+    return here, at
+
+
+async def _refuse(http: httpx.AsyncClient, here: str, step: str, standing: str, command: str) -> None:
+    verb, body, target = COMMANDS[command]
+    problem = await refused(http, f"{here}/{verb.format(step=step)}", **body)
+    told = (problem["code"], problem["data"]["target"], problem["data"]["trigger"])
+    assert told == (_refused_as(standing, command), target, command.partition(" ")[0]), (standing, command)
