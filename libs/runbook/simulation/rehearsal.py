@@ -129,6 +129,7 @@ class _Rehearsing:
         except AnswerRefused as error:
             return self._told(Played(stage), [self._problem("answers", error.path, error.told)])
         missed = [self._problem("expect", *path, why) for path, why in misses(self._scenario.expect, played)]
+        missed.sort(key=lambda problem: (problem.line, problem.column))
         return self._told(played, [*missed, *(self._problem(broken) for broken in played.violations)])
 
     def _occasion(self) -> PlanFacts:

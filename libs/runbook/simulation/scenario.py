@@ -17,7 +17,7 @@ answers. Keys of `results` and `answers` are ids of steps, or paths (`each/3/dra
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictStr, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr, StringConstraints, model_validator
 
 from libs.runbook.elements import Duration, Element, ErrorCode, InputValue, Line, Severity, Slug, Text
 
@@ -35,6 +35,13 @@ def _as_is(data: Any) -> Any:
 
 def _as_list(data: Any) -> Any:
     return data if isinstance(data, list) else [data]
+
+
+def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Counted after the items are sound, so that a faulty only one is not also reported as none."""
+    if not items:
+        raise ValueError("is empty; write at least one, or leave it out")
+    return items
 
 
 class Result(Element):
@@ -60,10 +67,10 @@ class Answer(Element):
 
 
 Results: TypeAlias = Annotated[
-    tuple[Annotated[Result, BeforeValidator(_as_is)], ...], BeforeValidator(_as_list), Field(min_length=1)
+    tuple[Annotated[Result, BeforeValidator(_as_is)], ...], BeforeValidator(_as_list), AfterValidator(_some)
 ]
 Answers: TypeAlias = Annotated[
-    tuple[Annotated[Answer, BeforeValidator(_as_is)], ...], BeforeValidator(_as_list), Field(min_length=1)
+    tuple[Annotated[Answer, BeforeValidator(_as_is)], ...], BeforeValidator(_as_list), AfterValidator(_some)
 ]
 
 
@@ -171,4 +178,4 @@ class ScenarioFile(Shared):
     """A file of scenarios. `runbook` is the id of the runbook that they are for, if it says so."""
 
     runbook: Slug | None = None
-    scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1, max_length=500)]
+    scenarios: Annotated[tuple[Scenario, ...], AfterValidator(_some), Field(max_length=500)]
