@@ -28,6 +28,7 @@ from libs.actions.errors import ArgumentsInvalid, EffectRefused
 from libs.actions.shell_policy import ShellPolicy
 
 INLINE_LIMIT = 64 * 1024
+WHOLE_LIMIT = 4 * 1024 * 1024
 
 
 class Effect(StrEnum):
@@ -139,10 +140,11 @@ class ActionContext:
 class ActionResult:
     """What one attempt brought.
 
-    `outputs` is a JSON object of at most 64 KiB (what was cut is named in `outputs["truncated"]`); `evidence` is small
-    and flat: status or exit code, duration_ms, sha256 of the full output. A failure has an `error_code` and a
-    `message`, both free of secrets. `effect_possible` says whether the failure may have changed the target;
-    `retryable` whether the same request may later succeed.
+    `outputs` is a JSON object of at most 64 KiB (what was cut is named in `outputs["truncated"]`); `whole` is what it
+    was before it was cut, as JSON of at most 4 MiB, to be kept as an object. `evidence` is small and flat: status or
+    exit code, duration_ms, sha256 of the full output. A failure has an `error_code` and a `message`, both free of
+    secrets. `effect_possible` says whether the failure may have changed the target; `retryable` whether the same
+    request may later succeed.
     """
 
     ok: bool
@@ -152,6 +154,7 @@ class ActionResult:
     message: str | None = None
     retryable: bool = False
     effect_possible: bool = False
+    whole: bytes | None = None
 
     @classmethod
     def succeeded(cls, outputs: dict[str, Any], evidence: Mapping[str, Any] | None = None) -> ActionResult:

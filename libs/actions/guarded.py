@@ -17,7 +17,7 @@ from typing import Self
 from libs.actions.capture import Capture
 
 GUARD = Path(__file__).with_name("guard.py")
-STREAM_LIMIT = 64 * 1024
+STREAM_LIMIT = 1024 * 1024
 CHUNK = 65536
 GRACE_SECONDS = 2.0
 KILL_LEAD_SECONDS = 1.0

@@ -15,7 +15,6 @@ from libs.actions.egress import Egress, Progress, Reply
 from libs.actions.errors import EgressFailed, EgressRefused
 from libs.actions.masking import Mask, header_secrets, is_secret_header
 
-TEXT_LIMIT = 32 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # What the transport or this action decides; an author's value would lie about the message or the attempt.
 RESERVED_HEADERS = frozenset({
@@ -186,8 +185,8 @@ def _outputs(arguments: HttpArguments, reply: Reply, mask: Mask) -> dict[str, An
         outputs["json"] = mask.value(document)
     elif reply.body:
         text = mask.text(reply.body.decode("utf-8", "replace"))
-        outputs["text"] = text[:TEXT_LIMIT]
-        if len(text) > TEXT_LIMIT or reply.truncated:
+        outputs["text"] = text
+        if reply.truncated:
             outputs["truncated"] = ["text"]
     if arguments.capture:
         outputs["captured"] = {name: _pointed(outputs.get("json"), at) for name, at in arguments.capture.items()}

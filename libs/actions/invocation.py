@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from libs.actions.api import INLINE_LIMIT, Action, ActionContext, ActionResult, Effect
+import orjson
+
+from libs.actions.api import INLINE_LIMIT, WHOLE_LIMIT, Action, ActionContext, ActionResult, Effect
 from libs.actions.bounds import bounded
 from libs.actions.errors import ActionError
 from libs.actions.masking import Mask
@@ -98,9 +100,12 @@ def _finished(result: ActionResult, context: ActionContext, started: float) -> A
     mask = Mask(context.secrets)
     evidence = {"duration_ms": round((time.monotonic() - started) * 1000, 3)} | result.evidence
     try:
+        outputs = mask.value(result.outputs)
+        whole = orjson.dumps(outputs)
         return replace(
             result,
-            outputs=bounded(mask.value(result.outputs), INLINE_LIMIT),
+            outputs=bounded(outputs, INLINE_LIMIT),
+            whole=whole if INLINE_LIMIT < len(whole) <= WHOLE_LIMIT else None,
             evidence=bounded(mask.value(evidence), EVIDENCE_LIMIT),
             message=mask.text(result.message)[:MESSAGE_LIMIT] if result.message is not None else None,
         )

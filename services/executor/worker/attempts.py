@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from opentelemetry.trace import SpanKind
@@ -39,6 +39,7 @@ from services.executor.settings import ExecutorSettings
 from services.executor.settlement import Settlements
 from services.executor.worker.batcher import Batcher
 from services.executor.worker.leases import Leases
+from services.executor.worker.objects import Objects
 
 GROUP: int = 64
 _ENDINGS: dict[Outcome, Ending] = {
@@ -67,6 +68,7 @@ class Means:
     egress: Egress
     shell: ShellPolicy
     channels: Mapping[str, str]
+    objects: Objects
 
 
 class Worker:
@@ -172,9 +174,25 @@ class Worker:
             result = await self._act(running, lease)
         if result.error_code == "lease_lost" and running.effect != Effect.UNSAFE:
             return  # the sweeper makes it ready again, with the same key
-        settlement = _settlement(running, result)
+        settlement = _settlement(running, await self._with_object(result))
         metrics.STEPS.labels(running.action, settlement.ending).inc()
         await self._settling.submit(settlement)
+
+    async def _with_object(self, result: ActionResult) -> ActionResult:
+        """Outputs that were cut are kept whole, as an object that they name, and with them the step's fact.
+
+        Where that fails they are what was left of them: the action took effect all the same.
+        """
+        if result.whole is None:
+            return result
+        try:
+            kept = await self._means.objects.keep("outputs", result.whole)
+        except OSError as error:
+            log.error("outputs_not_kept", error=f"{type(error).__name__}: {error}")
+            return replace(result, whole=None)
+        evidence = {**result.evidence, "objects": [*result.evidence.get("objects", ()), kept]}
+        named = {"sha256": kept["sha256"], "length": kept["len"]}
+        return replace(result, whole=None, evidence=evidence, outputs={**result.outputs, "object": named})
 
     async def _refusal(self, attempt: Attempt) -> tuple[str, str] | None:
         """What the target's tags say against a change, read from the target right before the claim."""

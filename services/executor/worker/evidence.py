@@ -4,11 +4,7 @@ The log names it: the fact of the step that made it carries a reference {evidenc
 leaf. Whoever has the file can compare it with the log; `manifest` says which leaves it holds.
 """
 
-import asyncio
-import hashlib
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 
 import orjson
@@ -19,6 +15,7 @@ from libs.common.errors import RangerError
 from libs.common.policy import Principal
 from libs.common.rpc import RpcClient
 from services.executor.model import SERVICE
+from services.executor.worker.objects import Objects
 
 FORMAT: Final = "rr.evidence/1"
 PAGE: Final = 200
@@ -40,9 +37,9 @@ class EvidenceBundle(Action[EvidenceArguments]):
     summary: ClassVar[str] = "A file with the incident's leaves, payloads and hashes, named by the log"
     arguments = EvidenceArguments
 
-    def __init__(self, client: RpcClient, folder: Path) -> None:
+    def __init__(self, client: RpcClient, objects: Objects) -> None:
         self._client = client
-        self._folder = folder
+        self._objects = objects
 
     def effects(self, arguments: EvidenceArguments) -> tuple[Effect, ...]:
         """It changes no target; a second file of the same name has the same content."""
@@ -61,9 +58,9 @@ class EvidenceBundle(Action[EvidenceArguments]):
             code = f"timeline_{error.reason_code}"
             return ActionResult.failed(code, error.detail, effect_possible=False, retryable=True)
         data = bundle(incident_id, leaves)
-        digest = await _keep(self._folder, data)
-        named = {"sha256": digest, "length": len(data), "leaves": len(leaves)}
-        return ActionResult.succeeded(named, {"objects": [{"k": "evidence", "sha256": digest, "len": len(data)}]})
+        kept = await self._objects.keep("evidence", data)
+        named = {"sha256": kept["sha256"], "length": len(data), "leaves": len(leaves)}
+        return ActionResult.succeeded(named, {"objects": [kept]})
 
     async def _leaves(self, tenant: str, incident_id: str) -> list[Mapping[str, Any]]:
         ask = _asker(self._client, tenant)
@@ -95,20 +92,3 @@ def _asker(client: RpcClient, tenant: str) -> Ask:
         return await client.ask("timeline", verb, question, principal=Principal.system(SERVICE), tenant=tenant)
 
     return ask
-
-
-async def _keep(folder: Path, data: bytes) -> str:
-    """Write `data` under its SHA-256, whole or not at all; returns the digest."""
-    digest = hashlib.sha256(data).hexdigest()
-
-    def write() -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{digest}.{os.getpid()}"
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / digest)
-
-    await asyncio.to_thread(write)
-    return digest

@@ -26,6 +26,7 @@ from services.executor.settlement import Settlements
 from services.executor.worker.attempts import Entry, Means, Worker
 from services.executor.worker.evidence import EvidenceBundle
 from services.executor.worker.leases import Leases
+from services.executor.worker.objects import Objects
 
 BLOCK_MILLISECONDS: Final = 2000
 READ_AT_ONCE: Final = 64
@@ -44,13 +45,14 @@ async def wire(runtime: Runtime) -> None:
     hints = Hints(connect(url, name=instance))
     outbox = Outbox(SERVICE, runtime.database.schema)
     egress = Egress(actions.egress())
+    objects = Objects(Path(settings.objects_dir))
     worker = Worker(
         database=runtime.database,
         claims=Claims(runtime.database, outbox, settings, worker_id=instance, clock=utc_now),
         settlements=Settlements(runtime.database, outbox, clock=utc_now),
         hints=hints,
         leases=Leases(runtime.database, settings),
-        means=Means(_registry(runtime, settings), egress, actions.shell(), actions.channels()),
+        means=Means(_registry(runtime, objects), egress, actions.shell(), actions.channels(), objects),
         settings=settings,
     )
     ear = Ear(url, instance, worker, hints)
@@ -60,10 +62,10 @@ async def wire(runtime: Runtime) -> None:
     runtime.on_stop += [ear.stop, lambda: worker.drain(settings.drain_seconds), egress.close]
 
 
-def _registry(runtime: Runtime, settings: ExecutorSettings) -> Registry:
+def _registry(runtime: Runtime, objects: Objects) -> Registry:
     """The installed actions, and those that are ours alone because they ask other services."""
     client = RpcClient(runtime.bus, timeout=runtime.settings.rpc_timeout_seconds)
-    return Registry([*Registry.installed(), EvidenceBundle(client, Path(settings.objects_dir))])
+    return Registry([*Registry.installed(), EvidenceBundle(client, objects)])
 
 
 class Ear:

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from libs.actions import ActionContext, Effect, Lease, Outcome, check_tags, invoke, outcome
+from libs.actions.api import INLINE_LIMIT
 from libs.actions.egress import Egress
 from libs.actions.http_request import HttpRequest
 from libs.actions.masking import MASK
@@ -68,8 +70,9 @@ async def test_a_text_answer_is_bounded(server: RawServer, context: Make) -> Non
 
     result = await invoke(HTTP, {"url": server.url}, context())
 
-    assert result.outputs["text"] == "x" * 32768
+    assert len(orjson.dumps(result.outputs)) <= INLINE_LIMIT
     assert result.outputs["truncated"] == ["text"]
+    assert orjson.loads(result.whole or b"")["text"] == "x" * 200_000
     assert result.evidence["bytes"] == 200_000
 
 

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from libs.actions import Action, ActionSettings, Egress, Registry
 from services.executor.hints import STREAMS
 from services.executor.worker.attempts import Entry, Means, Worker
 from services.executor.worker.leases import Leases
+from services.executor.worker.objects import Objects
 from tests.integration.executor.bench import Bench
 from tests.support.eventually import eventually
 
@@ -35,7 +37,9 @@ class Hands:
 
 
 @asynccontextmanager
-async def hands(bench: Bench, *own: Action[Any], channels: Mapping[str, str] | None = None) -> AsyncIterator[Hands]:
+async def hands(
+    bench: Bench, *own: Action[Any], channels: Mapping[str, str] | None = None, objects: Path = Path("/nowhere")
+) -> AsyncIterator[Hands]:
     """A worker with the built-in actions and `own`, until the end of the block."""
     settings = ActionSettings()
     egress = Egress(settings.egress())
@@ -45,7 +49,7 @@ async def hands(bench: Bench, *own: Action[Any], channels: Mapping[str, str] | N
         settlements=bench.settlements,
         hints=bench.hints,
         leases=Leases(bench.database, bench.settings),
-        means=Means(Registry([*Registry.builtin(), *own]), egress, settings.shell(), channels or {}),
+        means=Means(Registry([*Registry.builtin(), *own]), egress, settings.shell(), channels or {}, Objects(objects)),
         settings=bench.settings,
     )
     running = asyncio.create_task(worker.run())

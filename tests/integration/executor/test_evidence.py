@@ -14,6 +14,7 @@ from libs.common.contracts.envelope import Envelope
 from libs.common.ids import new_id
 from libs.common.rpc import RpcClient
 from services.executor.worker.evidence import EvidenceBundle
+from services.executor.worker.objects import Objects
 from tests.integration.executor.bench import Bench, runbook
 from tests.integration.executor.hands import hands
 from tests.integration.executor.neighbours import Neighbours
@@ -52,7 +53,7 @@ async def action(neighbours: Neighbours, stack_env: StackEnv, tmp_path: Path) ->
     assert neighbours.entries
     bus = Bus(stack_env["RR_NATS_URL"], name="worker-test")
     await bus.connect()
-    yield EvidenceBundle(RpcClient(bus, timeout=1.0), tmp_path / "objects")
+    yield EvidenceBundle(RpcClient(bus, timeout=1.0), Objects(tmp_path / "objects"))
     await bus.close()
 
 
