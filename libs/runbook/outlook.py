@@ -22,7 +22,7 @@ from libs.runbook.steps import AnyStep, ApprovalStep, LoopStep
 ANY_STEP: Final = "*"
 """Stands for all steps before: an expression that does not name the one it reads."""
 _TEMPLATES: Final = ("channel", "message", "for", "seconds", "until", "instructions", "prompt", "over")
-LOOP: Final = "loop"
+EACH: Final = "each"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ class _Looking:
         for path in _paths(source, declarations(self.spec)):
             if path[0] == "steps":
                 yield _step(path)
-            elif path[0] == LOOP:
+            elif path[0] == EACH:
                 yield _loop_around(self.spec, self.node.path)
 
     def _approval(self, values: Mapping[str, Any]) -> AskedOf | None:
