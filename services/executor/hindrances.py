@@ -3,7 +3,7 @@
 refused   it would not begin
 fails     a step would fail
 skips     steps would be left out
-waits     it would begin, and wait: for a grant, for a lock, for the kill switch
+waits     it would begin, and wait: for a grant, a lock, a guard, the kill switch; or wait for a place to begin
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,6 +26,9 @@ def _at_start(preview: Preview) -> Iterator[dict[str, Any]]:
     start = preview["policy"]["start"]
     if not start["allow"]:
         yield _said("refused", f"policy.{start['reason']}", start["text"], start["fix"])
+    for guard in preview["guards"]:
+        if guard["resource"] is None:
+            yield _said(guard["kind"], guard["code"], guard["text"], guard["fix"])
 
 
 def _at_step(preview: Preview, step: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -56,6 +59,9 @@ def _waits(preview: Preview, step: Mapping[str, Any]) -> Iterator[dict[str, Any]
         text = f"{step['resource']} is held by execution {holder['execution_id']}."
         fix = "Wait for it; `rangerctl execution break-lock` frees what nobody will free."
         yield _said("waits", "lock", text, fix, path)
+    for guard in preview["guards"]:
+        if step["mutating"] and guard["resource"] is not None and guard["resource"] == step["resource"]:
+            yield _said(guard["kind"], guard["code"], guard["text"], guard["fix"], path)
 
 
 def _said(kind: str, code: str, text: str, fix: str, step: str | None = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from libs.runbook.problems import PlanRefused
 from services.executor import hindrances, kill_switch, locks
 from services.executor.commands import PlanRunbook
 from services.executor.evaluator import evaluator_for
+from services.executor.guards import outlook as guards
 from services.executor.model import SERVICE
 from services.executor.sources import Sources, Wanted
 from services.executor.starting import refusal
@@ -56,6 +57,7 @@ class Previews:
             "steps": [_step(step, caller.tenant, held) for step in steps],
             "locks": [_lock(resource, steps, held) for resource in _resources(steps)],
             "approvals": [_approval(step, caller) for step in steps if step.approval is not None],
+            "guards": await guards.hindrances(tx, caller.tenant, wanted.spec, plan.keys, _known(steps)),
         }
         return {**found, "hindrances": hindrances.of(found)}
 
@@ -118,6 +120,12 @@ def _step(step: StepOutlook, tenant: str, held: Mapping[str, dict[str, Any]]) ->
 
 def _resources(steps: Sequence[StepOutlook]) -> list[str]:
     return sorted({step.resource for step in steps if step.resource and step.mutating})
+
+
+def _known(steps: Sequence[StepOutlook]) -> list[str]:
+    """The resources that would be changed, but for those whose name depends on what a step answers."""
+    named = [step for step in steps if all(item.at != "resource" for item in step.later)]
+    return _resources([step for step in named if step.applies is not False])
 
 
 def _lock(resource: str, steps: Sequence[StepOutlook], held: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Stored(Answer):
 
 
 class Plan(Answer):
-    """What executing a runbook would do: hashes, inputs, steps, locks with their holders, approvals, brakes, policy.
+    """What executing a runbook would do: hashes, inputs, steps, locks with their holders, approvals, guards, policy.
 
     `hindrances` says in words what stands in its way: `kind` is refused, fails, skips or waits. A text in a step's
     `values` that depends on what earlier steps answer is shown as it is written; `known_after` names those steps.
@@ -90,6 +90,7 @@ class Plan(Answer):
     steps: list[dict[str, Any]]
     locks: list[dict[str, Any]]
     approvals: list[dict[str, Any]]
+    guards: list[dict[str, Any]]
     hindrances: list[dict[str, Any]]
 
 

@@ -25,6 +25,7 @@ from services.executor.storage import to_hint
 LOOK_AGAIN: Final = timedelta(minutes=5)
 """A step that an open breaker holds is looked at this often, should the word of its reset be lost."""
 
+FIX: Final = "find out why, then reset the breaker (`rangerctl execution reset-breaker`)"
 _STATE: Final = "SELECT state, failures, opened_at FROM breaker WHERE breaker_id = $1 FOR SHARE"
 _FAILURES: Final = """
 WITH failed AS (
@@ -85,12 +86,18 @@ async def hold(tx: Tx, outbox: Outbox, place: Place, terms: BreakerTerms, now: d
             return None
         row = await tx.fetchrow(_STATE, uuid.UUID(place.breaker_id))
         assert row is not None
-    times = "once" if row["failures"] == 1 else f"{row['failures']} times"
-    detail = (
-        f"runbook {place.runbook_id} has failed {times} on {place.resource_id} within {spoken(terms.window)}:"
-        " find out why, then reset the breaker (`rangerctl execution reset-breaker`), or abort"
-    )
-    return Hold("breaker", now + LOOK_AGAIN, detail)
+    return Hold("breaker", now + LOOK_AGAIN, f"{_told(place, row['failures'], terms)}: {FIX}, or abort")
+
+
+async def standing(tx: Tx, place: Place, terms: BreakerTerms) -> str:
+    """Why a change to come would be held, read without a lock; empty when it would not."""
+    row = await tx.fetchrow("SELECT state, failures FROM breaker WHERE breaker_id = $1", uuid.UUID(place.breaker_id))
+    return _told(place, row["failures"], terms) if row is not None and row["state"] == "open" else ""
+
+
+def _told(place: Place, failures: int, terms: BreakerTerms) -> str:
+    times = "once" if failures == 1 else f"{failures} times"
+    return f"runbook {place.runbook_id} has failed {times} on {place.resource_id} within {spoken(terms.window)}"
 
 
 async def judge(tx: Tx, outbox: Outbox, ended: Sequence[Execution], *, now: datetime) -> None:

@@ -84,14 +84,13 @@ async def _begun(tx: Tx, attempts: Sequence[Attempt]) -> set[tuple[str, str | No
 
 async def _hold(tx: Tx, outbox: Outbox, attempt: Attempt, terms: Terms, now: datetime) -> Hold | None:
     """What holds the change; a person's matter is told before what passes by itself."""
-    hold = None
+    hold, tenant, resource = None, attempt.tenant_id, attempt.resource_id or ""
     if terms.breaker is not None:
-        place = breaker.Place(attempt.tenant_id, terms.runbook_id, attempt.resource_id or "")
-        hold = await breaker.hold(tx, outbox, place, terms.breaker, now)
+        hold = await breaker.hold(tx, outbox, breaker.Place(tenant, terms.runbook_id, resource), terms.breaker, now)
     if hold is None and terms.cooldown is not None:
-        hold = await cooldown.hold(tx, attempt, terms.runbook_id, terms.cooldown)
+        hold = await cooldown.hold(tx, tenant, terms.runbook_id, resource, terms.cooldown, attempt.execution_id)
     if hold is None and terms.budget is not None:
-        hold = await budget.hold(tx, attempt, terms.budget)
+        hold = await budget.hold(tx, tenant, resource, terms.budget, attempt.action_id)
     return hold
 
 

@@ -29,5 +29,5 @@ async def refusal(tx: Tx, tenant_id: str, key: str, limit: RateLimit) -> str:
     )
     if again is None:
         return ""
-    times = "execution" if limit.executions == 1 else "executions"
-    return f"{limit.executions} {times} within {limit.per} have begun; it may run again at {rfc3339(again)}"
+    times = "1 execution has" if limit.executions == 1 else f"{limit.executions} executions have"
+    return f"{times} begun within {limit.per}; it may run again at {rfc3339(again)}"

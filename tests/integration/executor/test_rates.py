@@ -36,7 +36,7 @@ async def test_one_too_many_is_rejected_and_told_when_it_may_run_again(bench: Be
 
     assert await states_of(bench, executions) == ["running", "running", "failed"]
     shown = await bench.show(executions[2])
-    said = re.fullmatch(r"rejected: 2 executions within 10m have begun; it may run again at (\S+)", shown["reason"])
+    said = re.fullmatch(r"rejected: 2 executions have begun within 10m; it may run again at (\S+)", shown["reason"])
     assert said is not None
     again = datetime.fromisoformat(said[1]) - await moment(bench)
     assert timedelta(minutes=9, seconds=30) < again <= timedelta(minutes=10)
