@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from libs.runbook.spec import Runbook
+from services.executor.claims import Asked
 from services.executor.commands import AbortExecution, BreakLock
 from tests.integration.executor.bench import Bench, runbook, step
 from tests.integration.executor.guarding import another, begun, claimed, finish, moment, move_window, seen, states_of
@@ -66,6 +67,52 @@ async def test_of_two_workers_that_race_for_the_last_of_a_budget_one_gets_it(ben
         won = await claimed((bench, executions[0]), (rival, executions[1]))
 
         assert sum(attempt is not None for attempt in won) == 1, number
+
+
+async def test_however_many_workers_claim_at_once_no_more_is_changed_than_may(bench: Bench, rival: Bench) -> None:
+    executions = [await begun(bench, within(3, f"shard-{n}")) for n in range(12)]
+
+    won = await claimed(*((bench if n % 2 else rival, execution) for n, execution in enumerate(executions)))
+
+    assert sum(attempt is not None for attempt in won) == 3
+    states = await states_of(bench, executions)
+    assert (states.count("running"), states.count("blocked")) == (3, 9)
+
+
+async def test_branches_of_one_execution_share_its_budget(bench: Bench) -> None:
+    branches = {name: [step(f"fix-{name}", resource=name)] for name in "abc"}
+    fan = {"id": "fan", "type": "parallel", "branches": branches}
+    execution = await begun(bench, runbook(fan, budget={"resources": 2, "window": "1h"}))
+    attempts = await bench.ready(execution)
+
+    running, _ = await bench.claims().claim([Asked(attempt) for attempt in attempts])
+
+    assert len(running) == 2
+    shown = await bench.show(execution)
+    assert [waits["kind"] for waits in shown["waits_for"]] == ["budget"]
+    for attempt in running.values():
+        await bench.settle(attempt)
+    assert (await bench.show(execution))["blocked_reason"] == "budget"
+    await move_window(bench, 3601)
+    assert len(await bench.sweeper.rehint()) == 1
+    assert await bench.claim(execution) is not None
+
+
+async def test_what_was_changed_may_be_taken_back_whatever_the_guards_say(bench: Bench) -> None:
+    back = {"action": "http.request", "with": {"method": "POST", "url": "http://127.0.0.1:9/back"}}
+    guards = {"budget": {"resources": 1, "window": "1m"}, "cooldown": "1h", "breaker": {"failures": 1, "window": "1h"}}
+    spec = runbook(step("one", resource="a", rollback=back), step("two", resource="a"), on_failed="rollback", **guards)
+    execution = await begun(bench, spec)
+    await bench.settle(await bench.running(execution))
+    await bench.settle(await bench.running(execution), "fail", error_code="status_500")
+    await move_window(bench, 61)
+    await finish(bench, await begun(bench, runbook(step(resource="b"), budget={"resources": 1, "window": "1m"})))
+
+    taken_back = await bench.running(execution)
+
+    assert (taken_back.path, taken_back.resource_id) == ("rollback:1", "a")
+    await bench.settle(taken_back)
+    assert await states_of(bench, [execution]) == ["failed"]
 
 
 async def test_the_same_resource_is_no_further_one(bench: Bench) -> None:
