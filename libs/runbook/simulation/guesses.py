@@ -9,13 +9,14 @@ What reads the outputs of a step that has none, as it failed or was left out, is
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from libs.runbook.cel import compile_expression, evaluator, run
 from libs.runbook.checked import Path
 from libs.runbook.declared import declarations
 from libs.runbook.expressions import Evaluate, ExpressionError, is_reference, parse, parse_reference
+from libs.runbook.paths import name_of
 from libs.runbook.spec import Runbook
 from libs.runbook.steps import AnyStep, CheckStep, DecisionStep, LoopStep, WaitStep
 
@@ -89,7 +90,7 @@ class Guesses:
         left_open = _open(paths, scope)
         condition = self._conditions.get(source)
         if condition is not None and self.decide is not None and not _settled(paths, scope):
-            return self.decide(condition, (source, *(_identity(path, scope) for path in paths)))
+            return self.decide(_of(condition, scope), (source, *(_identity(path, scope) for path in paths)))
         if left_open and condition is not None:
             return self._expected(condition, left_open)
         try:
@@ -125,6 +126,12 @@ class Guesses:
             reference = parse_reference(source)
             return ((reference.root, *reference.path),)
         return compile_expression(source, self._declared).paths
+
+
+def _of(condition: Condition, scope: Mapping[str, Any]) -> Condition:
+    """The condition of the step at hand, where several steps have the same one."""
+    answer = str(scope.get("outputs", {}).get(OPEN_ANSWER, ""))
+    return replace(condition, step_id=name_of(answer.partition("#")[0])) if answer else condition
 
 
 def conditions(step: AnyStep) -> Iterator[Condition]:

@@ -161,9 +161,16 @@ class _Playing:
         elif run.waits_for(EVENT):
             self._await_event(run)
         elif run.state == "unknown":
-            decided = self._world.unknown(run, took_effect=self._taken.get(place, False))
-            if decided is not None:
-                self._later(decided.after, StepDecided(*place, decided.decision, PERSON, "as the scenario says"))
+            self._find_out(run, place)
+
+    def _find_out(self, run: StepRun, place: Place) -> None:
+        """A person looks what became of a step: what they find is what was."""
+        decided = self._world.unknown(run, took_effect=self._taken.get(place, False))
+        if decided is None:
+            return
+        if decided.decision == "failed":
+            self._played.effects[place] = 0
+        self._later(decided.after, StepDecided(*place, decided.decision, PERSON, "as the scenario says"))
 
     def _ask(self, question: Question) -> None:
         place, approval = (question.path, question.visit), f"approval of {question.path}"
