@@ -63,7 +63,8 @@ def table(execution: Execution) -> "Table":
     from rich.table import Table
 
     blocked = f", blocked on {execution['blocked_reason']}" if execution.get("blocked_reason") else ""
-    title = f"{execution['state']} ({execution.get('phase') or '-'}{blocked})"
+    dry = "dry run, " if execution.get("dry_run") else ""
+    title = f"{dry}{execution['state']} ({execution.get('phase') or '-'}{blocked})"
     shown = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
     for name in ("step", "visit", "state", "attempts", "waiting for", "message"):
         shown.add_column(name, overflow="fold")
@@ -71,12 +72,18 @@ def table(execution: Execution) -> "Table":
         shown.add_row(
             show.cell(step["step"]),
             show.cell(step["visit"]),
-            show.cell(step["state"]),
+            show.cell(_state(step)),
             show.cell(len(step.get("attempts", ()))),
             show.cell(step.get("waiting_for")),
             show.cell(step.get("message")),
         )
     return shown
+
+
+def _state(step: Mapping[str, Any]) -> str:
+    """A step's state; of a dry run, what was only simulated says so."""
+    how = step.get("simulation") or "carried_out"
+    return str(step["state"]) if how == "carried_out" else how.replace("_", " ")
 
 
 def _say_changes(found: Execution, said: dict[str, str], output: Format) -> None:
@@ -85,7 +92,8 @@ def _say_changes(found: Execution, said: dict[str, str], output: Format) -> None
             show.as_json(found)
         return
     blocked = f" (blocked on {found['blocked_reason']})" if found.get("blocked_reason") else ""
-    states = {f"{step['step']} #{step['visit']}": str(step["state"]) for step in found.get("steps", ())}
+    blocked += " (dry run)" if found.get("dry_run") else ""
+    states = {f"{step['step']} #{step['visit']}": _state(step) for step in found.get("steps", ())}
     for what, state in {"execution": f"{found['state']}{blocked}", **states}.items():
         if said.get(what) != state:
             said[what] = state

@@ -81,6 +81,9 @@ def execute(
     ] = False,
     timeout: Annotated[float | None, typer.Option(min=0, help="With --wait: at most so many seconds.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it would do; nothing changes.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and check for real, simulate the rest; nothing is changed.")
+    ] = False,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -92,6 +95,7 @@ def execute(
     if plan:
         plans.ask(data_dir, runbook_id, order, output)
         return
+    order["dry_run"] = True if dry_run else None
     with Client.open(data_dir) as client:
         started = client.post(f"/runbooks/{segment(runbook_id)}/execute", order)
         if not wait:

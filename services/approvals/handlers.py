@@ -58,7 +58,7 @@ def _concerns(message: Message) -> ExecutionKey | None:
     """The execution whose question or end this is."""
     fact = message.value.fact
     asks = isinstance(fact, ExecutionBlocked) and fact.reason == "approval"
-    if isinstance(fact, ExecutionFact) and (asks or isinstance(fact, ENDS)):
+    if isinstance(fact, ExecutionFact) and not fact.dry_run and (asks or isinstance(fact, ENDS)):
         return message.value.envelope.tenant, fact.execution_id
     return None
 

@@ -51,13 +51,17 @@ class DecideStep(Question):
 
 
 class StartExecution(Question):
-    """Begin a runbook: its newest version unless one is named, for an incident, for one that it opens, or for none."""
+    """Begin a runbook: its newest version unless one is named, for an incident, for one that it opens, or for none.
+
+    A dry run reads and checks for real, and simulates the rest: nothing is changed, nobody is asked.
+    """
 
     runbook_id: Annotated[str, StringConstraints(min_length=1, max_length=63)]
     version: Annotated[int, Field(ge=1)] | None = None
     inputs: dict[str, str | int | bool] = Field(default_factory=dict)
     incident_id: Id | None = None
     open_incident: bool = False
+    dry_run: bool = False
 
 
 class PlanRunbook(StartExecution):

@@ -9,6 +9,7 @@ import orjson
 from libs.common.clock import rfc3339
 from libs.common.contracts import execution as contract
 from libs.common.contracts.fact import Fact
+from libs.runbook.dry_run import NOT_SIMULATED, mark
 from libs.runbook.effects import FactType, PublishFact
 from services.executor.model import Attempt, Execution, idem_key
 
@@ -104,7 +105,9 @@ def _blocked(execution: Execution, data: Mapping[str, Any], _attempt: Attempt | 
 
 
 def _skipped(execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None) -> contract.StepSkipped:
-    return contract.StepSkipped(**_step(execution, data), reason=data["reason"])
+    left_out = mark(execution.spec.step(data["path"])) == NOT_SIMULATED
+    reason = NOT_SIMULATED if execution.dry_run and left_out else data["reason"]
+    return contract.StepSkipped(**_step(execution, data), reason=reason)
 
 
 def _failed(execution: Execution, data: Mapping[str, Any], _attempt: Attempt | None) -> contract.ExecutionFailed:

@@ -18,6 +18,7 @@ from libs.common.errors import Unavailable
 from libs.common.ids import derived_id
 from libs.common.outbox import Outbox, OutboxEvent
 from libs.common.policy import Principal, Resource, require
+from libs.runbook.dry_run import dry
 from libs.runbook.expressions import ExpressionError
 from libs.runbook.facts import Started
 from libs.runbook.frame import Frame
@@ -87,7 +88,8 @@ class Planner:
         """
         plan = make_plan(spec, occasion.inputs, occasion.facts, evaluate=evaluator_for(spec))
         await storage.keep_spec(tx, occasion.tenant_id, occasion.spec_hash, spec, occasion.runbook_version)
-        planned = Planned(_execution(spec, occasion, plan, ""), occasion, plan)
+        followed = dry(spec) if occasion.dry_run else spec
+        planned = Planned(_execution(followed, occasion, plan, ""), occasion, plan)
         return await fold(tx, self.outbox, await self._store(tx, [planned]), now=self.clock())
 
     async def _plan_one(

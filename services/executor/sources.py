@@ -44,7 +44,8 @@ class Sources:
             question["version"] = order.version
         published = await self._ask(caller, "catalog", "get_version", question)
         spec = Runbook.from_json(published["spec"])
-        opens = order.incident_id is None and (order.open_incident or CRITICAL in spec.tags)
+        wants = order.open_incident or CRITICAL in spec.tags
+        opens = order.incident_id is None and wants and not order.dry_run
         opened = derived_id("incident", execution_id) if opens and execution_id else ""
         facts = PlanFacts(alert=await self._alert(caller, order.incident_id), incident_id=order.incident_id or opened)
         return Wanted(spec, published["version"], published["spec_hash"], facts, opens)

@@ -40,6 +40,7 @@ class Starting:
             correlation=caller.request_key,
             because=Because(caller.principal.actor, traceparent=caller.traceparent),
             inputs=command.inputs,
+            dry_run=command.dry_run,
             title=spec.name if wanted.opens else None,
             severity=(CRITICAL if CRITICAL in spec.tags else spec.risk) if wanted.opens else None,
         )
@@ -47,7 +48,8 @@ class Starting:
             self.hints.later(await self.planner.begin(tx, spec, occasion))
         except (PlanRefused, ExpressionError) as error:
             raise refusal(error) from None
-        return {"execution_id": execution_id, "incident_id": incident_id, "runbook_version": wanted.version}
+        begun = {"execution_id": execution_id, "incident_id": incident_id, "runbook_version": wanted.version}
+        return {**begun, "dry_run": True} if command.dry_run else begun
 
 
 def refusal(error: PlanRefused | ExpressionError) -> InvalidInput:

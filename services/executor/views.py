@@ -11,7 +11,7 @@ from libs.common.database import Tx
 from libs.common.policy import Resource, require
 from libs.common.rpc import Answer, Caller
 from libs.runbook.frame import STEP_TERMINAL, Frame
-from services.executor import approvals, locks
+from services.executor import approvals, dry_runs, locks
 from services.executor.commands import GetExecution, ListExecutions
 from services.executor.errors import ExecutionNotFound
 from services.executor.guards import views as guards
@@ -38,7 +38,9 @@ async def get_execution(tx: Tx, caller: Caller, question: GetExecution) -> Answe
         raise ExecutionNotFound(question.execution_id)
     require(caller.principal, "execution.view", Resource("execution", question.execution_id, row["tenant_id"]))
     root = Frame.from_json(orjson.loads(row["frame"]))
-    steps = await where_it_stands(tx, execution_id, root)
+    steps: Sequence[Mapping[str, Any]] = await where_it_stands(tx, execution_id, root)
+    if row["dry_run"]:
+        steps = await dry_runs.marked(tx, caller.tenant, row["spec_hash"], steps)
     return {
         **_summary(row),
         "inputs": orjson.loads(row["inputs"]),

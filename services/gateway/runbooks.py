@@ -50,13 +50,19 @@ class Publishing(Parameters):
     spec_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class Execute(Parameters):
+class Order(Parameters):
     """What to run: the newest version by default, for an incident, for none, or for one that is opened for it."""
 
     version: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
     inputs: Annotated[dict[Name, Scalar], Field(max_length=200)] = {}  # noqa: RUF012 -- pydantic copies defaults
     incident_id: UuidText | None = None
     open_incident: bool | None = None
+
+
+class Execute(Order):
+    """What to run. A dry run reads and checks for real and simulates the rest: nothing is changed, nobody is asked."""
+
+    dry_run: bool | None = None
 
 
 class Waiting(Parameters):
@@ -138,7 +144,7 @@ async def execute(ask: Ask, runbook_id: Id, order: Execute, how: Annotated[Waiti
 
 
 @router.post("/{runbook_id}/plan", response_model=answers.Plan)
-async def plan(ask: Ask, runbook_id: Id, order: Execute | None = None) -> Response:
+async def plan(ask: Ask, runbook_id: Id, order: Order | None = None) -> Response:
     """Say what executing it would do and what stands in its way; nothing is stored, sent or locked."""
     wanted = order.given() if order is not None else {}
     return await ask("executor", "plan", {"runbook_id": runbook_id, **wanted})

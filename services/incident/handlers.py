@@ -49,7 +49,7 @@ class Handlers:
         learned = [
             Learned(envelope=m.value.envelope, fact=m.value.fact, traceparent=handled_span(m, SERVICE))
             for m in messages
-            if isinstance(m.value.fact, ExecutionFact)
+            if isinstance(m.value.fact, ExecutionFact) and not m.value.fact.dry_run
         ]
         _measure(await self._do.follow(self._store(tx), learned))
 

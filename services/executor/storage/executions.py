@@ -8,6 +8,7 @@ import asyncpg
 import orjson
 
 from libs.common.database import Tx
+from libs.runbook.dry_run import dry
 from libs.runbook.frame import Frame
 from libs.runbook.planning import PlanFacts
 from libs.runbook.spec import Runbook
@@ -74,11 +75,21 @@ def to_execution(row: asyncpg.Record, spec: Runbook) -> Execution:
         facts=PlanFacts(alert=AlertFacts(**alert) if alert else None, incident_id=row["incident_id"]),
         version=row["version"],
         frame=Frame.from_json(orjson.loads(row["frame"])),
-        spec=spec,
+        spec=_followed(row, spec),
         dry_run=row["dry_run"],
         retry_of=str(row["retry_of"] or ""),
         retry_from=row["retry_from"] or "",
     )
+
+
+def _followed(row: asyncpg.Record, spec: Runbook) -> Runbook:
+    """What an execution follows: the runbook, or what a dry run makes of it, once for each."""
+    if not row["dry_run"]:
+        return spec
+    key = (row["tenant_id"], f"dry run of {row['spec_hash']}")
+    if key not in _specs:
+        _specs[key] = dry(spec)
+    return _specs[key]
 
 
 def _spec_of(tenant_id: str, spec_hash: str, body: str) -> Runbook:

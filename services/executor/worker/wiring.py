@@ -27,6 +27,7 @@ from services.executor.worker.attempts import Entry, Means, Worker
 from services.executor.worker.evidence import EvidenceBundle
 from services.executor.worker.leases import Leases
 from services.executor.worker.objects import Objects
+from services.executor.worker.simulation import Simulate
 
 BLOCK_MILLISECONDS: Final = 2000
 READ_AT_ONCE: Final = 64
@@ -65,7 +66,8 @@ async def wire(runtime: Runtime) -> None:
 def _registry(runtime: Runtime, objects: Objects) -> Registry:
     """The installed actions, and those that are ours alone because they ask other services."""
     client = RpcClient(runtime.bus, timeout=runtime.settings.rpc_timeout_seconds)
-    return Registry([*Registry.installed(), EvidenceBundle(client, objects)])
+    acting = Registry([*Registry.installed(), EvidenceBundle(client, objects)])
+    return Registry([*acting, Simulate(acting)])
 
 
 class Ear:

@@ -61,6 +61,17 @@ async def test_who_waits_for_something_else_asks_nothing(room: Room) -> None:
     assert await room.facts() == []
 
 
+async def test_a_dry_run_asks_nobody_and_its_end_withdraws_nothing(room: Room) -> None:
+    await room.start()
+    approval = await room.asked()
+    execution_id = (await room.ask("get", approval_id=approval))["execution_id"]
+
+    await room.say(blocked(new_id(), dry_run=True), ended(execution_id).model_copy(update={"dry_run": True}))
+    await room.consumed()
+
+    assert [fact.subject for _, fact in await room.facts()] == ["approval.requested"]
+
+
 async def test_what_an_ended_execution_asked_is_withdrawn(room: Room) -> None:
     await room.start()
     ids = {kind: await room.asked() for kind, _ in ENDS}

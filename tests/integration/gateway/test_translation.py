@@ -73,6 +73,10 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
         {"runbook_id": "r-1", "version": 2, "inputs": {"n": 1}, "open_incident": True},
     ),
     (
+        *("POST", "/runbooks/r-1/execute", {"dry_run": True}, "executor.execute"),
+        {"runbook_id": "r-1", "inputs": {}, "dry_run": True},
+    ),
+    (
         *("POST", "/runbooks/r-1/plan", {"inputs": {"n": 1}, "incident_id": INCIDENT}, "executor.plan"),
         {"runbook_id": "r-1", "inputs": {"n": 1}, "incident_id": INCIDENT},
     ),

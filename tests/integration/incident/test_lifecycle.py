@@ -80,6 +80,17 @@ async def test_an_execution_that_did_not_help_is_a_flag(room: Room, incident: st
     assert shown["flags"] == {"remediation_failed": {"execution_id": "e1", "reason": "verify: still slow"}}
 
 
+async def test_a_dry_run_is_nothing_that_happens_to_an_incident(room: Room, incident: str) -> None:
+    about = {"execution_id": "e1", "incident_id": incident, "runbook_id": "mend", "dry_run": True}
+    before = await room.ask("get", incident_id=incident)
+
+    await room.execution(started(incident).model_copy(update={"dry_run": True}), 2)
+    await room.execution(ExecutionFailed.model_validate({**about, "reason": "step_failed"}), 3)
+    await room.settled()
+
+    assert await room.ask("get", incident_id=incident) == before
+
+
 async def test_an_older_fact_of_an_execution_changes_nothing(room: Room, incident: str) -> None:
     aborted = ExecutionAborted(execution_id="e1", incident_id=incident, runbook_id="r1", rationale="wrong host")
     await room.execution(aborted, 5)

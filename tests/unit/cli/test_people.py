@@ -113,6 +113,26 @@ def test_a_runbook_is_started_with_typed_inputs(run: Run, gateway: FakeGateway) 
     assert run("runbook", "execute", "r-1", "--input", "n").code == 2
 
 
+def test_a_dry_run_is_started_as_such_and_shows_what_was_only_simulated(run: Run, gateway: FakeGateway) -> None:
+    gateway.answer("/runbooks/r-1/execute", {"execution_id": "e1", "state": "pending", "dry_run": True}, 202)
+    steps = [
+        {"step": "look", "visit": 1, "state": "succeeded", "simulation": "carried_out"},
+        {"step": "move", "visit": 1, "state": "succeeded", "simulation": "simulated", "message": "Simulated: x"},
+        {"step": "judge", "visit": 1, "state": "skipped", "simulation": "not_simulated", "message": "it needs move"},
+    ]
+    gateway.answer("/executions/e1", {"execution_id": "e1", "state": "completed", "dry_run": True, "steps": steps})
+
+    ran = run("runbook", "execute", "r-1", "--dry-run", "--wait")
+
+    assert (ran.code, json.loads(gateway.asked[0][3])["dry_run"]) == (0, True)
+    assert ran.out.splitlines() == [
+        "execution completed (dry run)", "look #1 succeeded", "move #1 simulated", "judge #1 not simulated",
+    ]  # fmt: skip
+    shown = run("execution", "show", "e1").out
+    assert "dry run, completed" in shown
+    assert "it needs move" in shown
+
+
 def test_a_plan_is_shown_with_its_steps_locks_and_hindrances_and_starts_nothing(run: Run, gateway: FakeGateway) -> None:
     gateway.answer("/runbooks/r-1/plan", PLAN)
 
