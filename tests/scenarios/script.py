@@ -10,7 +10,7 @@ A scenario is a YAML file: `why` (the promise, in one line), `runbook` (the name
     lost: step                             its worker vanished, and its lease ran out
     late: step, outputs: {…}               a result comes after nobody knew
     turned_away: step                      the claim finds that the alert has ended
-    held: step, by: lock | kill_switch     the claim has to wait, until    released: step
+    held: step, by: lock | kill_switch | budget | cooldown | breaker    the claim has to wait, until released: step
     grant | reject | revoke: step          somebody who may answers, or takes it back
     misgranted: step, code                 a grant comes that is for something else than the step would do
     decide: step, as: succeeded | failed | abort
