@@ -9,7 +9,7 @@ Rules, in the order of their weight:
    is under way by then is let finish, and is not tried again. Once the approval of the plan is revoked, nothing begins.
    A step that rule 5 leaves out does not fail by that: nobody needed the answer any more.
    A grant of something else begins nothing: the step waits on, says why, and asks once more about what it would do.
-4. Unknown stays unknown until a late result or a person says what happened; nothing repeats it meanwhile.
+4. Unknown stays unknown until a late result, its probe or a person says what happened; nothing repeats it meanwhile.
 5. No step that needs a firing alert is asked for once the alert was seen to have ended: what remains of its sequence
    is skipped, and the execution ends by its verification. The alert must also fire before the first change of all.
 6. A condition that is false skips its step. One that has no value, or no boolean one, fails it.
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from libs.runbook import durations, people
+from libs.runbook import doubts, durations, people
 from libs.runbook.beginning import begin
 from libs.runbook.declared import evaluator_of
 from libs.runbook.effects import Effect
@@ -41,6 +41,7 @@ from libs.runbook.facts import (
     GrantRefused,
     PauseRequested,
     PersonChose,
+    Probed,
     ResumeRequested,
     RollbackRequested,
     SignalReceived,
@@ -58,7 +59,7 @@ from libs.runbook.facts import (
     StepUnknown,
     TimerFired,
 )
-from libs.runbook.frame import EVENT, RETRY, WAIT, Frame, StepRun
+from libs.runbook.frame import EVENT, RETRY, VERIFY, WAIT, Frame, StepRun
 from libs.runbook.known import Known
 from libs.runbook.progress import (
     ASKED,
@@ -81,6 +82,11 @@ from libs.runbook.turn import ImpossibleFact, Turn
 __all__ = ["MAX_LOSSES", "ImpossibleFact", "advance", "needs_firing"]
 
 MAX_LOSSES: Final = 5
+_TOO_LATE: Final[Mapping[str, tuple[str, str]]] = {
+    "person": ("timeout", "nobody completed it in time"),
+    EVENT: ("timeout", "the event did not come in time"),
+    VERIFY: ("verification_failed", "the alert did not end in time"),
+}
 
 
 def advance(
@@ -143,7 +149,7 @@ def _on_lost(turn: Turn, fact: StepLost) -> None:
     if run.state not in ASKED and not run.held:  # held: whoever let it go has died before it could tell
         return
     if turn.spec.step(run.path).effect_name == "unsafe":
-        _become_unknown(turn, run, "lease_lost")
+        doubts.arise(turn, run, "lease_lost")
         return
     lost = replace(
         run, losses=run.losses + 1, waiting_for="", error_code="lease_lost", message="the worker's lease ran out"
@@ -159,7 +165,7 @@ def _on_lost(turn: Turn, fact: StepLost) -> None:
 def _on_unknown(turn: Turn, fact: StepUnknown) -> None:
     run = turn.run(fact)
     if run.state in ASKED or run.held:
-        _become_unknown(turn, run, fact.reason)
+        doubts.arise(turn, run, fact.reason)
 
 
 def _on_not_needed(turn: Turn, fact: StepNotNeeded) -> None:
@@ -195,23 +201,29 @@ def _on_timer(turn: Turn, fact: TimerFired) -> None:
         return
     if fact.kind == "deadline":
         _on_deadline(turn)
-        return
-    if fact.kind == "verify_due":
-        turn.change(verify_state="failed")
-        fail(turn, "verification_failed", "")
-        return
-    run = next((run for run in turn.frame.live if run.ref == fact.ref), None)
-    if run is None:
-        return
-    if run.waits_for(RETRY):
-        if not turn.frame.paused:  # otherwise it begins when the execution is resumed
-            begin(turn, run)
+    elif fact.kind == "verify_due":
+        _on_verification_due(turn)
+    else:
+        run = next((run for run in turn.frame.live if run.ref == fact.ref), None)
+        if run is not None:
+            _on_step_timer(turn, run)
+
+
+def _on_step_timer(turn: Turn, run: StepRun) -> None:
+    if run.state == "unknown":
+        doubts.ask(turn, run)
     elif run.waits_for(WAIT):
         succeed(turn, run)
-    elif run.waits_for("person"):
-        fail_attempt(turn, run, "timeout", "nobody completed it in time")
-    elif run.waits_for(EVENT):
-        fail_attempt(turn, run, "timeout", "the event did not come in time")
+    elif run.waits_for(RETRY) and not turn.frame.paused:  # otherwise it begins when the execution is resumed
+        begin(turn, run)
+    elif run.waiting_for in _TOO_LATE:
+        fail_attempt(turn, run, *_TOO_LATE[run.waiting_for])
+
+
+def _on_verification_due(turn: Turn) -> None:
+    if turn.frame.verify_state == "waiting":
+        turn.change(verify_state="failed")
+        fail(turn, "verification_failed", "")
 
 
 def _on_deadline(turn: Turn) -> None:
@@ -221,13 +233,6 @@ def _on_deadline(turn: Turn) -> None:
     if turn.frame.verify_state == "waiting":
         turn.change(verify_state="failed")
     hold_back(turn, lambda path: fail(turn, "deadline_exceeded", path))
-
-
-def _become_unknown(turn: Turn, run: StepRun, reason: str) -> None:
-    unknown = replace(run, state="unknown", waiting_for="", error_code="unknown", message=reason)
-    turn.put(unknown)
-    turn.change(changed=turn.frame.changed or turn.spec.step(run.path).mutating)
-    turn.publish_step("step_unknown", unknown, reason=reason)
 
 
 def _awaits_result(run: StepRun) -> bool:
@@ -245,6 +250,7 @@ _ON: Final[Mapping[type, Callable[[Turn, Any], None]]] = {
     StepNotNeeded: _on_not_needed,
     StepHeld: _on_held,
     StepReleased: _on_released,
+    Probed: doubts.on_probed,
     StepDecided: people.on_decided,
     ApprovalGranted: people.on_granted,
     ApprovalDenied: people.on_denied,

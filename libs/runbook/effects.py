@@ -79,6 +79,15 @@ class CancelAction:
 
 
 @dataclass(frozen=True, slots=True)
+class AskProbe:
+    """Carry out the probe of an unknown step, for the `number`th time, and report `Probed`."""
+
+    path: str
+    visit: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeepRollback:
     """Fill in the step's rollback now, and keep it under this number: 1 is the first change of the execution.
 
@@ -150,6 +159,7 @@ Effect: TypeAlias = (
     | CancelAction
     | RequestApproval
     | AskPerson
+    | AskProbe
     | KeepRollback
     | KeepItems
     | FrameEnded

@@ -184,6 +184,18 @@ class Rollback(Element):
     timeout: Duration = "30s"
 
 
+class Probe(Element):
+    """How it is found out whether a step took effect that nobody knows of: an action that only reads, and a condition.
+
+    `took_effect` is over `outputs`, what the probe answered, and over whatever the step may name.
+    """
+
+    action: ActionName
+    arguments: Arguments = Field(default={}, alias="with")
+    took_effect: Condition
+    timeout: Duration = "30s"
+
+
 class Approval(Element):
     """Who must agree before a step is carried out, and by when: after `expires` it is rejected by itself.
 

@@ -92,6 +92,13 @@ class StepReleased(StepFact):
 
 
 @dataclass(frozen=True, slots=True)
+class Probed(StepFact):
+    """What the probe of an unknown step answered; None if it could not be asked."""
+
+    outputs: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepDecided(StepFact):
     """A person said what became of an unknown step."""
 
@@ -237,6 +244,7 @@ Fact: TypeAlias = (
     | StepNotNeeded
     | StepHeld
     | StepReleased
+    | Probed
     | StepDecided
     | ApprovalGranted
     | ApprovalDenied

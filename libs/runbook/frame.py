@@ -36,9 +36,9 @@ Closing: TypeAlias = Literal["", "enough", "failed"]
 VerifyState: TypeAlias = Literal["none", "waiting", "passed", "failed"]
 WaitReason: TypeAlias = Literal[
     "approval", "person", "choice", "lock", "paused", "kill_switch", "budget", "cooldown", "breaker",
-    "retry", "wait", "event", "",
+    "retry", "wait", "event", "verify", "",
 ]  # fmt: skip
-TimerKind: TypeAlias = Literal["retry", "verify_due", "deadline", "wait", "timeout"]
+TimerKind: TypeAlias = Literal["retry", "verify_due", "deadline", "wait", "timeout", "probe"]
 Timer: TypeAlias = tuple[TimerKind, str]
 
 TERMINAL: Final[frozenset[ExecutionState]] = frozenset({"failed", "aborted", "completed"})
@@ -47,6 +47,7 @@ RETRY: Final = "retry"
 WAIT: Final = "wait"
 CHOICE: Final = "choice"
 EVENT: Final = "event"
+VERIFY: Final = "verify"
 PAUSED: Final = "paused"
 WHEN_FALSE: Final = "when_false"
 SKIPPED_BY_PERSON: Final = "skipped_by_person"
@@ -82,7 +83,8 @@ class StepRun:
     """One visit of one step. `attempts` counts actions asked for, `losses` those whose worker vanished.
 
     `approval_id` is the approval under which it may be carried out, `denied` why that does not stand any more.
-    `refused` is the last approval that was granted for something else than the step would do.
+    `refused` is the last approval that was granted for something else than the step would do. `probes` counts how often
+    it was looked whether it took effect.
     """
 
     path: str
@@ -98,6 +100,7 @@ class StepRun:
     approval_id: str = ""
     denied: str = ""
     refused: str = ""
+    probes: int = 0
     fan: Fan | None = None
 
     @property
@@ -108,7 +111,7 @@ class StepRun:
     @property
     def held(self) -> bool:
         """Whether its action was asked for and the claim turned it away: what is let go is the same attempt."""
-        return self.state == "waiting" and self.waiting_for not in {RETRY, CHOICE} and self.attempts > 0
+        return self.state == "waiting" and self.waiting_for not in {RETRY, CHOICE, VERIFY} and self.attempts > 0
 
     @property
     def live(self) -> bool:
@@ -267,8 +270,8 @@ def _told(value: StepRun | Frame | Fan, names: Sequence[str]) -> dict[str, Any]:
 
 
 _ADDED: Final = frozenset({
-    "approval_id", "denied", "refused", "revoked", "fan", "changed", "paused", "kept", "undone", "undoing", "names",
-    "carried",
+    "approval_id", "denied", "refused", "revoked", "probes", "fan", "changed", "paused", "kept", "undone", "undoing",
+    "names", "carried",
 })  # fmt: skip
 _RUN_FIELDS: Final = tuple(field.name for field in fields(StepRun))
 _FAN_FIELDS: Final = tuple(field.name for field in fields(Fan))

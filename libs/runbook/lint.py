@@ -81,7 +81,7 @@ def _references(spec: Runbook) -> Iterator[tuple[Path, str]]:
                 yield (*place.position, *path), message
         for key, condition in rules.conditions(place.step):
             if OPEN not in condition:  # written as a template: rules.py says so
-                for message in condition_faults(condition, own if key == "expect" else names):
+                for message in condition_faults(condition, own if key in {"expect", "probe.took_effect"} else names):
                     yield (*place.position, *key.split(".")), message
         for name, source in place.step.captures.items():
             for message in expression_faults(source, own):
@@ -116,6 +116,8 @@ def _action_templates(step: ActionStep) -> Iterator[tuple[Path, str]]:
         yield ("target", "tags", "url"), step.target.tags.url
     if step.rollback is not None:
         yield from templates(step.rollback.arguments, ("rollback", "with"))
+    if step.probe is not None:
+        yield from templates(step.probe.arguments, ("probe", "with"))
 
 
 _RULES: Final = (

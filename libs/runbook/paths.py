@@ -19,3 +19,13 @@ def around(path: str) -> str:
 def inside(frame_path: str, name: str) -> str:
     """The path of a step in a frame, or of a frame in a composite step."""
     return f"{frame_path}/{name}" if frame_path else name
+
+
+def probe_of(path: str) -> str:
+    """How the probe of a step is named, which is no step of its own."""
+    return f"{path}?"
+
+
+def probed(path: str) -> str:
+    """The step that a probe is about; empty if this is the path of no probe."""
+    return path[:-1] if path.endswith("?") else ""

@@ -20,11 +20,12 @@ from libs.runbook.facts import (
     StepCompletedByPerson,
     StepDecided,
 )
-from libs.runbook.frame import CHOICE, EVENT, PAUSED, RETRY, SKIPPED_BY_PERSON, StepRun
+from libs.runbook.frame import CHOICE, EVENT, PAUSED, RETRY, SKIPPED_BY_PERSON, VERIFY, StepRun
 from libs.runbook.progress import (
     UNDER_WAY,
     fail,
     fail_attempt,
+    finish_step,
     give_up,
     hold_back,
     leave_out,
@@ -176,6 +177,9 @@ def signalled(turn: Turn, name: str, data: Mapping[str, Any]) -> None:
         if run.waits_for(EVENT) and isinstance(step, WaitStep) and step.event == name:
             turn.cancel_timer("timeout", run.ref)
             succeed(turn, replace(run, outputs=dict(data)))
+        elif run.waits_for(VERIFY) and name == ALERT_RESOLVED:
+            turn.cancel_timer("timeout", run.ref)
+            finish_step(turn, run)
 
 
 def on_pause(turn: Turn, fact: PauseRequested) -> None:

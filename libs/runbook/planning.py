@@ -151,17 +151,17 @@ def step_graph(spec: Runbook) -> tuple[Node, ...]:
 
 
 def _node(spec: Runbook, step: AnyStep, path: str) -> Node:
-    decides = isinstance(step, DecisionStep)
+    leads = (*(branch.goto for branch in step.branches), step.otherwise) if isinstance(step, DecisionStep) else ()
     return Node(
         path=path,
         action=step.action_name,
         effect=step.effect_name,
-        next=None if decides else spec.successor(step.id),
+        next=None if leads else spec.successor(step.id),
         type=step.type,
         on_failure=step.on_failure,
         approval=spec.needs_approval(step.id) or isinstance(step, ApprovalStep),
         conditional=step.when is not None,
-        leads=(*(branch.goto for branch in step.branches), step.otherwise) if decides else (),
+        leads=leads,
     )
 
 
@@ -241,7 +241,7 @@ def _occasion_faults(spec: Runbook, facts: PlanFacts) -> list[Problem]:
     problems += [
         Problem(f"steps.{place.step.id}", "requires a firing alert; start the runbook from an incident")
         for place in walk(spec.steps)
-        if place.step.requires_firing
+        if place.step.requires_firing or (isinstance(place.step, ActionStep) and place.step.verify is not None)
     ]
     return problems
 

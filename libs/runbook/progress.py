@@ -7,19 +7,16 @@ from typing import Any, Final
 from libs.runbook import durations
 from libs.runbook.effects import CancelAction, KeepRollback
 from libs.runbook.expressions import ExpressionError
-from libs.runbook.frame import CHOICE, RETRY, STEP_TERMINAL, Frame, StepRun, TimerKind
+from libs.runbook.frame import CHOICE, RETRY, STEP_TERMINAL, VERIFY, Frame, StepRun, TimerKind
 from libs.runbook.paths import around
 from libs.runbook.spec import UNDOING, Runbook
-from libs.runbook.steps import (
-    ActionStep,
-    CheckStep,
-)
+from libs.runbook.steps import ActionStep, AnyStep, CheckStep
 from libs.runbook.turn import Turn
 
 ASKED: Final = frozenset({"ready", "running"})
 UNDER_WAY: Final = frozenset({"running", "unknown"})
 CAPTURE_FAILED: Final = "capture_failed"
-STEP_TIMERS: Final[tuple[TimerKind, ...]] = ("retry", "wait", "timeout")
+STEP_TIMERS: Final[tuple[TimerKind, ...]] = ("retry", "wait", "timeout", "probe")
 
 
 def needs_firing(spec: Runbook, frame: Frame, path: str) -> bool:
@@ -118,7 +115,7 @@ def conclude(turn: Turn, run: StepRun, outputs: Mapping[str, Any]) -> None:
         return
     done = replace(run, outputs=found)
     if not isinstance(step, CheckStep):
-        succeed(turn, done)
+        _await_verification(turn, done, step)
         return
     try:
         holds = turn.known.holds(step.expect, turn.scope(run.path, found))
@@ -131,12 +128,28 @@ def conclude(turn: Turn, run: StepRun, outputs: Mapping[str, Any]) -> None:
         fail_attempt(turn, done, "check_failed", f"expected {step.expect}", retryable=True)
 
 
+def _await_verification(turn: Turn, run: StepRun, step: AnyStep) -> None:
+    """It took effect; one that says how that is seen has not succeeded before that was."""
+    took_effect(turn, run)
+    within = step.verify.within if isinstance(step, ActionStep) and step.verify else None
+    if within is None or turn.frame.alert_firing is False:
+        finish_step(turn, run)
+        return
+    turn.put(replace(run, state="waiting", waiting_for=VERIFY, error_code="", message=""))
+    turn.set_timer("timeout", run.ref, durations.seconds(within))
+
+
 def succeed(turn: Turn, run: StepRun, *, by_person: bool = False, said: Mapping[str, str] | None = None) -> None:
-    """The step is done; `said` is what a person told of it."""
+    """The step took effect, and is done; `said` is what a person told of it."""
+    took_effect(turn, run)
+    finish_step(turn, run, by_person=by_person, said=said)
+
+
+def finish_step(turn: Turn, run: StepRun, *, by_person: bool = False, said: Mapping[str, str] | None = None) -> None:
+    """The step is done."""
     done = replace(run, state="succeeded", waiting_for="", error_code="", message="")
     turn.put(done)
     turn.publish_step("step_completed", done, decided_by_person=by_person, **(said or {}))
-    took_effect(turn, done)
     go_on(turn, done)
 
 
@@ -233,6 +246,9 @@ def fail(turn: Turn, reason: str, path: str, **said: str) -> None:
 def take_back(turn: Turn, reason: str, path: str, **said: str) -> None:
     """What was changed is taken back, the last change first, once nothing is under way any more."""
     turn.change(undoing=(reason, path))
+    if turn.frame.verify_state == "waiting":  # the alert's end proves nothing of what is being taken back
+        turn.change(verify_state="failed")
+    turn.cancel_timer("verify_due", turn.frame.path)
     turn.publish("rolling_back", reason=reason, path=path, changes=turn.frame.kept, **said)
     hold_back(turn, lambda _path: _clear(turn))
 

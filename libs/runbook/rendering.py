@@ -13,7 +13,7 @@ from libs.runbook.canonical import OutsideProfile, canonical
 from libs.runbook.declared import evaluator_of
 from libs.runbook.expressions import Evaluate, ExpressionError, render
 from libs.runbook.frame import Frame
-from libs.runbook.paths import around, name_of
+from libs.runbook.paths import around, name_of, probe_of
 from libs.runbook.planning import PlanFacts
 from libs.runbook.spec import UNDOING, Runbook
 from libs.runbook.steps import ActingStep, ActionStep, AnyStep, CheckStep, ManualStep, NotifyStep
@@ -124,6 +124,23 @@ def render_rollback(
         update={"action": back.action, "arguments": back.arguments, "effect": back.effect, "timeout": back.timeout}
     )
     return _rendered(undo, f"{UNDOING}{number}", scope, evaluate or evaluator_of(spec))
+
+
+def render_probe(
+    spec: Runbook, path: str, scope: Mapping[str, Any], *, evaluate: Evaluate | None = None
+) -> RenderedAction:
+    """What finds out whether a step took effect; it takes no lock.
+
+    Raises:
+        RenderRefused: as `render_action`.
+    """
+    step = spec.step(path)
+    if not isinstance(step, ActionStep) or step.probe is None:
+        raise RenderRefused(f"{path}: has no probe")
+    asked = step.probe
+    look = {"action": asked.action, "arguments": asked.arguments, "effect": "read", "timeout": asked.timeout}
+    probe = step.model_copy(update={**look, "resource": None, "target": None})
+    return _rendered(probe, probe_of(path), scope, evaluate or evaluator_of(spec))
 
 
 def _arguments(step: AnyStep) -> dict[str, Any]:

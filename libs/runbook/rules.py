@@ -188,6 +188,8 @@ def conditions(step: AnyStep) -> Iterator[tuple[str, str]]:
         yield "when", step.when
     if isinstance(step, CheckStep):
         yield "expect", step.expect
+    if isinstance(step, ActionStep) and step.probe is not None:
+        yield "probe.took_effect", step.probe.took_effect
     if isinstance(step, DecisionStep):
         yield from ((f"branches.{index}.when", branch.when) for index, branch in enumerate(step.branches))
 
@@ -203,11 +205,13 @@ def _action(spec: Runbook, step: ActionStep) -> Iterator[Fault]:
         yield "rollback", "does not fit irreversible: true; remove one of them"
     if spec.on_failed == "rollback" and step.mutating and step.rollback is None and not step.irreversible:
         yield "rollback", "is missing: on_failed: rollback takes every change back; add it, or irreversible: true"
-    if step.verify is not None:
-        yield "verify", "is not carried out for a single step; write it at the top of the runbook"
+    if step.verify is not None and step.verify.checks is not None:
+        yield "verify.checks", "belong to the whole runbook; of a single step only the alert's end is seen"
+    if step.probe is not None and not step.mutating:
+        yield "probe", "does not fit effect: read, which changes nothing"
     if step.irreversible and not step.mutating:
         yield "irreversible", "does not fit effect: read, which changes nothing"
-    if step.mutating and spec.verify is None:
+    if step.mutating and spec.verify is None and step.verify is None:
         yield "effect", f"'{step.effect}' changes something, so the runbook needs verify: say how success is seen"
     if step.mutating and step.resource is None:
         yield "resource", f"is missing: '{step.effect}' changes something, so name the lock that keeps others away"

@@ -45,6 +45,7 @@ from libs.runbook.elements import (
     FormField,
     InputName,
     Line,
+    Probe,
     Retry,
     Risk,
     Roles,
@@ -153,6 +154,9 @@ class ActingStep(StepBase):
 class ActionStep(ActingStep):
     """One action. `effect` says what a second execution of it would do; `resource` is the key of its lock.
 
+    With `verify` it has succeeded only when the alert has ended within that time after it took effect. A `probe` is
+    asked when nobody knows whether it took effect.
+
     read        changes nothing
     idempotent  a second time changes nothing more
     keyed       the target recognises the idempotency key and answers a second time from memory
@@ -168,6 +172,7 @@ class ActionStep(ActingStep):
     target: Target | None = None
     verify: Verify | None = None
     rollback: Rollback | None = None
+    probe: Probe | None = None
     irreversible: StrictBool = False
     approval: Approval | None = None
 

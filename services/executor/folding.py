@@ -16,6 +16,7 @@ from libs.common.outbox import Cause, Outbox, OutboxEvent
 from libs.runbook.advance import advance, needs_firing
 from libs.runbook.effects import (
     AskPerson,
+    AskProbe,
     CancelAction,
     CancelTimer,
     Effect,
@@ -28,13 +29,15 @@ from libs.runbook.effects import (
     RunAction,
     SetTimer,
 )
-from libs.runbook.facts import Fact, StepFailed
-from libs.runbook.frame import Frame
+from libs.runbook.facts import Fact, Probed, StepFact, StepFailed, StepLost, StepSucceeded, StepUnknown
+from libs.runbook.frame import Frame, StepRun
 from libs.runbook.known import Known
-from libs.runbook.rendering import RenderedAction, RenderRefused, render_action, render_rollback, scope_of
+from libs.runbook.paths import probed
+from libs.runbook.rendering import RenderedAction, RenderRefused, render_action, render_probe, render_rollback, scope_of
 from libs.runbook.spec import UNDOING
 from services.executor.evaluator import evaluator_for
 from services.executor.facts import to_fact
+from services.executor.lifecycle import after
 from services.executor.model import ACTOR, Attempt, Execution, KeptRollback, idem_key
 from services.executor.stopping import outlived
 from services.executor.storage import Writes
@@ -85,7 +88,7 @@ class Folding:
         self._writes = writes
         self._outbox = outbox
         self._now = now
-        self._todo: deque[Fact] = deque(change.facts)
+        self._todo: deque[Fact] = deque(fact for told in change.facts if (fact := translated(told)) is not None)
         self._asked: dict[str, dict[str, Any]] = {}
         self._unasked: set[str] = set()
         self._kept = {number: found for (key, number), found in kept.items() if key == change.execution.execution_id}
@@ -104,10 +107,19 @@ class Folding:
             frame, effects = advance(self._execution.spec, self._execution.frame, facts, self._known)
             self._execution = self._execution.with_frame(frame, facts=0)
             self._ended |= {effect.frame.path: effect.frame for effect in effects if isinstance(effect, FrameEnded)}
+            self._end_doubts(facts)
             for effect in effects:
                 self._carry_out(effect)
         self._writes.executions.append((self._change.execution, self._execution))
         self._store()
+
+    def _end_doubts(self, facts: Sequence[Fact]) -> None:
+        """What a probe has decided is decided in the action log, too."""
+        for fact in facts:
+            run = self._whole().run(fact.path, fact.visit) if isinstance(fact, Probed) else None
+            if run is not None and run.state != "unknown":
+                state = after("unknown", "succeed" if run.state == "succeeded" else "fail")
+                self._writes.doubts_ended.append((self._execution.step_run_id(run.path, run.visit), state))
 
     def _store(self) -> None:
         """Frames and step runs as far as they have changed; of a frame that has ended, its steps for the last time."""
@@ -131,6 +143,8 @@ class Folding:
                 self._ask_approval(effect)
             case KeepRollback():
                 self._keep_rollback(effect)
+            case AskProbe():
+                self._ask_probe(effect)
             case _:
                 self._collect(effect)
 
@@ -241,6 +255,18 @@ class Folding:
         self._kept[number] = kept
         self._writes.rollbacks.append((self._execution.execution_id, kept))
 
+    def _ask_probe(self, effect: AskProbe) -> None:
+        """The probe is an action beside the step's own, which counts nowhere but here and in the action log."""
+        spec, execution = self._execution.spec, self._execution
+        try:
+            rendered = render_probe(spec, effect.path, self._scope(effect.path), evaluate=self._known.evaluate)
+        except RenderRefused:
+            self._todo.append(Probed(effect.path, effect.visit, None))
+            return
+        run = StepRun(rendered.path, effect.visit, "ready", effect.number)
+        self._writes.step_runs.append((execution, run))
+        self._put_action(rendered, RunAction(rendered.path, effect.visit, effect.number, effect.number))
+
     def _taking_back(self, path: str, visit: int) -> RenderedAction | None:
         kept = self._kept[int(path.removeprefix(UNDOING))]
         if kept.refusal or kept.rendered is None:
@@ -249,10 +275,12 @@ class Folding:
         return kept.rendered
 
     def _ready(self, effect: RunAction) -> None:
-        execution = self._execution
         rendered = self._rendered(effect.path, effect.visit)
-        if rendered is None:
-            return
+        if rendered is not None:
+            self._put_action(rendered, effect)
+
+    def _put_action(self, rendered: RenderedAction, effect: RunAction) -> None:
+        execution = self._execution
         step_run_id = execution.step_run_id(effect.path, effect.visit)
         attempt = Attempt(
             action_id=new_id(),
@@ -272,11 +300,25 @@ class Folding:
             tags_url=rendered.tags_url,
             timeout_seconds=rendered.timeout_seconds,
             requires_firing=execution.facts.alert is not None
+            and not probed(effect.path)
             and needs_firing(execution.spec, execution.frame, effect.path),
             traceparent=self._change.because.traceparent or execution.traceparent,
             needs_approval=effect.needs_approval,
         )
         self._writes.actions.append((attempt, stream_of(execution)))
+
+
+def translated(fact: Fact) -> Fact | None:
+    """What the attempt of a probe brought is told of the step that it is about; that it began says nothing."""
+    if not isinstance(fact, StepFact) or not (path := probed(fact.path)):
+        return fact
+    match fact:
+        case StepSucceeded():
+            return Probed(path, fact.visit, fact.outputs)
+        case StepFailed() | StepLost() | StepUnknown():
+            return Probed(path, fact.visit, None)
+        case _:
+            return None
 
 
 def stream_of(execution: Execution) -> str:

@@ -14,6 +14,7 @@ import asyncpg
 from libs.common.contracts.execution import StepOutlived
 from libs.common.database import Tx
 from libs.runbook.facts import Fact, StepFailed, StepLost, StepSucceeded, StepUnknown
+from libs.runbook.paths import probed
 from services.executor.model import Attempt, Execution, Hint
 from services.executor.storage import to_hint
 
@@ -68,7 +69,7 @@ def outlived(execution: Execution, facts: Iterable[Fact], attempts: Mapping[str,
         if not isinstance(fact, StepSucceeded | StepFailed | StepUnknown | StepLost):
             continue
         attempt = attempts.get(fact.path)
-        if not execution.spec.step(fact.path).mutating:
+        if probed(fact.path) or not execution.spec.step(fact.path).mutating:
             continue
         outcome, code, message = _outcome(fact)
         found.append(

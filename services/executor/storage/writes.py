@@ -25,6 +25,7 @@ class Writes:
     step_runs: list[tuple[Execution, StepRun]] = field(default_factory=list)
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     actions: list[tuple[Attempt, str]] = field(default_factory=list)
+    doubts_ended: list[tuple[str, str]] = field(default_factory=list)
     withdrawn: list[tuple[Execution, str, int, int]] = field(default_factory=list)
     frames: list[tuple[str, Frame]] = field(default_factory=list)
     frames_ended: list[tuple[str, str]] = field(default_factory=list)
@@ -81,6 +82,12 @@ FROM unnest($1::uuid[], $2::int[]) AS t(step_run, attempt_no)
 WHERE step_run_id = t.step_run AND attempt = t.attempt_no AND state IN ('ready', 'running')
 """
 
+_END_DOUBTS: Final = """
+UPDATE action_log SET state = t.state, finished_at = clock_timestamp(), message = 'decided by its probe'
+FROM unnest($1::uuid[], $2::text[]) AS t(step_run, state)
+WHERE step_run_id = t.step_run AND action_log.state = 'unknown'
+"""
+
 _SET_TIMERS: Final = """
 INSERT INTO timer (kind, ref_id, ref_version, due_at, state)
 SELECT kind, ref_id, ref,
@@ -130,6 +137,8 @@ async def write(tx: Tx, writes: Writes) -> list[Hint]:
         rows = [(uuid.UUID(e.step_run_id(path, visit)), attempt) for e, path, visit, attempt in writes.withdrawn]
         await tx.execute(_WITHDRAW, *columns(rows))
         await tx.execute("SELECT pg_notify('executor_cancel', '')")
+    if writes.doubts_ended:
+        await tx.execute(_END_DOUBTS, *columns((uuid.UUID(key), state) for key, state in writes.doubts_ended))
     await _write_timers(tx, writes)
     ready += await _write_locks(tx, writes)
     return [to_hint(row) for row in ready]

@@ -4,7 +4,6 @@ while it is under way, none out of order, every execution can end, and equal his
 
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -136,7 +135,6 @@ TestExecutions = Executions.TestCase
 TestExecutions.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
 
 
-@pytest.mark.xfail(strict=True, reason="the verification's timer outlives its end, and asks for the rollback again")
 def test_the_time_of_a_verification_that_has_ended_changes_nothing() -> None:
     spec = runbook(
         {"id": "change", "effect": "keyed", "resource": "r", "rollback": {"action": "http.request"}},

@@ -116,7 +116,6 @@ def test_what_a_runbook_says_is_checked(change: tuple[str, str], says: str) -> N
 @pytest.mark.parametrize(
     ("addition", "says"),
     [
-        ("verify: {alert: resolved, within: 5s}", "steps[0].verify: is not carried out for a single step"),
         ("on_success: reroute", "steps[0].on_success: 'reroute' is not the id of a later step"),
         ("requires_firing: 1", "steps[0].requires_firing: must be a valid boolean"),
         ("retry: {attempts: 0}", "steps[0].retry.attempts: must be greater than or equal to 1"),
