@@ -85,3 +85,10 @@ def test_the_action_of_the_plug_in_page_runs() -> None:
     greet = room["greet"]
     assert getattr(greet, "name", None) == "demo.greet"
     assert '"demo.greet" = "your_package.actions:greet"' in entry
+
+
+def test_an_author_can_follow_their_page(reader: Reader) -> None:
+    reader.run(["rangerctl", "up", "--detach"])
+
+    for words in commands("docs/authors.md"):
+        reader.run(words)

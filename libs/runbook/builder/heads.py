@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from libs.runbook.builder import writing
 from libs.runbook.builder.origins import origin
-from libs.runbook.builder.sequences import Steps
+from libs.runbook.builder.sequences import Steps, given
 from libs.runbook.loader import Loaded, judged
 from libs.runbook.problems import Problem, RunbookInvalid, dotted
 from libs.runbook.spec import API_VERSION, Runbook
@@ -52,18 +52,38 @@ class RunbookBuilder(Steps):
     ) -> Self:
         """How success is seen."""
         said = {"alert": alert, "within": within, "checks": checks}
-        return self.runbook_having(verify={key: value for key, value in said.items() if value is not None})
+        return self.runbook_having(verify=given(said))
 
     def on_failed(self, way: str) -> Self:
         """stop, or rollback: what was changed is taken back, the last change first."""
         return self.runbook_having(on_failed=way)
+
+    def concurrency(self, key: str, policy: str, *, limit: int | None = None) -> Self:
+        """How many executions with this key live at once, and what becomes of one more: queue, reject or replace."""
+        return self.runbook_having(concurrency=given({"key": key, "policy": policy, "limit": limit}))
+
+    def rate_limit(self, executions: int, per: str, *, key: str | None = None) -> Self:
+        """At most so many executions within that time."""
+        return self.runbook_having(rate_limit=given({"executions": executions, "per": per, "key": key}))
+
+    def budget(self, resources: int, window: str, *, key: str | None = None) -> Self:
+        """At most so many distinct resources are changed within that time."""
+        return self.runbook_having(budget=given({"resources": resources, "window": window, "key": key}))
+
+    def cooldown(self, duration: str) -> Self:
+        """How long a resource rests after it was changed."""
+        return self.runbook_having(cooldown=duration)
+
+    def breaker(self, failures: int, window: str) -> Self:
+        """After so many failures on a resource within that time, a person must let it be changed again."""
+        return self.runbook_having(breaker={"failures": failures, "window": window})
 
     def input(self, name: str, type: str | None = None, *, from_: str | None = None, **keys: Any) -> Self:  # noqa: A002
         """A value that a run needs: `type`, `from_`, `default`, `required`, `one_of`, `description`."""
         said = {"type": type, "from": from_} | keys
         if name in self._inputs:
             return self._wrong(("inputs", name), "is said twice")
-        self._inputs[name] = {key: value for key, value in said.items() if value is not None}
+        self._inputs[name] = given(said)
         self._said["inputs", name] = origin()
         return self
 
@@ -74,7 +94,7 @@ class RunbookBuilder(Steps):
         """An occasion for which it is meant; one of several may fit."""
         said = {"alert": alert, "severity": severity, "labels": labels}
         self._said["triggers", len(self._triggers)] = origin()
-        self._triggers.append({key: value for key, value in said.items() if value is not None})
+        self._triggers.append(given(said))
         return self
 
     def runbook_having(self, **keys: Any) -> Self:

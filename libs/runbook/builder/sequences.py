@@ -145,7 +145,7 @@ class Steps:
     ) -> Self:  # fmt: skip
         """How often it is tried, first attempt included."""
         more = {"backoff": backoff, "delay": delay, "max_delay": max_delay, "jitter": jitter, "on": on}
-        return self._say(retry=_given({"attempts": attempts} | more))
+        return self._say(retry=given({"attempts": attempts} | more))
 
     def capture(self, **expressions: str) -> Self:
         """Names parts of what the action answered, as outputs of the step."""
@@ -155,14 +155,21 @@ class Steps:
         self, prompt: str | None = None, *, expires: str | None = None, approvers: str | Sequence[str] | None = None
     ) -> Self:
         """Asks somebody before this one step is carried out."""
-        return self._say(approval=_given({"prompt": prompt, "expires": expires, "approvers": approvers}))
+        return self._say(approval=given({"prompt": prompt, "expires": expires, "approvers": approvers}))
 
     def rollback(
         self, action: str, *, with_: Mapping[str, Any] | None = None, effect: str | None = None,
         timeout: str | None = None,
     ) -> Self:  # fmt: skip
         """The action that takes the step back."""
-        return self._say(rollback=_given({"action": action, "with": with_, "effect": effect, "timeout": timeout}))
+        return self._say(rollback=given({"action": action, "with": with_, "effect": effect, "timeout": timeout}))
+
+    def probe(
+        self, action: str, *, took_effect: str, with_: Mapping[str, Any] | None = None, timeout: str | None = None
+    ) -> Self:
+        """How it is found out whether the step took effect, when nobody knows."""
+        own = {"action": action, "with": with_, "took_effect": took_effect, "timeout": timeout}
+        return self._say(probe=given(own))
 
     def branch(self, when: str, goto: str) -> Self:
         """Where a decision leads if the condition holds; the first that holds is taken."""
@@ -184,7 +191,7 @@ class Steps:
     # ---- how it is kept
 
     def _begin(self, kind: str, step_id: str, name: str | None, keys: Mapping[str, Any]) -> Self:
-        self.data.append({"id": step_id, "type": kind, **_given({"name": name, **keys})})
+        self.data.append({"id": step_id, "type": kind, **given({"name": name, **keys})})
         self._mark(())
         return self
 
@@ -222,6 +229,6 @@ def steps() -> Steps:
     return Steps()
 
 
-def _given(keys: Mapping[str, Any]) -> dict[str, Any]:
+def given(keys: Mapping[str, Any]) -> dict[str, Any]:
     """What was said: a key that was left out stays out, so that the spec is the one that YAML would give."""
     return {key: value for key, value in keys.items() if value is not None}

@@ -106,11 +106,11 @@ class Matrix:
 
     @property
     def cells(self) -> dict[tuple[str, FaultKind], PathEnd]:
-        """How it ends when just this goes wrong, and otherwise as little as possible is unexpected."""
+        """How it ends when just this goes wrong, and otherwise as little as leads there is unexpected."""
         found: dict[tuple[str, FaultKind], PathEnd] = {}
-        for end in sorted((end for end in self.ends if len(end.faults) == 1), key=lambda end: len(end.turns)):
-            fault = end.faults[0]
-            found.setdefault((fault.step_id, fault.kind), end)
+        for end in sorted(self.ends, key=lambda end: (len(end.faults), len(end.turns))):
+            for fault in end.faults[-1:]:
+                found.setdefault((fault.step_id, fault.kind), end)
         return found
 
     def to_json(self) -> dict[str, Any]:

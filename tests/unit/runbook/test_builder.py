@@ -13,6 +13,7 @@ from libs.runbook.builder import RunbookBuilder, runbook, steps
 from libs.runbook.builder.writing import write
 from libs.runbook.loader import load
 from libs.runbook.problems import RunbookInvalid
+from libs.runbook.spec import Runbook
 from libs.runbook.text import read
 from tests.unit.runbook.samples import HEAD
 
@@ -173,6 +174,47 @@ def test_a_step_says_everything_that_the_language_knows() -> None:
         "rollback": {"action": "http.request", "with": {"method": "POST"}},
         "irreversible": False,
     }
+
+
+def test_a_runbook_says_everything_that_the_language_knows() -> None:
+    data = (
+        runbook("sample")
+        .mode("suggest")
+        .on_failed("rollback")
+        .verify(checks=["healthy"])
+        .concurrency("${{ inputs.host }}", "queue", limit=2)
+        .rate_limit(3, "1h")
+        .budget(5, "10m", key="all")
+        .cooldown("5m")
+        .breaker(3, "1h")
+        .action("a", None, "http.request", effect="unsafe")
+        .probe("http.request", took_effect="outputs.status == 200", timeout="5s")
+        .to_data()
+    )
+
+    probe = {"action": "http.request", "took_effect": "outputs.status == 200", "timeout": "5s"}
+    assert data == {
+        "apiVersion": "ranger/v1",
+        "id": "sample",
+        "mode": "suggest",
+        "on_failed": "rollback",
+        "verify": {"checks": ["healthy"]},
+        "concurrency": {"key": "${{ inputs.host }}", "policy": "queue", "limit": 2},
+        "rate_limit": {"executions": 3, "per": "1h"},
+        "budget": {"resources": 5, "window": "10m", "key": "all"},
+        "cooldown": "5m",
+        "breaker": {"failures": 3, "window": "1h"},
+        "steps": [{"id": "a", "type": "action", "action": "http.request", "effect": "unsafe", "probe": probe}],
+    }
+
+
+def test_every_key_of_a_runbook_has_a_word_of_its_own() -> None:
+    words = {"api_version": "to_yaml", "id": "load", "name": "named", "description": "described", "tags": "tagged"}
+    words |= {"inputs": "input", "triggers": "trigger", "steps": "build"}
+
+    missing = [key for key in Runbook.model_fields if not hasattr(RunbookBuilder, words.get(key, key))]
+
+    assert missing == []
 
 
 def test_a_fault_is_told_with_the_line_of_its_call() -> None:
