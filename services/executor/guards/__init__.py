@@ -11,4 +11,5 @@ makes it: a key's for who may begin and for a budget, the resource's own lock fo
     changes    what a claim asks before a change: breaker, cool-down and budget, in this order
     endings    what the end of an execution brings: the queue is woken, a breaker opens
     views      who holds and who waits, as people see it
+    outlook    what they would say to an execution that is only thought of
 """
