@@ -19,7 +19,7 @@ from runbook_ranger.chaos.client import Caller, Publisher
 from runbook_ranger.chaos.history import Call, History
 from runbook_ranger.chaos.place import Place
 from runbook_ranger.chaos.points import Stimulus
-from runbook_ranger.chaos.work import CROWD, GUARDED, KEYED, SEPARATE, TIMED, WEIGHTS, Case, runbook
+from runbook_ranger.chaos.work import CROWD, GUARDED, KEYED, QUEUED, SEPARATE, TIMED, WEIGHTS, Case, runbook
 
 LOOK_SECONDS: Final = 0.3
 RESOURCES: Final = 8
@@ -58,6 +58,7 @@ _STIMULATING: Final = {
     Stimulus.REVOKED: GUARDED,
     Stimulus.SILENT: GUARDED,
     Stimulus.TIMED: TIMED,
+    Stimulus.QUEUED: QUEUED,
 }
 SILENT, REFUSED, REVOKED = 0.1, 0.2, 0.3  # of a question's fates, from nought to one: the rest is granted
 _FATES: Final = {Stimulus.GUARDED: 1.0, Stimulus.REVOKED: REVOKED - 0.01, Stimulus.SILENT: 0.0}

@@ -10,7 +10,7 @@
 | worker, before the claim's commit | `before_claim` |
 | worker, after it, before or after the effect | `after_claim`, `before_effect`, `after_effect`, `before_settle` |
 | worker, after the settling commit | `after_settle` |
-| timers and sweeper, on either side of their commit | `timer_…`, `sweeper_…`, `approvals_…` |
+| timers, sweeper and queue, on either side of their commit | `timer_…`, `sweeper_…`, `queue_…`, `approvals_…` |
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ class Stimulus(StrEnum):
     SILENT = "a question that nobody answers"
     TIMED = "a step that waits"
     LOST = "a worker that dies after its claim"
+    QUEUED = "an execution that waits for another one's end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,13 @@ POINTS: Final = (
     Point("timeline_before_ack", "timeline"),
     Point("after_effect", WORKER),
     Point("relay_after_publish", "catalog"),
+    Point("queue_before_commit", "executor", Stimulus.QUEUED),
     Point("approvals_revocation_confirmed", "approvals", Stimulus.REVOKED),
     Point("before_settle", WORKER),
     Point("sweeper_before_commit", "executor", Stimulus.LOST),
     Point("after_settle", WORKER),
     Point("approvals_timer_fired", "approvals", Stimulus.SILENT),
+    Point("queue_after_commit", "executor", Stimulus.QUEUED),
     Point("sweeper_after_commit", "executor", Stimulus.LOST),
 )
 """Spread over the processes, since one that dies again and again is started later and later."""

@@ -8,13 +8,13 @@ from typing import Any, Final
 from libs.common.ids import new_id
 
 KEYED, UNSAFE, CROWD, GUARDED, TIMED, MANUAL = "keyed", "unsafe", "crowd", "guarded", "timed", "manual"
-FAN, BACK = "fan", "back"
+FAN, BACK, QUEUED = "fan", "back", "queued"
 WEIGHTS: Final[Mapping[str, int]] = MappingProxyType({
-    KEYED: 6, UNSAFE: 5, CROWD: 3, GUARDED: 4, TIMED: 2, MANUAL: 1, FAN: 2, BACK: 2,
+    KEYED: 6, UNSAFE: 5, CROWD: 3, GUARDED: 4, TIMED: 2, MANUAL: 1, FAN: 2, BACK: 2, QUEUED: 2,
 })  # fmt: skip
 ONCE: Final = "/apply/once"
 APPLY: Final = "/apply"
-SEPARATE: Final = frozenset({CROWD, FAN})
+SEPARATE: Final = frozenset({CROWD, FAN, QUEUED})
 """Kinds that keep to a resource of their own, so that many of them go on at once."""
 STARTS_AT: Final = "2026-03-01T10:00:00Z"
 ENDS_AT: Final = "2026-03-01T11:00:00Z"
@@ -118,9 +118,10 @@ def runbook(kind: str, *, expires: str = "5s") -> str:
         TIMED: first + _WAIT.format() + second,
         MANUAL: first + _HAND.format() + second,
         FAN: _fan(),
+        QUEUED: first + second,
         BACK: first + _BACK.format() + second + _BACK.format() + _FAILS.format(),
     }
-    return _HEAD.format(kind=kind, more="on_failed: rollback\n" * (kind == BACK)) + steps[kind]
+    return _HEAD.format(kind=kind, more=_MORE.get(kind, "")) + steps[kind]
 
 
 _EFFECT: Final = {
@@ -132,7 +133,9 @@ _EFFECT: Final = {
     MANUAL: "keyed",
     FAN: "keyed",
     BACK: "keyed",
+    QUEUED: "keyed",
 }
+_MORE: Final = {BACK: "on_failed: rollback\n", QUEUED: "concurrency: {key: chaos, policy: queue}\n"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ of states what is right would agree with its mistakes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -17,6 +18,7 @@ from runbook_ranger.chaos.invariants import (
     letters,
     log,
     order,
+    places,
     quiet,
     states,
     timers,
@@ -33,7 +35,7 @@ TITLES: Final[Mapping[int, str]] = MappingProxyType(
         3: "versions without gaps, in order; no state goes back",
         4: "the log verifies, one entry an event",
         5: "at most one effect an unsafe or keyed key",
-        6: "no two effects overlap on a resource",
+        6: "no two effects overlap on a resource, nor more executions than may",
         7: "no effect past kill switch, approval or step order",
         8: "a dead worker's unsafe action ends unknown",
         9: "terminal states stand",
@@ -52,7 +54,7 @@ CHECKS: Final[Mapping[int, Check]] = MappingProxyType(
         3: order.check,
         4: log.check,
         5: effects.check_once,
-        6: effects.check_apart,
+        6: lambda evidence: chain(effects.check_apart(evidence), places.check(evidence)),
         7: gates.check,
         8: states.check_unsafe,
         9: states.check_terminal,
