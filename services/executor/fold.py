@@ -13,7 +13,8 @@ from libs.common.outbox import Outbox
 from libs.runbook.facts import Fact, StepFailed, StepLost, StepStarted, StepSucceeded, StepUnknown
 from libs.runbook.frame import StepRun
 from services.executor import storage
-from services.executor.folding import Because, Change, Folding, cause_of, stream_of
+from services.executor.changes import Because, Change, cause_of
+from services.executor.folding import Folding, stream_of
 from services.executor.guards import endings
 from services.executor.model import Execution, Hint
 from services.executor.storage import Writes

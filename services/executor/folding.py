@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from libs.common.clock import rfc3339
 from libs.common.contracts.envelope import Ref
 from libs.common.contracts.fact import Fact as PublishedFact
 from libs.common.ids import new_id
-from libs.common.outbox import Cause, Outbox, OutboxEvent
+from libs.common.outbox import Outbox, OutboxEvent
 from libs.runbook.advance import advance, needs_firing
 from libs.runbook.effects import (
     AskPerson,
@@ -29,47 +29,21 @@ from libs.runbook.effects import (
     RunAction,
     SetTimer,
 )
-from libs.runbook.facts import Fact, Probed, StepFact, StepFailed, StepLost, StepSucceeded, StepUnknown
+from libs.runbook.facts import Fact, Probed, StepFailed
 from libs.runbook.frame import Frame, StepRun
 from libs.runbook.known import Known
 from libs.runbook.paths import probed
 from libs.runbook.rendering import RenderedAction, RenderRefused, render_action, render_probe, render_rollback, scope_of
 from libs.runbook.spec import UNDOING
+from services.executor.changes import Change, cause_of, translated
 from services.executor.evaluator import evaluator_for
 from services.executor.facts import to_fact
 from services.executor.lifecycle import after
-from services.executor.model import ACTOR, Attempt, Execution, KeptRollback, idem_key
+from services.executor.model import Attempt, Execution, KeptRollback, idem_key
 from services.executor.stopping import outlived
 from services.executor.storage import Writes
 
 STREAM: Final = "rr:steps:default"
-
-
-@dataclass(frozen=True, slots=True)
-class Because:
-    """What makes facts happen: who acts, in whose trace, and the fact before it."""
-
-    actor: str = ACTOR
-    causation: str = ""
-    traceparent: str = ""
-
-
-@dataclass(slots=True)
-class Change:
-    """Facts for one execution that the caller has locked, with the attempts that they come from, if any, by path."""
-
-    execution: Execution
-    facts: Sequence[Fact]
-    because: Because = field(default_factory=Because)
-    attempts: Mapping[str, Attempt] = field(default_factory=dict)
-    refs: Mapping[str, tuple[Ref, ...]] = field(default_factory=dict)
-
-    @classmethod
-    def of_attempt(
-        cls, execution: Execution, fact: Fact, because: Because, attempt: Attempt, refs: tuple[Ref, ...] = ()
-    ) -> "Change":
-        """What one attempt brought."""
-        return cls(execution, [fact], because, {attempt.path: attempt}, {attempt.path: refs})
 
 
 class Folding:
@@ -308,34 +282,7 @@ class Folding:
         self._writes.actions.append((attempt, stream_of(execution)))
 
 
-def translated(fact: Fact) -> Fact | None:
-    """What the attempt of a probe brought is told of the step that it is about; that it began says nothing."""
-    if not isinstance(fact, StepFact) or not (path := probed(fact.path)):
-        return fact
-    match fact:
-        case StepSucceeded():
-            return Probed(path, fact.visit, fact.outputs)
-        case StepFailed() | StepLost() | StepUnknown():
-            return Probed(path, fact.visit, None)
-        case _:
-            return None
-
-
 def stream_of(execution: Execution) -> str:
     """The hint stream: problems that are critical go ahead of all others."""
     alert = execution.facts.alert
     return f"{STREAM}:{'high' if alert is not None and alert.severity == 'critical' else 'normal'}"
-
-
-def cause_of(execution: Execution, because: Because) -> Cause:
-    """The cause of an execution's facts."""
-    return Cause(
-        tenant=execution.tenant_id,
-        actor=because.actor,
-        correlation=execution.correlation,
-        causation=because.causation,
-        incident_id=execution.incident_id,
-        execution_id=execution.execution_id,
-        runbook_id=execution.runbook_id,
-        traceparent=because.traceparent or execution.traceparent,
-    )
