@@ -1,7 +1,7 @@
 """`rangerctl execution`: look at executions, watch one, decide, end it."""
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +66,14 @@ def listing(
 
     with Client.open(data_dir) as client:
         found = client.get("/executions", incident_id=incident, state=state, after=after, limit=limit)
-        show.answer(found, output, COLUMNS)
+    if output is Format.TABLE:
+        found["items"] = [_marked(item) for item in found["items"]]
+    show.answer(found, output, COLUMNS)
+
+
+def _marked(execution: dict[str, Any]) -> dict[str, Any]:
+    """An execution whose state says that it is a dry run, if it is one."""
+    return {**execution, "state": f"{execution['state']} (dry run)"} if execution.get("dry_run") else execution
 
 
 def show_one(execution_id: str, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:

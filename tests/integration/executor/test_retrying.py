@@ -1,5 +1,6 @@
 """A new execution goes on where another one failed or was aborted: linked, and nothing that stands is done again."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -81,6 +82,16 @@ async def test_it_is_refused_unless_it_has_failed_or_was_aborted_and_only_once(b
     assert (await refusal(bench, new)).reason_code == "not_retryable"
     twice = await refusal(bench, old)
     assert (twice.reason_code, new in twice.detail, new in twice.fix) == ("retried", True, True)
+
+
+async def test_of_two_that_ask_at_once_one_begins(bench: Bench) -> None:
+    old = await failed(bench, step("one"), step("two"))
+
+    answers = await asyncio.gather(retry(bench, old), retry(bench, old), return_exceptions=True)
+
+    [refused] = [answer for answer in answers if isinstance(answer, Conflict)]
+    assert refused.reason_code == "retried"
+    assert await bench.database.pool.fetchval("SELECT count(*) FROM execution WHERE retry_of IS NOT NULL") == 1
 
 
 async def test_an_aborted_one_goes_on_where_it_stood(bench: Bench) -> None:
