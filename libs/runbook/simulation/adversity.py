@@ -6,10 +6,10 @@ from typing import Final
 
 from libs.runbook.facts import Choice, Decision, Fact
 from libs.runbook.frame import StepRun
-from libs.runbook.paths import name_of
+from libs.runbook.paths import name_of, probed
 from libs.runbook.simulation.choices import Choices
 from libs.runbook.simulation.faults import VERIFICATION, Fault, FaultKind, work_faults
-from libs.runbook.simulation.guesses import Condition, Key, open_answer
+from libs.runbook.simulation.guesses import Condition, Key, open_answer, open_finding
 from libs.runbook.simulation.samples import filled_in
 from libs.runbook.simulation.world import Attempted, Chosen, Decided, Done, Job, Place, Question, Said, Signalled, Task
 from libs.runbook.spec import UNDOING, Runbook
@@ -31,6 +31,7 @@ class Adversity:
         self._places: dict[str, list[str]] = defaultdict(list)
         self._decided: dict[Key, bool] = {}
         self._again: set[Place] = set()
+        self._took: dict[Place, bool] = {}
 
     def decide(self, condition: Condition, key: Key) -> bool:
         """Whether a condition holds: both ways are walked, but within one path it does not change its mind."""
@@ -45,6 +46,15 @@ class Adversity:
 
     def attempt(self, job: Job) -> Attempted:
         """How an attempt goes."""
+        if path := probed(job.path):
+            took = self._truth((path, job.visit))
+            outputs = open_finding(job.path, job.visit, took_effect=took)
+            return Attempted(outputs=outputs, took_effect=took, takes=_ATTEMPT_SECONDS)
+        attempted = self._tried(job)
+        self._took[job.place] = attempted.how == "succeeds" or attempted.took_effect
+        return attempted
+
+    def _tried(self, job: Job) -> Attempted:
         step = self._spec.step(job.path)
         kind = self._lasting.get(job.place) or self._fault(job.path, work_faults(step))
         if kind in {"fails", "times out", "lock lost"}:
@@ -89,11 +99,15 @@ class Adversity:
 
     def unknown(self, run: StepRun, *, took_effect: bool) -> Decided:
         """A person finds out; after a time-out either may be the truth."""
-        truth: Decision = "succeeded" if took_effect else "failed"
-        if self._lasting.get((run.path, run.visit)) == "times out":
-            found = self.choices.way(run.path, ("took effect", "did not take effect"))
-            truth = "succeeded" if found == "took effect" else "failed"
+        del took_effect  # it is known here
+        truth: Decision = "succeeded" if self._truth((run.path, run.visit)) else "failed"
         return Decided(truth, _PERSON_SECONDS)
+
+    def _truth(self, place: Place) -> bool:
+        """Whether an attempt took effect; after a time-out either may be the truth."""
+        if self._lasting.get(place) == "times out":
+            return self.choices.way(place[0], ("took effect", "did not take effect")) == "took effect"
+        return self._took.get(place, False)
 
     def choice(self, run: StepRun) -> Chosen:
         """Every choice is walked; trying again helps, and is tried once."""
@@ -109,6 +123,11 @@ class Adversity:
         """It comes, or it does not."""
         del step
         return None if self._fault(run.path, ("times out",)) else Signalled(open_answer(run.path, run.visit), 1.0)
+
+    def verified(self, run: StepRun) -> float | None:
+        """It ends after the step that waits for it, or goes on."""
+        goes_on = "the alert goes on"
+        return None if self.choices.way(f"after {run.path}", ("the alert ends", goes_on)) == goes_on else 1.0
 
     def alert_ends(self) -> float | None:
         """It ends with the last step, or goes on."""

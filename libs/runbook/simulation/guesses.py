@@ -18,9 +18,11 @@ from libs.runbook.declared import declarations
 from libs.runbook.expressions import Evaluate, ExpressionError, is_reference, parse, parse_reference
 from libs.runbook.paths import name_of
 from libs.runbook.spec import Runbook
-from libs.runbook.steps import AnyStep, CheckStep, DecisionStep, LoopStep, WaitStep
+from libs.runbook.steps import ActionStep, AnyStep, CheckStep, DecisionStep, LoopStep, WaitStep
 
 OPEN_ANSWER: Final = "?"
+PROBE: Final = "probe"
+TOOK_EFFECT: Final = "took effect"
 LIST: Final = ("<first>", "<second>")
 _GUESSED: Final = frozenset(repr(item) for item in LIST)
 Key: TypeAlias = tuple[str, ...]
@@ -29,7 +31,7 @@ Decide: TypeAlias = Callable[["Condition", Key], bool]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition of a step: its `when`, its `expect`, or that of a branch."""
+    """A condition of a step: its `when`, its `expect`, that of its probe, or that of a branch."""
 
     step_id: str
     key: str
@@ -50,6 +52,11 @@ class Unsaid(Exception):
 def open_answer(path: str, visit: int) -> dict[str, Any]:
     """The outputs of an action whose answer is left open."""
     return {OPEN_ANSWER: f"{path}#{visit}"}
+
+
+def open_finding(path: str, visit: int, *, took_effect: bool) -> dict[str, Any]:
+    """The outputs of a probe whose answer is left open, but for what it finds."""
+    return {OPEN_ANSWER: f"{path}#{visit}#{TOOK_EFFECT if took_effect else ''}"}
 
 
 def shown(outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,6 +96,8 @@ class Guesses:
         paths = self._read(source)
         left_open = _open(paths, scope)
         condition = self._conditions.get(source)
+        if left_open and condition is not None and condition.key == PROBE:
+            return str(scope["outputs"][OPEN_ANSWER]).endswith(f"#{TOOK_EFFECT}")
         if condition is not None and self.decide is not None and not _settled(paths, scope):
             return self.decide(_of(condition, scope), (source, *(_identity(path, scope) for path in paths)))
         if left_open and condition is not None:
@@ -140,6 +149,8 @@ def conditions(step: AnyStep) -> Iterator[Condition]:
         yield Condition(step.id, "when", step.when)
     if isinstance(step, CheckStep):
         yield Condition(step.id, "expect", step.expect)
+    if isinstance(step, ActionStep) and step.probe is not None:
+        yield Condition(step.id, PROBE, step.probe.took_effect)
     if isinstance(step, DecisionStep):
         for branch in step.branches:
             yield Condition(step.id, f"branch to {branch.goto}", branch.when)

@@ -16,6 +16,7 @@ from libs.runbook.facts import (
     ApprovalGranted,
     Fact,
     PersonChose,
+    Probed,
     SignalReceived,
     Started,
     StepCompletedByPerson,
@@ -29,7 +30,8 @@ from libs.runbook.facts import (
     StepSucceeded,
     StepUnknown,
 )
-from libs.runbook.frame import CHOICE, EVENT, StepRun
+from libs.runbook.frame import CHOICE, EVENT, VERIFY, StepRun
+from libs.runbook.paths import probed
 from libs.runbook.simulation.stage import Stage
 from libs.runbook.simulation.world import Attempted, Job, Place, Question, Task, World
 from libs.runbook.steps import ALERT_RESOLVED, ManualStep, WaitStep
@@ -43,8 +45,8 @@ PERSON: Final = "somebody"
 class Played:
     """A story that was played: the stage as it was left. `hangs` if nothing would ever happen any more.
 
-    `effects` counts how often each visit of a step may have taken effect; `violations` are promises that were broken,
-    of which there must be none.
+    `effects` counts how often each visit of a step took effect without a person's word; `violations` are promises that
+    were broken, of which there must be none.
     """
 
     stage: Stage
@@ -157,9 +159,15 @@ class _Playing:
         elif run.waits_for(CHOICE):
             chosen = self._world.choice(run)
             if chosen is not None:
+                if chosen.choice == "retry":  # once more at a person's word is no repetition
+                    self._played.effects[place] = 0
                 self._later(chosen.after, PersonChose(*place, chosen.choice, PERSON, "as the scenario says"))
         elif run.waits_for(EVENT):
             self._await_event(run)
+        elif run.waits_for(VERIFY):
+            after = self._world.verified(run)
+            if after is not None:
+                self._later(after, AlertObserved(firing=False))
         elif run.state == "unknown":
             self._find_out(run, place)
 
@@ -214,6 +222,9 @@ class _Playing:
         stage = self._stage
         if stage.jobs.pop(job.place, None) is None:
             return  # withdrawn by what was folded for another
+        if path := probed(job.path):
+            self._look(job, path)
+            return
         if not stage.needed(job.path):
             stage.fold(StepNotNeeded(*job.place))
             return
@@ -229,6 +240,15 @@ class _Playing:
         self._count(job, attempted)
         takes = LEASE_SECONDS if attempted.how == "dies" else attempted.takes or 0.0
         self._later(takes, _result(job, attempted), job)
+
+    def _look(self, job: Job, path: str) -> None:
+        """A worker carries out a probe: what it brings is told of the step that it is about."""
+        attempted = self._world.attempt(job)
+        answers = attempted.how == "succeeds"
+        if answers and not attempted.took_effect:
+            self._played.effects[path, job.visit] = 0
+        self._running[job.place] = job
+        self._later(attempted.takes or 0.0, Probed(path, job.visit, attempted.outputs if answers else None), job)
 
     def _hold(self, job: Job, attempted: Attempted) -> None:
         self._stage.fold(StepHeld(*job.place, "lock"))

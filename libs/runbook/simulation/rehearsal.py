@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from libs.runbook.known import Known
 from libs.runbook.loader import keys_of, shaped
+from libs.runbook.paths import probed
 from libs.runbook.planning import PlanFacts, make_plan
 from libs.runbook.problems import PlanRefused, Problem, RunbookInvalid, dotted
 from libs.runbook.simulation import samples, scenario
@@ -214,7 +215,7 @@ def _strangers(spec: Runbook, scenarios: Scenarios) -> Iterator[Problem]:
 
 def _knows(spec: Runbook, path: str) -> bool:
     try:
-        spec.step(path)
+        spec.step(probed(path) or path)
     except KeyError:
         return False
     return True

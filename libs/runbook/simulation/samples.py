@@ -7,7 +7,7 @@ from libs.runbook.elements import FormField
 from libs.runbook.expressions import ExpressionError, parse, parse_reference
 from libs.runbook.planning import PlanFacts
 from libs.runbook.spec import Input, Runbook
-from libs.runbook.steps import ManualStep
+from libs.runbook.steps import ActionStep, AnyStep, ManualStep
 from libs.runbook.triggers import AlertFacts
 
 INCIDENT: Final = "00000000-0000-7000-8000-000000000000"
@@ -16,7 +16,7 @@ INCIDENT: Final = "00000000-0000-7000-8000-000000000000"
 def occasion(spec: Runbook) -> PlanFacts:
     """An alert that the runbook is for, in an incident; none for a runbook that needs none."""
     needs = bool(spec.triggers) or spec.verify is not None
-    needs = needs or any(place.step.requires_firing for place in spec.graph.places.values())
+    needs = needs or any(_needs_alert(place.step) for place in spec.graph.places.values())
     if not needs:
         return PlanFacts()
     trigger = spec.triggers[0] if spec.triggers else None
@@ -27,6 +27,10 @@ def occasion(spec: Runbook) -> PlanFacts:
     for field, key in _read_by_inputs(spec):
         read[field].setdefault(key, f"<{key}>")
     return PlanFacts(AlertFacts(name, severity, read["labels"], read["annotations"]), INCIDENT)
+
+
+def _needs_alert(step: AnyStep) -> bool:
+    return step.requires_firing or (isinstance(step, ActionStep) and step.verify is not None)
 
 
 def inputs(spec: Runbook) -> dict[str, Any]:

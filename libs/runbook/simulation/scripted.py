@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from libs.runbook import durations
@@ -17,11 +18,11 @@ from libs.runbook.facts import (
     SignalReceived,
 )
 from libs.runbook.frame import StepRun
-from libs.runbook.paths import name_of
-from libs.runbook.simulation.guesses import open_answer
+from libs.runbook.paths import name_of, probed
+from libs.runbook.simulation.guesses import open_answer, open_finding
 from libs.runbook.simulation.samples import filled_in
 from libs.runbook.simulation.scenario import HAPPENINGS, Answer, AnswerKind, Event, Result, Scenario
-from libs.runbook.simulation.world import Attempted, Chosen, Decided, Done, Job, Question, Said, Signalled, Task
+from libs.runbook.simulation.world import Attempted, Chosen, Decided, Done, Job, Place, Question, Said, Signalled, Task
 from libs.runbook.spec import Runbook
 from libs.runbook.steps import ActingStep, ManualStep, NotifyStep, WaitStep
 
@@ -52,6 +53,7 @@ class ScriptedWorld:
         self._scenario = scenario
         self._attempts: Counter[str] = Counter()
         self._asked: Counter[str] = Counter()
+        self._took: dict[Place, bool] = {}
 
     def happenings(self) -> Sequence[tuple[float, Fact]]:
         """What happens by itself, and when."""
@@ -63,12 +65,24 @@ class ScriptedWorld:
 
     def attempt(self, job: Job) -> Attempted:
         """How an attempt goes."""
+        if path := probed(job.path):
+            return self._look(job, path)
+        attempted = self._tried(job)
+        self._took[job.place] = attempted.how == "succeeds" or attempted.took_effect
+        return attempted
+
+    def _tried(self, job: Job) -> Attempted:
         if self.fails(job.path):
             return Attempted("fails", code=SIMULATED, message="the scenario lets it fail", took_effect=False)
         result = self._result(job)
-        if result is None:
-            return Attempted(outputs=self._open(job))
-        return self._attempted(job, result)
+        return Attempted(outputs=self._open(job)) if result is None else self._attempted(job, result)
+
+    def _look(self, job: Job, path: str) -> Attempted:
+        """What a probe finds: the truth, if nothing is said of it."""
+        took, result = self._took.get((path, job.visit), False), self._result(job)
+        if result is None or (result.how == "succeeds" and result.outputs is None):
+            return Attempted(outputs=open_finding(job.path, job.visit, took_effect=took), took_effect=took)
+        return replace(self._attempted(job, result), took_effect=took)
 
     def fails(self, path: str) -> bool:
         """Whether the scenario lets the step fail in any case."""
@@ -124,6 +138,11 @@ class ScriptedWorld:
             return None
         answer = self._answer(run.path, "an event", "comes", ("comes",))
         return Signalled(answer.data, _delay(answer)) if answer else None
+
+    def verified(self, run: StepRun) -> float | None:
+        """The alert ends with a step that waits for it, unless the scenario says when."""
+        del run
+        return self.alert_ends()
 
     def alert_ends(self) -> float | None:
         """The alert ends with the last step, unless the scenario says when."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from libs.runbook.advance import advance, needs_firing
 from libs.runbook.effects import (
     AskPerson,
+    AskProbe,
     CancelAction,
     CancelTimer,
     Effect,
@@ -23,10 +24,10 @@ from libs.runbook.effects import (
     RunAction,
     SetTimer,
 )
-from libs.runbook.facts import Fact, StepFailed, TimerFired
+from libs.runbook.facts import Fact, Probed, StepFailed, TimerFired
 from libs.runbook.frame import Frame, StepRun, Timer
 from libs.runbook.known import Known
-from libs.runbook.rendering import RenderedAction, RenderRefused, render_action, render_rollback
+from libs.runbook.rendering import RenderedAction, RenderRefused, render_action, render_probe, render_rollback
 from libs.runbook.simulation.world import Job, Place, Question, Task
 from libs.runbook.spec import UNDOING, Runbook
 
@@ -100,17 +101,24 @@ class Stage:
                 self.runs[run.path, run.visit] = run
 
     def _carry_out(self, effect: Effect) -> list[Fact]:
+        """The facts that carrying it out brings: what cannot be filled in has failed."""
         match effect:
-            case PublishFact():
-                self._tell(effect)
             case RunAction():
                 return self._ready(effect)
             case RequestApproval():
                 return self._request(effect)
-            case AskPerson():
-                self.tasks[effect.path, effect.visit] = Task(
-                    effect.path, effect.visit, effect.instructions, effect.form
-                )
+            case AskProbe():
+                return self._probe(effect)
+            case _:
+                self._store(effect)
+                return []
+
+    def _store(self, effect: Effect) -> None:
+        match effect:
+            case PublishFact():
+                self._tell(effect)
+            case AskPerson(path, visit, instructions, form):
+                self.tasks[path, visit] = Task(path, visit, instructions, form)
             case CancelAction():
                 self.jobs.pop((effect.path, effect.visit), None)
             case KeepRollback():
@@ -123,7 +131,6 @@ class Stage:
                 self._note(effect.frame)
             case _:
                 pass  # the items of a loop are in the frame; at the end nothing is left to do here
-        return []
 
     def _moment(self, timer: SetTimer) -> float:
         if not timer.at:
@@ -143,6 +150,16 @@ class Stage:
             return [StepFailed(effect.path, effect.visit, "render_refused", str(error))]
         place = effect.path, effect.visit
         self.jobs[place] = Job(*place, effect.attempt, action, effect.needs_approval)
+        return []
+
+    def _probe(self, effect: AskProbe) -> list[Fact]:
+        """The probe is an action beside the step's own."""
+        scope = self.known.scope(self.frame, path=effect.path)
+        try:
+            action = render_probe(self.spec, effect.path, scope, evaluate=self.known.evaluate)
+        except RenderRefused:
+            return [Probed(effect.path, effect.visit, None)]
+        self.jobs[action.path, effect.visit] = Job(action.path, effect.visit, effect.number, action)
         return []
 
     def _request(self, effect: RequestApproval) -> list[Fact]:

@@ -15,7 +15,7 @@ Place: TypeAlias = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An action that was asked for, filled in."""
+    """An action that was asked for, filled in: of a step, or of its probe, whose path tells."""
 
     path: str
     visit: int
@@ -60,6 +60,8 @@ class Attempted:
     fails     with `code`; `took_effect`: it may have changed something all the same
     dies      its worker does, before or after it took effect; the lease runs out
     held      somebody else has its lock, for `takes` seconds, or for ever
+
+    Of a probe `took_effect` is what it finds.
     """
 
     how: Literal["succeeds", "fails", "dies", "held"] = "succeeds"
@@ -136,6 +138,9 @@ class World(Protocol):
 
     def event(self, run: StepRun, step: WaitStep) -> Signalled | None:
         """Whether the event of a wait comes."""
+
+    def verified(self, run: StepRun) -> float | None:
+        """How many seconds after a step that waits for it the alert ends, if nothing ended it before."""
 
     def alert_ends(self) -> float | None:
         """How many seconds after the last step the alert ends, if nothing ended it before."""

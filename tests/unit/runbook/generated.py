@@ -56,8 +56,18 @@ CHANGES: list[dict[str, Any]] = [
     {"type": "action", "action": "http.request", "effect": effect, "rollback": {"action": "http.request"}}
     for effect in ("idempotent", "keyed", "unsafe")
 ]
+SURE: list[dict[str, Any]] = [
+    {
+        "type": "action",
+        "action": "http.request",
+        "effect": effect,
+        "probe": {"action": "http.request", "took_effect": took_effect},
+        "verify": {"alert": "resolved", "within": "60s"},
+    }
+    for effect, took_effect in product(("keyed", "unsafe"), ("outputs.n == 1", "outputs.missing == 1"))
+]
 KINDS = st.one_of(*[st.sampled_from(kinds) for kinds in (actions(), actions(), checks(), OTHERS)])
-LEAVES = st.one_of(KINDS, st.sampled_from(EVENTS), st.sampled_from(CHANGES))
+LEAVES = st.one_of(KINDS, *[st.sampled_from(kinds) for kinds in (EVENTS, CHANGES, SURE)])
 WHEN = st.sampled_from([None] * 12 + list(CONDITIONS))
 
 

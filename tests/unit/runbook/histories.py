@@ -27,6 +27,7 @@ from libs.runbook.facts import (
     ApprovalGranted,
     Fact,
     PersonChose,
+    Probed,
     ResumeRequested,
     Started,
     StepCompletedByPerson,
@@ -48,7 +49,17 @@ from libs.runbook.steps import DecisionStep, ManualStep
 from tests.unit.runbook.generated import KNOWN
 
 Place = tuple[str, int]
-_RESULTS = (StepSucceeded, StepFailed, StepLost, StepUnknown, StepNotNeeded, StepHeld, StepReleased, StepDecided)
+_RESULTS = (
+    StepSucceeded,
+    StepFailed,
+    StepLost,
+    StepUnknown,
+    StepNotNeeded,
+    StepHeld,
+    StepReleased,
+    StepDecided,
+    Probed,
+)
 
 
 def facts_about(run: StepRun) -> list[Fact]:
@@ -62,6 +73,9 @@ def facts_about(run: StepRun) -> list[Fact]:
         StepFailed(**at, error_code="refused"),
         StepLost(**at),
         StepUnknown(**at, reason="connection reset"),
+        Probed(**at, outputs={"n": 1}),
+        Probed(**at, outputs={"n": 2}),
+        Probed(**at, outputs=None),
         StepNotNeeded(**at),
         StepHeld(**at, reason="lock"),
         StepReleased(**at),
@@ -100,6 +114,7 @@ def helping(spec: Runbook, frame: Frame) -> Fact:
         "retry": TimerFired("retry", run.ref),
         "choice": PersonChose(**at, choice="skip", actor="ada", rationale="not needed"),
         "event": TimerFired("timeout", run.ref),
+        "verify": AlertObserved(firing=False),
     }
     return given.get(run.waiting_for, StepSucceeded(**at, outputs={"n": 1}))
 

@@ -79,6 +79,25 @@ def test_of_what_may_do_harm_a_person_says_what_became_of_it() -> None:
     assert matrix.violations == []
 
 
+def test_a_probe_tells_the_truth() -> None:
+    probe = "probe: {action: http.request, took_effect: outputs.done == true}"
+    matrix = walked(f"- {{id: a, type: action, action: http.request, effect: unsafe, resource: r, {probe}}}\n", VERIFY)
+
+    assert ends(matrix)["a dies before"] == "failed no_effect"
+    assert ends(matrix)["a dies after"] == "completed"
+    assert "a: times out, a did not take effect" in causes(matrix)
+    assert not any(end.decided for end in matrix.ends)
+    assert matrix.violations == []
+
+
+def test_a_step_that_waits_for_the_alerts_end_may_wait_in_vain() -> None:
+    step = (
+        "{id: a, type: action, action: http.request, effect: keyed, resource: r, verify: {alert: resolved, within: 1m}}"
+    )
+
+    assert "after a the alert goes on" in causes(walked(f"- {step}\n"))
+
+
 def test_people_say_no_or_nothing() -> None:
     steps = """\
         - {id: agree, type: approval, prompt: Go on?}
@@ -264,7 +283,7 @@ def test_bad_ends_are_named_by_their_smallest_causes() -> None:
 
 
 @given(any_runbooks())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_goes_wrong_in_whatever_runbook_it_ends(spec: Runbook) -> None:
     matrix = explore(spec, limit=20)
 

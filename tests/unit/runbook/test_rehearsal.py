@@ -186,6 +186,40 @@ def test_an_answer_that_does_not_fit_is_told_with_its_line(answers: str, says: s
     assert str(problem).startswith(says)
 
 
+PROBED = """\
+- id: restart
+  type: action
+  action: http.request
+  effect: unsafe
+  resource: api
+  probe: {action: http.request, took_effect: outputs.restarted == true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("results", "state", "code"),
+    [
+        ("{restart: dies_after}", "succeeded", ""),
+        ("{restart: dies_before}", "failed", "no_effect"),
+        ("{restart: times_out, restart?: {outputs: {restarted: true}}}", "succeeded", ""),
+        ("{restart: times_out, restart?: {outputs: {restarted: false}}}", "failed", "no_effect"),
+        ("{restart: dies_before, restart?: fails}", "failed", "unknown"),  # then a person finds out
+    ],
+)
+def test_a_probe_finds_out_what_nobody_knows(results: str, state: str, code: str) -> None:
+    rehearsal = told(f"results: {results}", spec(PROBED))
+
+    assert [str(problem) for problem in rehearsal.problems] == []
+    assert (states(rehearsal)["restart"], rehearsal.steps["restart"]["error_code"]) == (state, code)
+
+
+def test_a_step_can_wait_for_the_alerts_end() -> None:
+    waiting = spec(PROBED.replace("  probe", "  verify: {alert: resolved, within: 1m}\n  probe"), "")
+
+    assert told("", waiting).state == "completed"
+    assert told("alert: {name: api_down, ends: 5m}", waiting).steps["restart"]["error_code"] == "verification_failed"
+
+
 def test_a_choice_must_be_said_and_is_followed() -> None:
     asking = spec(RECOVERY.replace("on_failure: page", "on_failure: ask").partition("- id: page")[0] + "".join(
         RECOVERY.partition("- id: notify-ok")[1:]
