@@ -10,10 +10,9 @@ from bench.figures import Figure, Report
 from bench.options import Options
 from bench.path import STEPS, proven
 from bench.processes import pss_mb
-from bench.product import ALONE, Product
+from bench.product import ALONE, SERVERS, Product
 
 NAME: Final = "memory"
-SERVERS: Final = frozenset({"nats", "valkey", "postgres"})
 GOAL_IDLE_MB: Final = 60.0
 GOAL_AFTER_MB: Final = 70.0
 GOAL_GROWTH_MB: Final = 5.0

@@ -18,7 +18,7 @@ from bench.errors import BenchFailed
 from bench.figures import Figure, Report
 from bench.options import Options
 from bench.processes import Meter, anonymous_mb
-from bench.product import ALONE, Product
+from bench.product import ALONE, SERVERS, Product
 from bench.sending import open_incidents
 from bench.tally import Tally
 from libs.common.bus import Bus
@@ -32,7 +32,6 @@ AT_ONCE: Final = 64
 GOAL_RATE: Final = 1000.0
 GOAL_GROWTH_MB: Final = 10.0
 GOAL_IDLE: Final = 0.01
-SERVERS: Final = frozenset({"nats", "valkey", "postgres"})
 PERSON: Final = Principal("bench", frozenset({"default"}), frozenset({"approver", "admin"}))
 _ASKED: Final = "SELECT count(*) FROM approvals.approval"
 _OPEN: Final = "SELECT approval_id::text, plan_hash, action_hash FROM approvals.approval WHERE state = 'requested'"

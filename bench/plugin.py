@@ -16,9 +16,10 @@ NAME: Final = "bench.nothing"
 
 
 class Nothing(Arguments):
-    """`ok` is False where a bench has to prove that it notices."""
+    """`ok` is False where a bench has to prove that it notices; `count` is how long a list is wanted."""
 
     ok: bool = True
+    count: int = 0
 
 
 @action(NAME, Nothing, effects=(Effect.IDEMPOTENT, Effect.READ))
@@ -27,7 +28,7 @@ async def nothing(arguments: Nothing, _context: ActionContext) -> ActionResult:
     await asyncio.sleep(0)
     if not arguments.ok:
         return ActionResult.failed("told_to_fail", "the arguments say so", effect_possible=False)
-    return ActionResult.succeeded({"done": True})
+    return ActionResult.succeeded({"items": list(range(arguments.count))} if arguments.count else {"done": True})
 
 
 def install(folder: Path) -> Path:

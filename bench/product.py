@@ -31,6 +31,7 @@ RUNBOOKS: Final = Path(__file__).parent / "runbooks"
 SAMPLED: Final = {"RR_TRACE_SAMPLE": "0.01"}
 """Traces as a busy installation keeps them."""
 ALONE: Final = frozenset({FORKSERVER, SUPERVISOR})
+SERVERS: Final = frozenset({"nats", "valkey", "postgres"})
 """Processes whose children are processes of their own account."""
 
 
