@@ -61,6 +61,15 @@ def _compared(old: Figure, new: Figure) -> tuple[str, str, str, str, str]:
     return (new.name, f"{shown(old.median)} {old.unit}", f"{shown(new.median)} {new.unit}", change, ratios)
 
 
+def _sizes(reports: Sequence[Report]) -> str:
+    """Which benches were run in which size."""
+    quick = ", ".join(f"`{report.bench}`" for report in reports if report.quick)
+    full = ", ".join(f"`{report.bench}`" for report in reports if not report.quick)
+    if quick and full:
+        return f"Full sizes: {full}; small ones (`--quick`): {quick}."
+    return "Small sizes (`--quick`)." if quick else "Full sizes."
+
+
 def markdown(reports: Iterable[Report]) -> str:
     """The table for the documentation, and how busy the machine was with other things before each bench."""
     reports = list(reports)
@@ -74,8 +83,8 @@ def markdown(reports: Iterable[Report]) -> str:
             lines.append(f"| `{report.bench}` | {name} | {spread} | {aim} | {limit} | {share} | {met.lower()} |")
     loads = {report.bench: report.notes["machine"]["load_before"] for report in reports if "machine" in report.notes}
     if loads:
-        sizes = "Small sizes (`--quick`)" if any(report.quick for report in reports) else "Full sizes"
-        lines += ["", f"{sizes}. Load average before: {', '.join(f'`{name}` {load}' for name, load in loads.items())}."]
+        busy = ", ".join(f"`{name}` {load}" for name, load in loads.items())
+        lines += ["", f"{_sizes(reports)} Load average before: {busy}."]
     return "\n".join(lines)
 
 
