@@ -6,10 +6,12 @@ comes next sees that failure.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+import asyncpg
 
 from libs.common.contracts.execution import BreakerOpened, BreakerReset
 from libs.common.database import Tx
@@ -21,26 +23,34 @@ from services.executor.guards.hold import Hold
 from services.executor.guards.terms import BreakerTerms, breaker_terms, spoken
 from services.executor.model import ACTOR, Execution, Hint
 from services.executor.storage import to_hint
+from services.executor.storage.columns import columns, uuids
 
 LOOK_AGAIN: Final = timedelta(minutes=5)
 """A step that an open breaker holds is looked at this often, should the word of its reset be lost."""
 
 FIX: Final = "find out why, then reset the breaker (`rangerctl execution reset-breaker`)"
-_STATE: Final = "SELECT state, failures, opened_at FROM breaker WHERE breaker_id = $1 FOR SHARE"
+_STATE: Final = """
+SELECT breaker_id, state, failures FROM breaker WHERE breaker_id = ANY($1::uuid[]) ORDER BY breaker_id FOR SHARE
+"""
 _FAILURES: Final = """
 WITH failed AS (
-  SELECT e.execution_id, e.ended_at
-  FROM guarded_change c JOIN execution e ON e.execution_id = c.execution_id
-    JOIN action_log a ON a.action_id = c.action_id
-  WHERE c.tenant_id = $1 AND c.runbook_id = $2 AND c.resource_id = $3 AND a.started_at IS NOT NULL
-    AND e.ended_at > coalesce((SELECT reset_at FROM breaker WHERE breaker_id = $4), '-infinity')
+  SELECT t.n, t.most, t.secs, e.execution_id, e.ended_at
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::int[], $6::float8[]) WITH ORDINALITY
+      AS t(tenant, runbook, resource, breaker, most, secs, n)
+    JOIN guarded_change c ON (c.tenant_id, c.runbook_id, c.resource_id) = (t.tenant, t.runbook, t.resource)
+    JOIN action_log a ON a.action_id = c.action_id AND a.started_at IS NOT NULL
+    JOIN execution e ON e.execution_id = c.execution_id
+    LEFT JOIN breaker b ON b.breaker_id = t.breaker
+  WHERE e.ended_at > coalesce(b.reset_at, '-infinity')
     AND (e.state = 'failed' OR (e.state = 'completed' AND a.state = 'failed' AND NOT EXISTS (
       SELECT 1 FROM action_log l WHERE l.step_run_id = a.step_run_id AND l.attempt > a.attempt)))
-  GROUP BY e.execution_id, e.ended_at),
+  GROUP BY t.n, t.most, t.secs, e.execution_id, e.ended_at),
 spaced AS (
-  SELECT execution_id, ended_at, lag(ended_at, $5 - 1) OVER (ORDER BY ended_at, execution_id) AS first FROM failed)
-SELECT e.execution_id, e.correlation, e.incident_id, e.traceparent FROM spaced s JOIN execution e USING (execution_id)
-WHERE s.first >= s.ended_at - make_interval(secs => $6) ORDER BY s.ended_at DESC LIMIT 1
+  SELECT n, secs, execution_id, ended_at,
+    lag(ended_at, most - 1) OVER (PARTITION BY n ORDER BY ended_at, execution_id) AS first FROM failed)
+SELECT DISTINCT ON (s.n) s.n, e.execution_id, e.correlation, e.incident_id, e.traceparent
+FROM spaced s JOIN execution e ON e.execution_id = s.execution_id
+WHERE s.first >= s.ended_at - make_interval(secs => s.secs) ORDER BY s.n, s.ended_at DESC
 """
 _OPEN: Final = """
 INSERT INTO breaker (breaker_id, tenant_id, runbook_id, resource_id, state, version, failures, execution_id)
@@ -78,15 +88,20 @@ class Place:
         return derived_id("breaker", self.tenant_id, self.runbook_id, self.resource_id)
 
 
-async def hold(tx: Tx, outbox: Outbox, place: Place, terms: BreakerTerms, now: datetime) -> Hold | None:
-    """Why a change must not begin; None when it may. The lock of its resource is held by its execution."""
-    row = await tx.fetchrow(_STATE, uuid.UUID(place.breaker_id))
-    if row is None or row["state"] == "closed":
-        if not await _open(tx, outbox, place, terms, now):
-            return None
-        row = await tx.fetchrow(_STATE, uuid.UUID(place.breaker_id))
-        assert row is not None
-    return Hold("breaker", now + LOOK_AGAIN, f"{_told(place, row['failures'], terms)}: {FIX}, or abort")
+async def holds(tx: Tx, outbox: Outbox, asked: Mapping[Place, BreakerTerms], *, now: datetime) -> dict[Place, Hold]:
+    """Where changes must not begin, and why. The locks of the resources are held by the executions that ask."""
+    if not asked:
+        return {}
+    rows = await tx.fetch(_STATE, uuids(place.breaker_id for place in asked))
+    failures = {str(row["breaker_id"]): row["failures"] for row in rows if row["state"] == "open"}
+    closed = {place: terms for place, terms in asked.items() if place.breaker_id not in failures}
+    opened = await _open(tx, outbox, closed, now)
+    failures |= {place.breaker_id: asked[place].failures for place in opened}
+    return {
+        place: Hold("breaker", now + LOOK_AGAIN, f"{_told(place, failures[place.breaker_id], terms)}: {FIX}, or abort")
+        for place, terms in asked.items()
+        if place.breaker_id in failures
+    }
 
 
 async def standing(tx: Tx, place: Place, terms: BreakerTerms) -> str:
@@ -108,8 +123,7 @@ async def judge(tx: Tx, outbox: Outbox, ended: Sequence[Execution], *, now: date
         for resource in await _changed(tx, execution.execution_id):
             if terms is not None:
                 places[Place(execution.tenant_id, execution.runbook_id, resource)] = terms
-    for place, terms in sorted(places.items(), key=lambda item: item[0]):
-        await _open(tx, outbox, place, terms, now)
+    await _open(tx, outbox, places, now)
 
 
 async def _changed(tx: Tx, execution_id: str) -> list[str]:
@@ -119,16 +133,29 @@ async def _changed(tx: Tx, execution_id: str) -> list[str]:
     return [row["resource_id"] for row in rows]
 
 
-async def _open(tx: Tx, outbox: Outbox, place: Place, terms: BreakerTerms, now: datetime) -> bool:
-    """Open it if it has failed too often; whether it has. One that is open stays as it is."""
+async def _open(tx: Tx, outbox: Outbox, places: Mapping[Place, BreakerTerms], now: datetime) -> list[Place]:
+    """Open those that have failed too often, in their order; which those are. One that is open stays as it is."""
+    asked = sorted(places.items(), key=lambda item: item[0])
+    if not asked:
+        return []
+    rows = [
+        (p.tenant_id, p.runbook_id, p.resource_id, uuid.UUID(p.breaker_id), terms.failures, terms.window)
+        for p, terms in asked
+    ]
+    found = await tx.fetch(_FAILURES, *columns(rows))
+    opened = [(*asked[last["n"] - 1], last) for last in found]
+    for place, terms, last in opened:
+        await _open_one(tx, outbox, place, terms, last, now)
+    return [place for place, _, _ in opened]
+
+
+async def _open_one(
+    tx: Tx, outbox: Outbox, place: Place, terms: BreakerTerms, last: asyncpg.Record, now: datetime
+) -> None:
     at = (place.tenant_id, place.runbook_id, place.resource_id)
-    breaker_id = uuid.UUID(place.breaker_id)
-    last = await tx.fetchrow(_FAILURES, *at, breaker_id, terms.failures, terms.window)
-    if last is None:
-        return False
-    version = await tx.fetchval(_OPEN, breaker_id, *at, terms.failures, last["execution_id"])
+    version = await tx.fetchval(_OPEN, uuid.UUID(place.breaker_id), *at, terms.failures, last["execution_id"])
     if version is None:
-        return True
+        return
     metrics.GUARDS.labels("breaker", "opened").inc()
     fact = BreakerOpened(
         breaker_id=place.breaker_id,
@@ -148,7 +175,6 @@ async def _open(tx: Tx, outbox: Outbox, place: Place, terms: BreakerTerms, now: 
     )
     event = outbox.event(fact, aggregate_id=fact.breaker_id, aggregate_version=version, cause=cause, now=now)
     await outbox.add(tx, [event])
-    return True
 
 
 async def reset(tx: Tx, outbox: Outbox, place: Place, *, rationale: str, cause: Cause, now: datetime) -> list[Hint]:

@@ -18,7 +18,7 @@ from libs.runbook.frame import HoldReason
 from services.executor import metrics
 from services.executor.guards import breaker, budget, cooldown, turns
 from services.executor.guards.hold import Hold
-from services.executor.guards.terms import Terms
+from services.executor.guards.terms import BreakerTerms, Terms
 from services.executor.model import Attempt
 from services.executor.storage.columns import columns
 
@@ -28,7 +28,8 @@ WHERE c.execution_id = ANY($1::uuid[]) AND a.started_at IS NOT NULL
 """
 _RECORD: Final = """
 INSERT INTO guarded_change (action_id, tenant_id, execution_id, runbook_id, resource_id, budget_key)
-VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (action_id) DO UPDATE SET changed_at = clock_timestamp()
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[])
+ON CONFLICT (action_id) DO UPDATE SET changed_at = clock_timestamp()
 """
 _GIVE_BACK: Final = """
 DELETE FROM resource_lock l USING unnest($1::text[], $2::text[], $3::uuid[]) AS t(tenant, resource, execution)
@@ -53,16 +54,13 @@ async def check(
         return list(attempts), []
     await turns.take(tx, _budgets(guarded, terms))
     begun = await _begun(tx, guarded)
-    held: dict[str, Hold] = {}
-    for attempt in guarded:
-        hold = None
-        if (attempt.execution_id, attempt.resource_id) not in begun:
-            hold = await _hold(tx, outbox, attempt, terms[attempt.action_id], now)
-        if hold is None:
-            await _record(tx, attempt, terms[attempt.action_id])
-        else:
-            held[attempt.action_id] = hold
-            metrics.GUARDS.labels(hold.reason, "held").inc()
+    again = [a for a in guarded if (a.execution_id, a.resource_id) in begun]
+    await _record(tx, again, terms)
+    fresh = [a for a in guarded if (a.execution_id, a.resource_id) not in begun]
+    held = await _holds(tx, outbox, fresh, terms, now)
+    await _record(tx, [a for a in fresh if a.action_id not in held], terms)
+    for hold in held.values():
+        metrics.GUARDS.labels(hold.reason, "held").inc()
     turned = [attempt for attempt in guarded if attempt.action_id in held]
     await _turn_away(tx, turned, held)
     return (
@@ -82,28 +80,47 @@ async def _begun(tx: Tx, attempts: Sequence[Attempt]) -> set[tuple[str, str | No
     return {(str(row["execution_id"]), row["resource_id"]) for row in rows}
 
 
-async def _hold(tx: Tx, outbox: Outbox, attempt: Attempt, terms: Terms, now: datetime) -> Hold | None:
-    """What holds the change; a person's matter is told before what passes by itself."""
-    hold, tenant, resource = None, attempt.tenant_id, attempt.resource_id or ""
-    if terms.breaker is not None:
-        hold = await breaker.hold(tx, outbox, breaker.Place(tenant, terms.runbook_id, resource), terms.breaker, now)
-    if hold is None and terms.cooldown is not None:
-        hold = await cooldown.hold(tx, tenant, terms.runbook_id, resource, terms.cooldown, attempt.execution_id)
-    if hold is None and terms.budget is not None:
-        hold = await budget.hold(tx, tenant, resource, terms.budget, attempt.action_id)
-    return hold
+async def _holds(
+    tx: Tx, outbox: Outbox, attempts: Sequence[Attempt], terms: Mapping[str, Terms], now: datetime
+) -> dict[str, Hold]:
+    """What holds the changes, by action; a person's matter is told before what passes by itself."""
+    held: dict[str, Hold] = {}
+    asked: dict[str, tuple[breaker.Place, BreakerTerms]] = {}
+    for attempt in attempts:
+        own = terms[attempt.action_id]
+        if own.breaker is not None:
+            place = breaker.Place(attempt.tenant_id, own.runbook_id, attempt.resource_id or "")
+            asked[attempt.action_id] = place, own.breaker
+    opened = await breaker.holds(tx, outbox, dict(asked.values()), now=now)
+    held |= {action_id: opened[place] for action_id, (place, _) in asked.items() if place in opened}
+    resting = [a for a in attempts if a.action_id not in held and terms[a.action_id].cooldown is not None]
+    found = await cooldown.holds(tx, [_resting(a, terms[a.action_id]) for a in resting])
+    held |= {a.action_id: hold for a, hold in zip(resting, found, strict=True) if hold is not None}
+    spending = ((a, terms[a.action_id].budget) for a in attempts if a.action_id not in held)
+    return held | await budget.holds(tx, [(a, own_budget) for a, own_budget in spending if own_budget is not None])
 
 
-async def _record(tx: Tx, attempt: Attempt, terms: Terms) -> None:
-    await tx.execute(
-        _RECORD,
-        uuid.UUID(attempt.action_id),
-        attempt.tenant_id,
-        uuid.UUID(attempt.execution_id),
-        terms.runbook_id,
-        attempt.resource_id,
-        terms.budget.key if terms.budget else None,
+def _resting(attempt: Attempt, terms: Terms) -> cooldown.Wanted:
+    seconds = terms.cooldown or 0.0
+    return cooldown.Wanted(
+        attempt.tenant_id, terms.runbook_id, attempt.resource_id or "", seconds, attempt.execution_id
     )
+
+
+async def _record(tx: Tx, attempts: Sequence[Attempt], terms: Mapping[str, Terms]) -> None:
+    rows = [
+        (
+            uuid.UUID(a.action_id),
+            a.tenant_id,
+            uuid.UUID(a.execution_id),
+            terms[a.action_id].runbook_id,
+            a.resource_id,
+            own_budget.key if (own_budget := terms[a.action_id].budget) else None,
+        )
+        for a in attempts
+    ]
+    if rows:
+        await tx.execute(_RECORD, *columns(rows))
 
 
 async def _turn_away(tx: Tx, turned: Sequence[Attempt], held: Mapping[str, Hold]) -> None:

@@ -8,6 +8,7 @@ import asyncpg
 from libs.common.database import Tx
 from libs.runbook.spec import Runbook
 from services.executor.guards import breaker, budget, cooldown, rate
+from services.executor.guards.hold import Hold
 from services.executor.guards.terms import Terms
 
 _PLACES: Final = """
@@ -74,11 +75,12 @@ async def _change(tx: Tx, tenant_id: str, terms: Terms, resource: str) -> dict[s
         why = await breaker.standing(tx, place, terms.breaker)
         if why:
             return _said("waits", "breaker", f"R{why[1:]}.", resource)
-    hold = None
+    hold: Hold | None = None
     if terms.cooldown is not None:
-        hold = await cooldown.hold(tx, tenant_id, terms.runbook_id, resource, terms.cooldown, None)
+        wanted = cooldown.Wanted(tenant_id, terms.runbook_id, resource, terms.cooldown)
+        [hold] = await cooldown.holds(tx, [wanted])
     if hold is None and terms.budget is not None:
-        hold = await budget.hold(tx, tenant_id, resource, terms.budget, None)
+        hold = await budget.would_hold(tx, tenant_id, resource, terms.budget)
     return (
         None if hold is None else _said("waits", hold.reason, f"{hold.detail[0].upper()}{hold.detail[1:]}.", resource)
     )
