@@ -63,6 +63,7 @@ class Occasion:
     dry_run: bool = False
     retry_of: str = ""
     retry_from: str = ""
+    rationale: str = ""
     carried: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -222,6 +223,7 @@ def _first_fact(execution: Execution, occasion: Occasion, plan: Plan | None, ref
         dry_run=occasion.dry_run or None,
         retry_of=occasion.retry_of or None,
         retry_from=occasion.retry_from or None,
+        rationale=occasion.rationale or None,
     )
 
 

@@ -69,6 +69,7 @@ class Retrying:
             inputs=old.inputs,
             retry_of=old.execution_id,
             retry_from=at,
+            rationale=command.rationale,
             carried=carried,
         )
         await self._begin(tx, old.spec, occasion)

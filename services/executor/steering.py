@@ -1,10 +1,11 @@
 """What people command while an execution goes on: hold it, let it go on, choose, take back, signal, end it by force."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from libs.common.contracts.execution import ExecutionTerminated
+from libs.common.contracts.execution import ExecutionSignalled, ExecutionTerminated
+from libs.common.contracts.fact import Fact as PublishedFact
 from libs.common.database import Tx
 from libs.common.rpc import Answer, Caller
 from libs.runbook.facts import (
@@ -104,6 +105,8 @@ class Steering:
         heard = _waiting_for(execution, command.name)
         if not heard:
             raise SignalUnheard(command.execution_id, execution.frame.state, command.name)
+        told = ExecutionSignalled(**_about(execution), name=command.name, steps=heard, rationale=command.rationale)
+        execution = await self._tell(tx, caller, execution, told)
         fact = SignalReceived(command.name, dict(command.data), caller.principal.actor)
         return {**await self.desk.fold(tx, caller, execution, [fact]), "heard": heard}
 
@@ -133,25 +136,17 @@ class Steering:
         if not execution.frame.terminal:
             facts += [StepUnknown(each["step"], each["visit"], stopping.TERMINATED) for each in running]
             facts.append(AbortRequested(caller.principal.actor, command.rationale))
-            await self.desk.fold(tx, caller, execution, facts)
-        await self._tell(tx, caller, execution, command.rationale, stopping.told(running), freed)
+        await self.desk.fold(tx, caller, execution, facts)  # also of one that has ended: it lets go of its place
+        unstopped = stopping.told(running)
+        told = ExecutionTerminated(**_about(execution), rationale=command.rationale, unstopped=unstopped, freed=freed)
+        await self._tell(tx, caller, execution, told)
         self.desk.hints.later(hints)
         answer = await standing(tx, execution.execution_id)
         return {**answer, "unstopped": running, "freed": freed}
 
-    async def _tell(
-        self, tx: Tx, caller: Caller, execution: Execution, rationale: str, unstopped: list[str], freed: list[str]
-    ) -> None:
+    async def _tell(self, tx: Tx, caller: Caller, execution: Execution, fact: PublishedFact) -> Execution:
+        """Publish what a person did, as the execution's next fact; the execution, one version on."""
         version = await tx.fetchval(_NEXT_VERSION, uuid.UUID(execution.execution_id))
-        fact = ExecutionTerminated(
-            execution_id=execution.execution_id,
-            incident_id=execution.incident_id,
-            runbook_id=execution.runbook_id,
-            dry_run=execution.dry_run or None,
-            rationale=rationale,
-            unstopped=unstopped,
-            freed=freed,
-        )
         event = self.desk.outbox.event(
             fact,
             aggregate_id=execution.execution_id,
@@ -160,6 +155,7 @@ class Steering:
             now=self.desk.clock(),
         )
         await self.desk.outbox.add(tx, [event])
+        return replace(execution, version=version)
 
     async def _living(self, tx: Tx, caller: Caller, execution_id: str, trigger: str, target: str) -> Execution:
         return await self.desk.living(tx, caller, execution_id, f"execution.{trigger}", trigger, target)
@@ -173,6 +169,15 @@ class Steering:
         if execution.frame.terminal:
             raise ExecutionEnded(execution_id, execution.frame.state, trigger, target)
         return execution, found
+
+
+def _about(execution: Execution) -> dict[str, Any]:
+    return {
+        "execution_id": execution.execution_id,
+        "incident_id": execution.incident_id,
+        "runbook_id": execution.runbook_id,
+        "dry_run": execution.dry_run or None,
+    }
 
 
 def _waiting_for(execution: Execution, name: str) -> list[str]:

@@ -85,6 +85,7 @@ ROWS: Final = (
     Row(execution.StepOutlived, "executor", (), "whether what an ended execution left under way could be stopped"),
     Row(execution.ExecutionPaused, "executor", (), "who holds it, and why"),
     Row(execution.ExecutionResumed, "executor", (), "who lets it go on"),
+    Row(execution.ExecutionSignalled, "executor", (), "who told it of which event, and why"),
     Row(execution.ExecutionRollingBack, "executor", (), "what was changed is being taken back, and what for"),
     Row(execution.ExecutionTerminated, "executor", (), "who ended it by force, and what could not be stopped"),
     Row(

@@ -30,7 +30,7 @@ class ExecutionPlanned(ExecutionFact):
 
     With `opens_incident`, `incident_id` is `derived_id("incident", execution_id)`: an incident of that id is opened,
     with this title and severity. `retry_of` is the execution that failed or was aborted at the step `retry_from`, where
-    this one begins; what that one had done before is carried over.
+    this one begins; what that one had done before is carried over, and `rationale` says why it is worth another try.
     """
 
     subject: ClassVar[str] = "runbook.planned"
@@ -43,6 +43,7 @@ class ExecutionPlanned(ExecutionFact):
     severity: Severity | None = None
     retry_of: str | None = None
     retry_from: str | None = None
+    rationale: str | None = None
 
 
 class ExecutionStarted(ExecutionFact):
@@ -173,6 +174,15 @@ class ExecutionResumed(ExecutionFact):
     """A person lets it go on."""
 
     subject: ClassVar[str] = "runbook.resumed"
+    rationale: str
+
+
+class ExecutionSignalled(ExecutionFact):
+    """A person told it of an event; `steps` had waited for it, and have what was said of it among their outputs."""
+
+    subject: ClassVar[str] = "runbook.signalled"
+    name: str
+    steps: list[str]
     rationale: str
 
 

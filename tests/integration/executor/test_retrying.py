@@ -68,7 +68,7 @@ async def test_both_are_linked_and_have_the_same_version_inputs_and_plan(bench: 
     same = ("runbook_id", "runbook_version", "spec_hash", "plan_hash", "inputs", "incident_id")
     assert {name: before[name] for name in same} == {name: after[name] for name in same}
     planned = await bench.fact(new, "planned")
-    assert (planned["retry_of"], planned["retry_from"]) == (old, "two")
+    assert (planned["retry_of"], planned["retry_from"], planned["rationale"]) == (old, "two", "mended")
     linked = await bench.database.pool.fetchval(
         "SELECT retry_of FROM execution WHERE execution_id = $1", uuid.UUID(new)
     )

@@ -234,6 +234,9 @@ async def test_an_event_that_a_step_waits_for_is_signalled_with_its_data(bench: 
     answer = await bench.tell("signal", signal)
 
     assert answer["heard"] == ["hear"]
+    assert (await bench.told(execution))[-2:] == ["signalled", "step_completed"]
+    fact = await bench.fact(execution, "signalled")
+    assert (fact["name"], fact["steps"], fact["rationale"]) == ("deployed", ["hear"], WHY)
     [attempt] = await bench.ready(execution)
     assert b"127.0.0.1:9/v7" in attempt.rendered
 
