@@ -21,10 +21,24 @@ class _AsWritten(GenerateJsonSchema):
         kept = super().function_before_schema(schema)
         if getattr(schema["function"]["function"], "__name__", "") != ONE_OR_MANY:
             return kept
-        return {"anyOf": [kept["items"], kept]}
+        return {"anyOf": [kept["items"], kept], ONE_OR_MANY: True}
 
 
 def json_schema() -> dict[str, Any]:
     """The schema of a runbook; keys are those that authors write (`from`, `with`, `apiVersion`)."""
     schema = Runbook.model_json_schema(by_alias=True, mode="validation", schema_generator=_AsWritten)
-    return {"$schema": DIALECT, "$id": f"rr:{API_VERSION}", **schema}
+    return {"$schema": DIALECT, "$id": f"rr:{API_VERSION}", **_with_lengths(schema)}
+
+
+def _with_lengths(schema: Any) -> Any:
+    """How many there may be is said of the list: pydantic says it of whatever may also be one text."""
+    if isinstance(schema, list):
+        return [_with_lengths(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _with_lengths(item) for key, item in schema.items()}
+    if found.pop(ONE_OR_MANY, False):
+        one, many = found["anyOf"]
+        lengths = {"minItems": found.pop("minLength", None), "maxItems": found.pop("maxLength", None)}
+        found["anyOf"] = [one, {**many, **{key: length for key, length in lengths.items() if length is not None}}]
+    return found

@@ -25,6 +25,10 @@ def test_it_takes_every_runbook_that_is_shipped_or_shown(text: str) -> None:
     assert [str(error) for error in VALIDATOR.iter_errors(read(text).data)] == []
 
 
+def test_one_value_stands_for_a_list_however_long_its_text_is() -> None:
+    assert VALIDATOR.is_valid(read(TEXTS[0]).data | {"triggers": [{"alert": "a" * 1000, "labels": {"team": "x"}}]})
+
+
 @given(any_runbooks())
 @settings(max_examples=50, deadline=None)
 def test_it_takes_whatever_the_language_takes(spec: Runbook) -> None:
@@ -33,7 +37,15 @@ def test_it_takes_whatever_the_language_takes(spec: Runbook) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"risk": "some"}, {"steps": []}, {"steps": [{"id": "a", "type": "dance"}]}, {"stesp": []}, {"deadline": "soon"}],
+    [
+        {"risk": "some"},
+        {"triggers": [{"alert": []}]},
+        {"triggers": [{"alert": ["a"] * 101}]},
+        {"steps": []},
+        {"steps": [{"id": "a", "type": "dance"}]},
+        {"stesp": []},
+        {"deadline": "soon"},
+    ],
     ids=str,
 )
 def test_it_refuses_what_has_another_shape(change: dict[str, Any]) -> None:
