@@ -21,6 +21,7 @@ Rules, in the order of their weight:
 10. Paused, nothing begins; what is under way is let finish, and times go on.
 11. Taken back is what took effect and says how, the last change first, one after the other, once nothing else is under
    way. That goes on past the deadline, and where it fails a person is asked. Only an abort ends it early.
+12. Who is to be told of a failure is told last, before the execution ends; whether that succeeds changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -228,7 +229,7 @@ def _on_verification_due(turn: Turn) -> None:
 
 def _on_deadline(turn: Turn) -> None:
     turn.change(deadline_passed=True)
-    if turn.frame.undoing is not None:
+    if turn.frame.undoing is not None or turn.frame.telling is not None:
         return  # taking back goes on: half of it is worse than too late
     if turn.frame.verify_state == "waiting":
         turn.change(verify_state="failed")

@@ -196,6 +196,14 @@ class Probe(Element):
     timeout: Duration = "30s"
 
 
+class Escalation(Element):
+    """Who is told when an execution has failed, one after the other, and what; by default its name, why and where."""
+
+    channels: Annotated[tuple[TemplateText, ...], Field(min_length=1, max_length=10)]
+    message: TemplateText | None = None
+    severity: Severity = "critical"
+
+
 class Approval(Element):
     """Who must agree before a step is carried out, and by when: after `expires` it is rejected by itself.
 

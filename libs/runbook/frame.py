@@ -27,7 +27,7 @@ StepState: TypeAlias = Literal[
     #             alert had ended (no error_code)
     "cancelled",  # the execution, or what it is a part of, ended first; the action's record says how far it came
 ]
-Phase: TypeAlias = Literal["plan", "approval_wait", "apply", "verify", "rollback"]
+Phase: TypeAlias = Literal["plan", "approval_wait", "apply", "verify", "rollback", "escalate"]
 HoldReason: TypeAlias = Literal["approval", "person", "lock", "paused", "kill_switch", "budget", "cooldown", "breaker"]
 BlockedReason: TypeAlias = Literal[
     "approval", "person", "choice", "lock", "paused", "kill_switch", "budget", "cooldown", "breaker", "unknown"
@@ -140,6 +140,7 @@ class Frame:
     and `message` as they were then. They are passed by, and are no changes of this execution.
     `reason` says why a terminal state was reached. `changed`: some step may have changed something. `kept` is how many
     changes could be taken back, and `undone` how many were; `undoing` says why that goes on: a reason and a step.
+    `telling`, likewise, that people are told of the failure.
     `children` are the frames of what is under way inside composite steps, by path, and `items` the lists of its loops:
     neither is a part of its own JSON.
     """
@@ -158,6 +159,7 @@ class Frame:
     kept: int = 0
     undone: int = 0
     undoing: tuple[str, str] | None = None
+    telling: tuple[str, str] | None = None
     names: Mapping[str, Any] = field(default_factory=dict)
     carried: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     children: Mapping[str, "Frame"] = field(default_factory=dict)
@@ -201,6 +203,8 @@ class Frame:
     @property
     def phase(self) -> Phase:
         """Where in its life it is; an ended execution keeps the phase in which it ended."""
+        if self.telling is not None:
+            return "escalate"
         if self.undoing is not None:
             return "rollback"
         if self.verify_state != "none":
@@ -246,8 +250,9 @@ class Frame:
             raise ValueError(f"frame of format {data.get('format')!r}; this version reads {FORMAT}")
         values["step_runs"] = tuple(_run(run) for run in values["step_runs"])
         values["timers"] = tuple((kind, ref) for kind, ref in values["timers"])
-        if values.get("undoing"):
-            values["undoing"] = tuple(values["undoing"])
+        for name in ("undoing", "telling"):
+            if values.get(name):
+                values[name] = tuple(values[name])
         return cls(**values)
 
 
@@ -271,7 +276,7 @@ def _told(value: StepRun | Frame | Fan, names: Sequence[str]) -> dict[str, Any]:
 
 _ADDED: Final = frozenset({
     "approval_id", "denied", "refused", "revoked", "probes", "fan", "changed", "paused", "kept", "undone", "undoing",
-    "names", "carried",
+    "telling", "names", "carried",
 })  # fmt: skip
 _RUN_FIELDS: Final = tuple(field.name for field in fields(StepRun))
 _FAN_FIELDS: Final = tuple(field.name for field in fields(Fan))

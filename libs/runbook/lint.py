@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from libs.runbook import limit_keys, rules
+from libs.runbook.declared import declarations
 from libs.runbook.expressions import OPEN, templates
 from libs.runbook.graph import walk
 from libs.runbook.lint_expressions import Names, condition_faults, expression_faults, source_faults, template_faults
@@ -67,6 +68,16 @@ def _default_faults(declared: Input) -> Iterator[str]:
         yield "the default must be one of one_of"
 
 
+def _escalation(spec: Runbook) -> Iterator[tuple[Path, str]]:
+    """Only what is known from the beginning may be named: it may fail before any step."""
+    if spec.escalation is None:
+        return
+    names = Names(declarations(spec))
+    written = spec.escalation.model_dump(exclude_none=True)
+    for path, text in templates({"channels": list(written["channels"]), "message": written.get("message")}):
+        yield from ((("escalation", *path), fault) for fault in template_faults(text, names))
+
+
 def _triggers(spec: Runbook) -> Iterator[tuple[Path, str]]:
     for index, trigger in enumerate(spec.triggers):
         if trigger.alert is None and trigger.severity is None and not trigger.labels:
@@ -121,6 +132,6 @@ def _action_templates(step: ActionStep) -> Iterator[tuple[Path, str]]:
 
 
 _RULES: Final = (
-    _risk, _inputs, _triggers, limit_keys.faults, rules.ids, rules.count, rules.order, rules.steps, rules.verification,
-    _references,
+    _risk, _inputs, _escalation, _triggers, limit_keys.faults, rules.ids, rules.count, rules.order, rules.steps,
+    rules.verification, _references,
 )  # fmt: skip

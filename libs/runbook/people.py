@@ -109,7 +109,7 @@ def on_refused(turn: Turn, fact: GrantRefused) -> None:
 
 def _revoke_plan(turn: Turn) -> None:
     """Nothing more begins. After the last step there is nothing left to hold back."""
-    if turn.frame.verify_state != "none" or turn.frame.undoing is not None:
+    if turn.frame.verify_state != "none" or turn.frame.undoing is not None or turn.frame.telling is not None:
         return
     turn.change(revoked=True)
     hold_back(turn, lambda path: fail(turn, "approval_revoked", path))
@@ -204,7 +204,7 @@ def on_resume(turn: Turn, fact: ResumeRequested) -> None:
 
 def on_rollback(turn: Turn, fact: RollbackRequested) -> None:
     """What was changed is taken back, even if the runbook does not say so by itself."""
-    if turn.frame.undoing is None:
+    if turn.frame.undoing is None and turn.frame.telling is None:
         run = turn.frame.current
         path = run.path if run else ""
         take_back(turn, "rolled_back_by_person", path, actor=fact.actor, rationale=fact.rationale)

@@ -9,7 +9,7 @@ from libs.runbook.effects import CancelAction, KeepRollback
 from libs.runbook.expressions import ExpressionError
 from libs.runbook.frame import CHOICE, RETRY, STEP_TERMINAL, VERIFY, Frame, StepRun, TimerKind
 from libs.runbook.paths import around
-from libs.runbook.spec import UNDOING, Runbook
+from libs.runbook.spec import TELLING, UNDOING, Runbook
 from libs.runbook.steps import ActionStep, AnyStep, CheckStep
 from libs.runbook.turn import Turn
 
@@ -56,7 +56,9 @@ def leave_out(turn: Turn, run: StepRun, code: str, message: str) -> None:
 
 def go_on(turn: Turn, run: StepRun) -> None:
     """From a step that has ended to the one that follows its success."""
-    if run.path.startswith(UNDOING):
+    if run.path.startswith(TELLING):
+        turn.go_on("", None)
+    elif run.path.startswith(UNDOING):
         turn.change(kept=turn.frame.kept - 1, undone=turn.frame.undone + (run.state == "succeeded"))
         turn.go_on("", None)
     else:
@@ -191,8 +193,8 @@ def may_repeat(turn: Turn, run: StepRun) -> bool:
 
 
 def _stops(turn: Turn, run: StepRun) -> bool:
-    """Whether nothing more begins where the step stands; taking back goes on."""
-    if run.path.startswith(UNDOING):
+    """Whether nothing more begins where the step stands; taking back, and telling people, goes on."""
+    if run.path.startswith((UNDOING, TELLING)):
         return False
     return turn.stops or turn.closing(around(run.path))
 
@@ -204,6 +206,9 @@ def give_up(turn: Turn, run: StepRun) -> None:
         turn.put(replace(run, state="waiting", waiting_for=CHOICE))
         return
     turn.put(replace(run, state="failed", waiting_for=""))
+    if run.path.startswith(TELLING):
+        turn.go_on("", None)
+        return
     stops, following = turn.spec.after_failure(run.path)
     if not stops:
         turn.go_on(frame_path, following)
@@ -222,22 +227,29 @@ def verify(turn: Turn) -> None:
     if wanted is None or wanted.within is None:
         ended = any(not run.error_code for run in skipped)
         reason = "alert_resolved" if ended else "done"
-        turn.finish("completed", reason, "completed", _done("checks" if checked else "none", paths))
+        turn.finish("completed", reason, "completed", {"verified": "checks" if checked else "none", "skipped": paths})
     elif turn.frame.alert_firing is False:
         turn.change(verify_state="passed")
-        turn.finish("completed", "alert_resolved", "completed", _done("alert_resolved", paths))
+        turn.finish("completed", "alert_resolved", "completed", {"verified": "alert_resolved", "skipped": paths})
     else:
         turn.change(verify_state="waiting")
         turn.set_timer("verify_due", turn.frame.path, durations.seconds(wanted.within))
 
 
 def fail(turn: Turn, reason: str, path: str, **said: str) -> None:
-    """The execution has failed. If the runbook or a person wants it, what was changed is taken back first."""
+    """The execution has failed. If the runbook or a person wants it, what was changed is taken back first.
+
+    Then those are told who are to be told, unless a person says that it failed.
+    """
     if turn.frame.kept and not said and (turn.frame.undoing or turn.spec.on_failed == "rollback"):
         if turn.frame.undoing is None:
             take_back(turn, reason, path)
         else:
             turn.go_on("", None)
+        return
+    if turn.spec.escalation is not None and turn.frame.telling is None and not said:
+        turn.change(telling=(reason, path))
+        _clear(turn)
         return
     undone = {"rolled_back": turn.frame.undone} if turn.frame.undoing else {}
     turn.finish("failed", reason, "failed", {"reason": reason, "path": path, **undone, **said})
@@ -263,10 +275,6 @@ def _clear(turn: Turn) -> None:
             turn.drop_frame(frame.path)
     turn.change(items={})
     turn.go_on("", None)
-
-
-def _done(verified: str, skipped: list[str]) -> Mapping[str, Any]:
-    return {"verified": verified, "skipped": skipped}
 
 
 def _captured(turn: Turn, run: StepRun, captures: Mapping[str, str], outputs: Mapping[str, Any]) -> dict[str, Any]:

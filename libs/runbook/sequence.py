@@ -5,7 +5,7 @@ from libs.runbook.beginning import begin, enter
 from libs.runbook.frame import StepRun
 from libs.runbook.paths import inside
 from libs.runbook.progress import carry, fail, verify
-from libs.runbook.spec import UNDOING
+from libs.runbook.spec import TELLING, UNDOING
 from libs.runbook.turn import End, Go, More, Turn
 
 
@@ -27,6 +27,8 @@ def _arrive(turn: Turn, frame_path: str, step_id: str | None) -> None:
     """Comes to a step of a sequence, or to its end; unless nothing more of it begins."""
     if frame_path and (turn.stops or turn.closing(frame_path)):
         fans.end(turn, frame_path, "stopped")
+    elif turn.frame.telling is not None:
+        _tell(turn, *turn.frame.telling)
     elif turn.frame.undoing is not None:
         _take_back(turn, *turn.frame.undoing)
     elif turn.frame.deadline_passed:
@@ -53,3 +55,12 @@ def _take_back(turn: Turn, reason: str, path: str) -> None:
         fail(turn, reason, path)
     else:
         begin(turn, StepRun(f"{UNDOING}{turn.frame.kept}", 1))
+
+
+def _tell(turn: Turn, reason: str, path: str) -> None:
+    """Tells the next who is to be told; after the last one, the execution has failed."""
+    told = sum(run.path.startswith(TELLING) for run in turn.frame.step_runs)
+    if told == len(turn.spec.told):
+        fail(turn, reason, path)
+    else:
+        begin(turn, StepRun(f"{TELLING}{told}", 1))

@@ -16,6 +16,7 @@ from libs.runbook.canonical import MAX_INTEGER
 from libs.runbook.elements import (
     Duration,
     Element,
+    Escalation,
     InputName,
     InputType,
     InputValue,
@@ -34,7 +35,7 @@ from libs.runbook.elements import (
 )
 from libs.runbook.graph import Graph
 from libs.runbook.limits import Breaker, Budget, Concurrency, RateLimit
-from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, ApprovalStep, ManualStep, Step
+from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, ApprovalStep, ManualStep, NotifyStep, Step
 
 API_VERSION: Final = "ranger/v1"
 CARRIED_OUT_TYPES: Final = frozenset(STEP_TYPES)
@@ -47,6 +48,8 @@ PLAN: Final = "plan"
 BEGIN: Final = "begin"
 UNDOING: Final = "rollback:"
 """Before the number of what is taken back: the paths of steps that take other steps back."""
+TELLING: Final = "escalate:"
+"""Before the number of who is told of a failure, from 0."""
 UNDO: Final = ActionStep(
     id="rollback", type="action", action="rollback.step", effect="idempotent", on_failure="ask", risk="low",
     retry=Retry(attempts=3),
@@ -108,6 +111,7 @@ class Runbook(Element):
     verify: Verify | None = None
     deadline: Duration = "1h"
     on_failed: Literal["stop", "rollback"] = "stop"
+    escalation: Escalation | None = None
     concurrency: Concurrency | None = None
     rate_limit: RateLimit | None = None
     budget: Budget | None = None
@@ -138,6 +142,20 @@ class Runbook(Element):
         """Where the steps stand, and where each leads."""
         return Graph(self.sequence)
 
+    @cached_property
+    def told(self) -> tuple[AnyStep, ...]:
+        """Who is told of a failure: a notification each, which may fail."""
+        if self.escalation is None:
+            return ()
+        message = self.escalation.message or f"The runbook has failed: {self.name}"
+        return tuple(
+            NotifyStep(
+                id="escalate", type="notify", channel=channel, message=message, severity=self.escalation.severity,
+                retry=Retry(attempts=3),
+            )
+            for channel in self.escalation.channels
+        )  # fmt: skip
+
     @property
     def verifying(self) -> tuple[str, ...]:
         """The ids of the steps that say whether it succeeded."""
@@ -149,7 +167,11 @@ class Runbook(Element):
         Raises:
             KeyError: there is none.
         """
-        return UNDO if path.startswith(UNDOING) else self.graph.place(path).step
+        if path.startswith(UNDOING):
+            return UNDO
+        if path.startswith(TELLING) and self.escalation is not None:
+            return self.told[int(path.removeprefix(TELLING))]
+        return self.graph.place(path).step
 
     def successor(self, path: str) -> str | None:
         """The id of the step that follows a success: `on_success`, else the next of its sequence; None at its end."""

@@ -161,7 +161,8 @@ class Turn:
     @property
     def stops(self) -> bool:
         """Whether nothing more of what the runbook says begins."""
-        return self.frame.deadline_passed or self.frame.revoked or self.frame.undoing is not None
+        frame = self.frame
+        return frame.deadline_passed or frame.revoked or frame.undoing is not None or frame.telling is not None
 
     def clear_undone(self) -> None:
         """Forgets what was taken back, up to the last: of many changes only the ones at hand are kept here."""

@@ -181,7 +181,7 @@ async def test_an_abandoned_transaction_leaves_everything_as_it_was(bench: Bench
 
     async def cut_off() -> None:
         async with bench.database.transaction("cut off") as tx:
-            await bench.settlements._store(tx, [Settlement(running[0], "succeed")])  # noqa: SLF001 -- half of it
+            await bench.settlements._store(tx, [Settlement(running[0], "succeed")])
             raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
@@ -199,7 +199,7 @@ async def test_a_loop_over_what_a_step_answered_goes_on_in_another_process(bench
     from services.executor.storage import frames as stored
 
     for expected in (["all/0/look", "all/1/look"], ["all/2/look"]):
-        stored._items.clear()  # noqa: SLF001 -- as a process begins that has seen none of it
+        stored._items.clear()
         assert await paths(bench, execution) == expected
         await settle_all(bench, await claim_all(bench, execution))
 
@@ -308,6 +308,20 @@ async def test_changes_of_iterations_are_taken_back_with_what_they_were_about(be
 
     assert b"9/q" in second.rendered
     assert b"9/p" in first.rendered
+
+
+async def test_who_is_to_be_told_of_a_failure_is_told_by_a_worker_before_it_ends(bench: Bench) -> None:
+    spec = plain(reading("probe"), escalation={"channels": ["on-call"], "message": "Look at ${{ alert.name }}."})
+    execution = await bench.execution(spec)
+    await bench.settle(await bench.running(execution), "fail", error_code="refused")
+
+    told = await bench.running(execution)
+
+    assert (told.path, told.action) == ("escalate:0", "notify.send")
+    assert b"Look at slow." in told.rendered
+    assert (await bench.show(execution))["phase"] == "escalate"
+    await bench.settle(told)
+    assert (await bench.show(execution))["reason"] == "step_failed"
 
 
 async def test_the_jitter_and_the_moment_of_a_timer_are_set_by_the_database(bench: Bench) -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from libs.runbook.elements import Approval, FormField, Probe, Retry, Rollback, Verify
+from libs.runbook.elements import Approval, Escalation, FormField, Probe, Retry, Rollback, Verify
 from libs.runbook.graph import walk
 from libs.runbook.loader import load
 from libs.runbook.spec import Input, Runbook, Trigger
@@ -37,7 +37,7 @@ def test_the_reference_shows_every_type_of_step() -> None:
 
 
 def test_the_reference_names_every_key() -> None:
-    models = (Runbook, Input, Trigger, Verify, Approval, Rollback, Probe, FormField, Retry, *STEPS)
+    models = (Runbook, Input, Trigger, Verify, Approval, Rollback, Probe, Escalation, FormField, Retry, *STEPS)
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
 
     assert [key for key in sorted(keys) if f"`{key}`" not in PAGE and f"`{key}:" not in PAGE] == []
