@@ -141,7 +141,7 @@ async def _judge(tx: Tx, outbox: Outbox, asked: _Asked, now: datetime) -> State:
 async def _verdict(tx: Tx, asked: _Asked) -> _Verdict:
     """First whether there is a place, then whether it comes too often: what is rejected costs nothing of the rate."""
     execution, wanted = asked.execution, asked.execution.spec.concurrency
-    found = _Verdict()
+    found = _Verdict(guard="concurrency" if wanted else "rate")
     if wanted is not None and asked.place is not None:
         places = await places_of(tx, execution.tenant_id, asked.place)
         if len(places) >= wanted.limit or any(not place.holds for place in places):
