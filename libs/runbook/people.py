@@ -153,10 +153,23 @@ def on_choice(turn: Turn, fact: PersonChose) -> None:
     if fact.choice == "abort":
         _abort(turn, fact.actor, fact.rationale)
     elif fact.choice == "retry":
-        begin(turn, replace(run, failures=0, losses=0, approval_id="", denied=""))
+        _try_again(turn, run)
     else:
         withdraw(turn, run)
         leave_out(turn, run, SKIPPED_BY_PERSON, f"{fact.actor}: {fact.rationale}")
+
+
+def _try_again(turn: Turn, run: StepRun) -> None:
+    """Another attempt of the same visit, so under the same key and the same grant; where no grant stands, a new visit.
+
+    A question is asked once for each visit: one that was answered, or never asked, would not be asked again.
+    """
+    asks = turn.spec.needs_approval(run.path) or isinstance(turn.spec.step(run.path), ApprovalStep)
+    if asks and (run.denied or not run.approval_id):
+        turn.put(replace(run, state="failed", waiting_for=""))
+        begin(turn, StepRun(run.path, run.visit + 1))
+    else:
+        begin(turn, replace(run, failures=0, losses=0))
 
 
 def may_skip(spec: Runbook, run: StepRun) -> bool:

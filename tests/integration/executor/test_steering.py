@@ -16,8 +16,9 @@ from services.executor.commands import (
     SkipStep,
     TerminateExecution,
 )
+from tests.integration.executor.approver import Approver
 from tests.integration.executor.bench import Bench, runbook, states, step
-from tests.integration.executor.samples import CALL, QUESTION, WAIT, check, complete, due, told_step
+from tests.integration.executor.samples import CALL, QUESTION, RISKY, WAIT, check, complete, due, told_step
 
 pytestmark = pytest.mark.stack
 WHY = "a drill"
@@ -214,6 +215,34 @@ async def test_a_step_that_failed_and_asks_is_tried_again_left_out_or_ends_it(be
         assert ready == expected[choice]
         assert answer["state"] == ("aborted" if choice == "abort" else "running")
         await terminate(bench, execution) if choice != "abort" else None
+
+
+async def test_a_step_that_was_granted_is_tried_again_under_its_grant(bench: Bench, grace: Approver) -> None:
+    execution = await bench.execution(runbook({**RISKY, "on_failure": "ask"}))
+    await grace.grant(execution)
+    first = await bench.running(execution)
+    await bench.settle(first, "fail", error_code="no")
+
+    await choose(bench, execution, "retry")
+
+    again = await bench.running(execution)
+    assert (again.attempt, again.idem_key) == (2, first.idem_key)
+
+
+@pytest.mark.parametrize("first", [{**RISKY, "on_failure": "ask"}, {**QUESTION, "on_failure": "ask"}])
+async def test_a_step_that_was_refused_its_grant_asks_anew_when_it_is_tried_again(
+    bench: Bench, grace: Approver, first: dict[str, Any]
+) -> None:
+    execution = await bench.execution(runbook(first, step("next", resource="other")))
+    before = await bench.fact(execution, "blocked")
+    await grace.reject(execution)
+
+    await choose(bench, execution, "retry", first["id"])
+
+    after = await bench.fact(execution, "blocked")
+    assert (after["reason"], after["step_run_id"] != before["step_run_id"]) == ("approval", True)
+    await grace.grant(execution)
+    assert len(await bench.ready(execution)) == 1
 
 
 async def test_nobody_chooses_for_a_step_that_does_not_ask(bench: Bench) -> None:
