@@ -78,6 +78,11 @@ class RunbookBuilder(Steps):
         """After so many failures on a resource within that time, a person must let it be changed again."""
         return self.runbook_having(breaker={"failures": failures, "window": window})
 
+    def escalation(self, *channels: str, message: str | None = None, severity: str | None = None) -> Self:
+        """Who is told when an execution has failed."""
+        said = {"channels": list(channels), "message": message, "severity": severity}
+        return self.runbook_having(escalation=given(said))
+
     def input(self, name: str, type: str | None = None, *, from_: str | None = None, **keys: Any) -> Self:  # noqa: A002
         """A value that a run needs: `type`, `from_`, `default`, `required`, `one_of`, `description`."""
         said = {"type": type, "from": from_} | keys

@@ -8,11 +8,11 @@ from libs.runbook.facts import Choice, Decision, Fact
 from libs.runbook.frame import StepRun
 from libs.runbook.paths import name_of, probed
 from libs.runbook.simulation.choices import Choices
-from libs.runbook.simulation.faults import VERIFICATION, Fault, FaultKind, work_faults
+from libs.runbook.simulation.faults import ROLLBACK, VERIFICATION, Fault, FaultKind, work_faults
 from libs.runbook.simulation.guesses import Condition, Key, open_answer, open_finding
 from libs.runbook.simulation.samples import filled_in
 from libs.runbook.simulation.world import Attempted, Chosen, Decided, Done, Job, Place, Question, Said, Signalled, Task
-from libs.runbook.spec import UNDOING, Runbook
+from libs.runbook.spec import TELLING, UNDOING, Runbook
 from libs.runbook.steps import ActingStep, ManualStep, NotifyStep, WaitStep
 
 PLACES_OF_A_STEP: Final = 2
@@ -139,7 +139,9 @@ class Adversity:
         return ()
 
     def _fault(self, path: str, kinds: Sequence[FaultKind]) -> FaultKind | None:
-        step_id = "rollback" if path.startswith(UNDOING) else name_of(path)
+        if path.startswith(TELLING):
+            return None  # whether people could be told changes nothing of how it ends
+        step_id = ROLLBACK if path.startswith(UNDOING) else name_of(path)
         places = self._places[step_id]
         if path not in places:
             places.append(path)

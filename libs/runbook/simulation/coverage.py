@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from libs.runbook.elements import Element
 from libs.runbook.frame import CHOICE, WHEN_FALSE
 from libs.runbook.simulation.stage import Stage
-from libs.runbook.spec import UNDOING, Runbook
+from libs.runbook.spec import TELLING, UNDOING, Runbook
 from libs.runbook.steps import FAIL, AnyStep, DecisionStep, WaitStep
 
 
@@ -66,7 +66,7 @@ def coverage(spec: Runbook, taken: Iterable[Edge]) -> Coverage:
 def taken_by(stage: Stage) -> Iterator[Edge]:
     """The ways that one story has taken."""
     for run in stage.runs.values():
-        if run.path.startswith(UNDOING):
+        if run.path.startswith((UNDOING, TELLING)):
             continue
         step = stage.spec.step(run.path)
         if run.state == "skipped" and run.error_code == WHEN_FALSE:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from libs.runbook.spec import Runbook
+from libs.runbook.spec import UNDO, Runbook
 from libs.runbook.steps import ActingStep, ActionStep, AnyStep, ApprovalStep, ManualStep, WaitStep
 
 FaultKind: TypeAlias = Literal["fails", "times out", "dies before", "dies after", "lock lost", "rejected", "expired"]
@@ -18,6 +18,7 @@ KINDS: Final[tuple[FaultKind, ...]] = (
     "expired",  # nobody answers in time
 )
 VERIFICATION: Final = "(verification)"
+ROLLBACK: Final = "(rollback)"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,11 +42,14 @@ def work_faults(step: AnyStep) -> tuple[FaultKind, ...]:
 
 
 def rows(spec: Runbook) -> Iterator[tuple[str, tuple[FaultKind, ...]]]:
-    """Every step, with what can go wrong there; last the verification."""
+    """Every step, with what can go wrong there; last the verification, and what takes changes back."""
     for step_id, place in spec.graph.places.items():
         yield step_id, (*work_faults(place.step), *_people_faults(spec, place.step))
     if spec.verify is not None and spec.verify.within is not None:
         yield VERIFICATION, ("times out",)
+    steps = [place.step for place in spec.graph.places.values()]
+    if spec.on_failed == "rollback" and any(isinstance(step, ActionStep) and step.rollback for step in steps):
+        yield ROLLBACK, work_faults(UNDO)
 
 
 def _people_faults(spec: Runbook, step: AnyStep) -> tuple[FaultKind, ...]:

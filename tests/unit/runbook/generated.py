@@ -91,6 +91,8 @@ def any_runbooks(draw: st.DrawFn) -> Runbook:
         keys["verify"] = {"alert": "resolved", "within": "60s"}
     if draw(st.booleans()):
         keys["on_failed"] = "rollback"
+    if draw(st.booleans()):
+        keys["escalation"] = {"channels": ["on-call", "ops"]}
     return runbook(*steps, inputs=INPUTS, **keys)
 
 

@@ -44,7 +44,7 @@ from libs.runbook.facts import (
 )
 from libs.runbook.frame import STEP_TERMINAL, Frame, StepRun
 from libs.runbook.paths import around, name_of
-from libs.runbook.spec import UNDOING, Runbook
+from libs.runbook.spec import TELLING, UNDOING, Runbook
 from libs.runbook.steps import DecisionStep, ManualStep
 from tests.unit.runbook.generated import KNOWN
 
@@ -200,7 +200,8 @@ class History:
 
     def _in_order(self, part: Frame) -> None:
         """In a sequence one step follows the other, as the one before it says; only the last one has not ended."""
-        runs = [run for run in part.step_runs if around(run.path) == part.path and not run.path.startswith(UNDOING)]
+        own = [run for run in part.step_runs if around(run.path) == part.path]
+        runs = [run for run in own if not run.path.startswith((UNDOING, TELLING))]
         assert all(run.state in STEP_TERMINAL for run in runs[:-1]), "a step begins before the one before it has ended"
         for before, after in pairwise(runs):
             assert name_of(after.path) in set(self._onward(before)), f"{after.path} does not follow {before.path}"

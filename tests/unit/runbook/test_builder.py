@@ -187,6 +187,7 @@ def test_a_runbook_says_everything_that_the_language_knows() -> None:
         .budget(5, "10m", key="all")
         .cooldown("5m")
         .breaker(3, "1h")
+        .escalation("on-call", "ops", message="It failed")
         .action("a", None, "http.request", effect="unsafe")
         .probe("http.request", took_effect="outputs.status == 200", timeout="5s")
         .to_data()
@@ -204,6 +205,7 @@ def test_a_runbook_says_everything_that_the_language_knows() -> None:
         "budget": {"resources": 5, "window": "10m", "key": "all"},
         "cooldown": "5m",
         "breaker": {"failures": 3, "window": "1h"},
+        "escalation": {"channels": ["on-call", "ops"], "message": "It failed"},
         "steps": [{"id": "a", "type": "action", "action": "http.request", "effect": "unsafe", "probe": probe}],
     }
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from libs.runbook.loader import load
 from libs.runbook.simulation.choices import Choices
-from libs.runbook.simulation.faults import KINDS, VERIFICATION, Fault, rows
+from libs.runbook.simulation.faults import KINDS, ROLLBACK, VERIFICATION, Fault, rows
 from libs.runbook.simulation.matrix import Matrix, PathEnd, explore
 from libs.runbook.spec import Runbook
 from tests.unit.runbook.generated import any_runbooks
@@ -133,6 +133,13 @@ def test_what_is_handled_is_not_bad_and_who_is_told_is_seen() -> None:
     ]
 
 
+def test_who_is_told_of_every_failure_is_seen() -> None:
+    matrix = walked("- {id: a, type: action, action: http.request, effect: read}\n", "escalation: {channels: [ops]}\n")
+
+    assert {end.told for end in matrix.bad} == {("escalate:0",)}
+    assert (matrix.hanging, matrix.violations) == ([], [])
+
+
 def test_conditions_go_both_ways_and_do_not_change_their_mind() -> None:
     steps = """\
         - {id: a, type: notify, channel: ops, message: one, when: inputs.dry}
@@ -212,7 +219,8 @@ def test_what_is_taken_back_can_go_wrong_as_well() -> None:
     )
     matrix = walked(step, VERIFY + "on_failed: rollback\n")
 
-    assert any(fault.step_id == "rollback" for end in matrix.ends for fault in end.faults)
+    assert ends(matrix)[f"{ROLLBACK} fails"] == "failed"
+    assert matrix.cells[ROLLBACK, "fails"].decided
     assert (matrix.hanging, matrix.violations) == ([], [])
 
 
