@@ -42,7 +42,7 @@ async def moved(env: Mapping[str, str]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("point", "after"), [("queue_before_commit", "pending"), ("queue_after_commit", "running")])
-async def test_line_3_a_process_that_dies_while_it_gives_a_place_away_leaks_none(
+async def test_a_process_that_dies_while_it_gives_a_place_away_leaks_none(
     bench: Bench, stack_env: StackEnv, point: str, after: str
 ) -> None:
     """Slots are computed from what lives: after a crash there is one too many nowhere, and one too few nowhere."""
@@ -58,7 +58,7 @@ async def test_line_3_a_process_that_dies_while_it_gives_a_place_away_leaks_none
     assert len((await seen(bench))["places"][0]["holders"]) == 1
 
 
-async def test_line_3_a_worker_that_dies_gives_its_executions_place_back_with_its_lease(bench: Bench) -> None:
+async def test_a_worker_that_dies_gives_its_executions_place_back_with_its_lease(bench: Bench) -> None:
     spec = runbook(step(effect="unsafe"), concurrency={"key": "storage", "policy": "queue"})
     first, second = [await begun(bench, spec) for _ in range(2)]
     lost = await bench.running(first)
@@ -72,7 +72,7 @@ async def test_line_3_a_worker_that_dies_gives_its_executions_place_back_with_it
     assert await states_of(bench, [second]) == ["running"]
 
 
-async def test_line_3_a_lock_is_seen_with_holder_and_waiters_and_breaking_it_is_audited(bench: Bench) -> None:
+async def test_a_lock_is_seen_with_holder_and_waiters_and_breaking_it_is_audited(bench: Bench) -> None:
     holder, *waiters = [await begun(bench, runbook(step())) for _ in range(3)]
     await bench.running(holder)
     for waiter in waiters:
@@ -98,7 +98,7 @@ async def test_line_3_a_lock_is_seen_with_holder_and_waiters_and_breaking_it_is_
 
 @pytest.mark.parametrize("limit", [1, 3])
 @pytest.mark.parametrize(("policy", "rest"), [("queue", "pending"), ("reject", "failed")])
-async def test_line_4_however_many_come_at_once_no_more_live_than_may(
+async def test_however_many_come_at_once_no_more_live_than_may(
     bench: Bench, rival: Bench, policy: str, rest: str, limit: int
 ) -> None:
     executions = await asyncio.gather(
@@ -109,7 +109,7 @@ async def test_line_4_however_many_come_at_once_no_more_live_than_may(
     assert (states.count("running"), states.count(rest)) == (limit, RACERS - limit)
 
 
-async def test_line_4_real_executors_give_every_place_once_and_one_that_is_killed_keeps_none(
+async def test_real_executors_give_every_place_once_and_one_that_is_killed_keeps_none(
     bench: Bench, stack_env: StackEnv, tmp_path: Path
 ) -> None:
     """Two processes of the service race for one queue; one of them is killed half-way."""
@@ -145,7 +145,7 @@ async def _has_begun(bench: Bench, execution: str) -> bool:
 # ── line 5 ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_line_5_an_execution_that_is_killed_in_the_queue_leaves_it_and_never_begins(
+async def test_an_execution_that_is_killed_in_the_queue_leaves_it_and_never_begins(
     bench: Bench, rival: Bench
 ) -> None:
     first, second, third = [await begun(bench, limited()) for _ in range(3)]
@@ -162,7 +162,7 @@ async def test_line_5_an_execution_that_is_killed_in_the_queue_leaves_it_and_nev
     assert await bench.attempts(second) == []
 
 
-async def test_line_5_a_kill_that_meets_the_moment_of_its_turn_wins(bench: Bench, rival: Bench) -> None:
+async def test_a_kill_that_meets_the_moment_of_its_turn_wins(bench: Bench, rival: Bench) -> None:
     for number in range(10):
         spec = limited(key=f"storage-{number}")
         first, second = [await begun(bench, spec) for _ in range(2)]
@@ -180,7 +180,7 @@ async def test_line_5_a_kill_that_meets_the_moment_of_its_turn_wins(bench: Bench
 # ── line 15 ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_line_15_of_two_runbooks_for_one_incident_and_resource_one_acts(bench: Bench, rival: Bench) -> None:
+async def test_of_two_runbooks_for_one_incident_and_resource_one_acts(bench: Bench, rival: Bench) -> None:
     incident = new_id()
     await bench.fires(incident)
     executions = [await bench.execution(runbook(step(), id=name), incident=incident) for name in ("mend", "restart")]
@@ -192,7 +192,7 @@ async def test_line_15_of_two_runbooks_for_one_incident_and_resource_one_acts(be
     assert (await bench.show(held))["blocked_reason"] == "lock"
 
 
-async def test_line_15_with_the_incident_as_their_key_one_remediation_of_it_lives(bench: Bench, rival: Bench) -> None:
+async def test_with_the_incident_as_their_key_one_remediation_of_it_lives(bench: Bench, rival: Bench) -> None:
     incident = new_id()
     await bench.fires(incident)
     specs = [limited("reject", key="${{ incident.id }}", runbook_id=f"mend-{n}") for n in range(4)]
