@@ -65,17 +65,6 @@ def go_on(turn: Turn, run: StepRun) -> None:
         turn.go_on(around(run.path), turn.spec.successor(run.path))
 
 
-def carry(turn: Turn, run: StepRun) -> None:
-    """Passes a step by that the execution before this one has been through, and goes on as that one did."""
-    done = replace(run, **turn.frame.carried[run.path])
-    turn.put(done)
-    stops, following = turn.spec.after_failure(run.path)
-    if done.state == "failed" and not stops:
-        turn.go_on(around(run.path), following)
-    else:
-        go_on(turn, done)
-
-
 def withdraw(turn: Turn, run: StepRun) -> None:
     """Takes back what the step asked for: its action, its timers."""
     if run.state in ASKED or run.held:

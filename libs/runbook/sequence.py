@@ -1,10 +1,12 @@
 """Along the sequences of an execution: to the next step, to the end of a branch, or back. Only `advance` uses it."""
 
+from dataclasses import replace
+
 from libs.runbook import fans
 from libs.runbook.beginning import begin, enter
 from libs.runbook.frame import StepRun
-from libs.runbook.paths import inside
-from libs.runbook.progress import carry, fail, verify
+from libs.runbook.paths import around, inside
+from libs.runbook.progress import fail, go_on, verify
 from libs.runbook.spec import TELLING, UNDOING
 from libs.runbook.turn import End, Go, More, Turn
 
@@ -43,7 +45,7 @@ def _arrive(turn: Turn, frame_path: str, step_id: str | None) -> None:
         path = inside(frame_path, step_id)
         run = StepRun(path, turn.frame.visits(path) + 1)
         if path in turn.frame.carried:
-            carry(turn, run)
+            _carry(turn, run)
         else:
             enter(turn, run)
 
@@ -64,3 +66,21 @@ def _tell(turn: Turn, reason: str, path: str) -> None:
         fail(turn, reason, path)
     else:
         begin(turn, StepRun(f"{TELLING}{told}", 1))
+
+
+def _carry(turn: Turn, run: StepRun) -> None:
+    """Passes a step by that the execution before this one has been through, and goes on as that one did.
+
+    What its branches answered stays known to the steps after it.
+    """
+    then = turn.frame.carried
+    within = [StepRun(path, 1, **then[path]) for path in then if path.startswith(f"{run.path}/")]
+    holder = turn.holder(run.path)
+    turn.put_frame(replace(holder, step_runs=(*holder.step_runs, *within)))
+    done = replace(run, **then[run.path])
+    turn.put(done)
+    stops, following = turn.spec.after_failure(run.path)
+    if done.state == "failed" and not stops:
+        turn.go_on(around(run.path), following)
+    else:
+        go_on(turn, done)

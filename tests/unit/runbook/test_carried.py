@@ -73,6 +73,16 @@ def test_branches_go_on_where_they_were() -> None:
     assert asked(effects) == ["last"]
 
 
+def test_what_branches_answered_is_known_behind_a_composite_step_that_is_carried() -> None:
+    fan = {"id": "fan", "type": "parallel", "branches": {"a": [act("a1")], "b": [act("b1")]}}
+    runbook = spec(fan, act("last", when="steps.a1.outputs.n == 1"))
+
+    frame, effects = begun(runbook, fan=DONE, fan_a_a1=DONE, fan_b_b1=DONE)
+
+    assert asked(effects) == ["last"]
+    assert [run.path for run in frame.step_runs] == ["fan/a/a1", "fan/b/b1", "fan", "last"]
+
+
 def test_what_is_carried_is_no_change_of_this_execution_so_the_alert_must_fire_before_its_first() -> None:
     runbook = spec(act("one"), act("two"))
     frame = Frame(carried={"one": DONE}, alert_firing=False)
