@@ -13,7 +13,7 @@ from libs.common.rpc import Caller
 from libs.runbook.facts import Fact, StepStarted
 from libs.runbook.frame import StepRun
 from libs.runbook.paths import name_of
-from libs.runbook.spec import UNDOING
+from libs.runbook.spec import TELLING, UNDOING
 from services.executor import storage
 from services.executor.errors import NOT_REACHED, ExecutionEnded, ExecutionNotFound, StepNotFound
 from services.executor.fold import Because, Change, fold
@@ -108,7 +108,7 @@ async def step_of(tx: Tx, execution: Execution, step: str) -> Standing:
     Raises:
         StepNotFound: the runbook has no such step.
     """
-    if not step.startswith(UNDOING) and name_of(step) not in execution.spec.graph.places:
+    if not step.startswith((UNDOING, TELLING)) and name_of(step) not in execution.spec.graph.places:
         raise StepNotFound(execution.execution_id, step)
     known = [run for frame in execution.frame.frames for run in frame.step_runs]
     exact = [run for run in known if run.path == step]

@@ -17,7 +17,7 @@ from libs.common.rpc import Answer, Caller
 from libs.runbook.expressions import ExpressionError
 from libs.runbook.frame import Frame, StepRun
 from libs.runbook.problems import PlanRefused
-from libs.runbook.spec import UNDOING, Runbook
+from libs.runbook.spec import TELLING, UNDOING, Runbook
 from libs.runbook.steps import ActionStep, ApprovalStep, DecisionStep
 from services.executor.commands import RetryExecution
 from services.executor.desk import Desk, because
@@ -26,6 +26,8 @@ from services.executor.model import Execution
 from services.executor.planning import Occasion, Planner
 from services.executor.starting import refusal
 
+ADDED: Final = (UNDOING, TELLING)
+"""Before the paths of steps that the engine adds when an execution fails: nothing of them is gone on with."""
 RETRYABLE: Final = frozenset({"failed", "aborted"})
 AGAIN: Final = "Begin the runbook again: `rangerctl runbook execute`."
 _ATTEMPTS: Final = (
@@ -102,7 +104,7 @@ def carried_from(spec: Runbook, frame: Frame) -> dict[str, dict[str, Any]]:
 
 
 def _stands(spec: Runbook, frame: Frame, run: StepRun) -> bool:
-    if run.path.startswith(UNDOING):
+    if run.path.startswith(ADDED):
         return False
     step = spec.step(run.path)
     if isinstance(step, ApprovalStep | DecisionStep):
@@ -125,7 +127,7 @@ def _place(old: Execution) -> str:
     Raises:
         NotRetryable: everything was done.
     """
-    runs = [run for run in old.frame.step_runs if "/" not in run.path and not run.path.startswith(UNDOING)]
+    runs = [run for run in old.frame.step_runs if "/" not in run.path and not run.path.startswith(ADDED)]
     if not runs:
         return old.retry_from or old.spec.graph.first("")
     last = runs[-1]

@@ -167,6 +167,18 @@ async def test_what_was_taken_back_is_done_again(bench: Bench) -> None:
     assert [attempt.path for attempt in await bench.ready(answer["execution_id"])] == ["one"]
 
 
+async def test_who_was_told_of_the_failure_is_no_step_of_it(bench: Bench) -> None:
+    old = await failed(bench, step("one"), step("two"), escalation={"channels": ["log"]})
+    telling = await bench.running(old)
+    assert telling.path == "escalate:0"
+    assert (await refusal(bench, old)).reason_code == "not_retryable"
+    await bench.settle(telling)
+
+    answer = await retry(bench, old)
+
+    assert (answer["retry_from"], answer["carried"]) == ("two", ["one"])
+
+
 async def test_branches_that_ended_are_carried_and_the_one_that_failed_goes_on(bench: Bench) -> None:
     fan = {
         "id": "fan", "type": "parallel", "failures": "collect",
