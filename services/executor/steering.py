@@ -44,9 +44,15 @@ from services.executor.errors import (
 )
 from services.executor.fold import cause_of
 from services.executor.model import Execution
+from services.executor.storage import to_hint
 
 _HOLD: Final = """
 UPDATE action_log SET held_reason = 'paused' WHERE execution_id = $1 AND state = 'ready' RETURNING path, visit
+"""
+_LET_PROBES_GO: Final = """
+UPDATE action_log SET held_reason = NULL, hinted_at = clock_timestamp()
+WHERE execution_id = $1 AND state = 'ready' AND held_reason = 'paused' AND right(path, 1) = '?'
+RETURNING action_id, stream, traceparent
 """
 _NEXT_VERSION: Final = "UPDATE execution SET version = version + 1 WHERE execution_id = $1 RETURNING version"
 
@@ -76,6 +82,8 @@ class Steering:
         execution = await self._living(tx, caller, command.execution_id, "resume", "running")
         if not execution.frame.paused:
             raise NotPaused(command.execution_id, execution.frame.state)
+        probes = await tx.fetch(_LET_PROBES_GO, uuid.UUID(execution.execution_id))  # no step waits for these
+        self.desk.hints.later([to_hint(row) for row in probes])
         return await self.desk.fold(tx, caller, execution, [ResumeRequested(caller.principal.actor, command.rationale)])
 
     async def skip(self, tx: Tx, caller: Caller, command: SkipStep) -> Answer:

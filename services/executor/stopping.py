@@ -105,8 +105,8 @@ def _outcome(
 
 
 def told(running: Sequence[dict[str, Any]]) -> list[str]:
-    """The paths of steps under way, once each."""
-    return sorted({str(attempt["step"]) for attempt in running})
+    """The paths of steps under way, once each; a probe is one of the step that it is about."""
+    return sorted({probed(path) or path for path in (str(attempt["step"]) for attempt in running)})
 
 
 def _attempt(row: asyncpg.Record) -> dict[str, Any]:

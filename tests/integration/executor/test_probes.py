@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.executor.commands import AbortExecution
+from services.executor.commands import AbortExecution, PauseExecution, ResumeExecution, TerminateExecution
 from tests.integration.executor.bench import Bench, runbook, step
 from tests.integration.executor.samples import due, told_step
 
@@ -79,6 +79,29 @@ async def test_the_late_answer_of_the_worker_comes_before_the_probes(bench: Benc
 
     assert told_step(await bench.show(execution), "fix")["outputs"] == {"late": True}
     assert [attempt.path for attempt in await bench.ready(execution)] == ["after"]
+
+
+async def test_a_probe_is_held_by_a_pause_and_let_go_by_the_resumption(bench: Bench) -> None:
+    execution = await doubtful(bench)
+    await bench.tell("pause", PauseExecution(execution_id=execution, rationale="a drill"))
+    assert await bench.claim(execution) is None
+    await bench.hinted()
+
+    await bench.tell("resume", ResumeExecution(execution_id=execution, rationale="a drill"))
+
+    assert len(await bench.hinted()) == 1
+    await bench.settle(await bench.running(execution), outputs={"status": 200})
+    assert told_step(await bench.show(execution), "fix")["state"] == "succeeded"
+
+
+async def test_force_ends_a_probe_under_way_and_names_the_step_that_it_is_about(bench: Bench) -> None:
+    execution = await doubtful(bench)
+    await bench.running(execution)
+
+    answer = await bench.tell("terminate", TerminateExecution(execution_id=execution, rationale="a drill"))
+
+    assert (answer["state"], answer["freed"]) == ("aborted", ["shard"])
+    assert (await bench.fact(execution, "terminated"))["unstopped"] == ["fix"]
 
 
 async def test_a_probe_under_way_does_not_keep_an_execution_from_being_aborted(bench: Bench) -> None:
