@@ -16,9 +16,7 @@ CLAIMS: Final = Counter("runbook_claims_total", "Claims, by what became of them"
 LATE: Final = Counter("runbook_late_results_total", "Results that came under an older fence")
 LEASES_LOST: Final = Counter("runbook_leases_lost_total", "Leases that ran out, by effect", ["effect"])
 REHINTS: Final = Counter("runbook_rehints_total", "Ready actions that needed another hint")
-GUARDS: Final = Counter(
-    "runbook_guard_decisions_total", "What guards across executions decided", ["guard", "decision"]
-)
+GUARDS: Final = Counter("runbook_guard_decisions_total", "What guards across executions decided", ["guard", "decision"])
 QUEUED: Final = Gauge("runbook_executions_queued", "Executions that wait for a place, as this executor last saw")
 RUNNING: Final = Gauge("runbook_actions_running", "Actions that this worker carries out now")
 """The gauges and counters of one process; sum them over processes."""
