@@ -75,10 +75,13 @@ WHEN = st.sampled_from([None] * 12 + list(CONDITIONS))
 def sequences(draw: st.DrawFn, ids: Iterator[str], depth: int) -> list[dict[str, Any]]:
     """Some steps, one after the other, composite ones among them as long as `depth` lasts."""
     names = [next(ids) for _ in range(draw(st.integers(1, 3)))]
-    return [
-        {"id": name, **draw(_kinds(ids, names[index + 1 :], depth)), **draw(_ways(names[index + 1 :]))}
-        for index, name in enumerate(names)
-    ]
+    found = []
+    for index, name in enumerate(names):
+        step = {"id": name, **draw(_kinds(ids, names[index + 1 :], depth)), **draw(_ways(names[index + 1 :]))}
+        if step["type"] in {"parallel", "loop"} and step["on_failure"] == "ask":
+            step["on_failure"] = "stop"  # tried again as a whole: a test of its own says what is wrong with that
+        found.append(step)
+    return found
 
 
 @st.composite

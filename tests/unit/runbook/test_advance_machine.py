@@ -4,16 +4,19 @@ while it is under way, none out of order, every execution can end, and equal his
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from libs.runbook.advance import advance
+from libs.runbook.effects import RunAction
 from libs.runbook.facts import (
     AbortRequested,
     AlertObserved,
     FailRequested,
     PauseRequested,
+    PersonChose,
     ResumeRequested,
     RollbackRequested,
     SignalReceived,
@@ -149,3 +152,17 @@ def test_the_time_of_a_verification_that_has_ended_changes_nothing() -> None:
     history.take(TimerFired("verify_due", ""))
 
     assert history.frame.step_runs == before.step_runs
+
+
+@pytest.mark.xfail(strict=True, reason="what is begun again keeps its visit, so that its action counts as done")
+def test_what_is_tried_again_as_a_whole_is_another_visit() -> None:
+    bodies = {name: [{"id": name, "type": "action", "action": "http.request", "effect": "read"}] for name in "ab"}
+    history = History(runbook({"id": "fan", "type": "parallel", "branches": bodies, "on_failure": "ask"}))
+    history.take(Started())
+    history.take(StepSucceeded("fan/a/a", 1))
+    history.take(StepFailed("fan/b/b", 1, "refused"))
+
+    history.take(PersonChose("fan", 1, "retry", "ada", "again"))
+
+    asked = [(e.path, e.visit, e.attempt) for e in history.effects if isinstance(e, RunAction)]
+    assert len(asked) == len(set(asked))
