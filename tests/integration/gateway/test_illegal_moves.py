@@ -15,6 +15,7 @@ import pytest
 
 from libs.runbook.frame import TERMINAL
 from services.incident import lifecycle
+from tests.integration.gateway.conftest import VIEWER, bearer
 from tests.integration.gateway.process import GatewayProcess
 from tests.support.servers import StackEnv
 
@@ -334,6 +335,17 @@ async def test_every_command_is_carried_out_where_the_table_has_it_and_refused_e
                 carried_out.add((standing, command))
 
     assert carried_out == {(standing, command) for standing, allowed in ALLOWED.items() for command in allowed}
+
+
+async def test_who_may_only_look_commands_nothing(
+    http: httpx.AsyncClient, executions: dict[str, dict[str, Any]]
+) -> None:
+    for at, before in executions.items():
+        here = f"/executions/{before['execution_id']}"
+        for command, (verb, body, _) in COMMANDS.items():
+            answer = await http.post(f"{here}/{verb.format(step=at)}", json=body, headers=bearer(VIEWER))
+            assert (answer.status_code, answer.json()["code"]) == (403, "policy.role"), (at, command)
+        assert (await http.get(here)).json() == before
 
 
 async def _brought_to(http: httpx.AsyncClient, standing: str) -> tuple[str, str]:
