@@ -63,7 +63,8 @@ def _child(turn: Turn, run: StepRun, step: ParallelStep | LoopStep, index: int) 
     names: dict[str, Any] = {}
     if isinstance(step, LoopStep):
         names = {"item": turn.frame.items[run.path][index], "index": index}
-    return Frame(path=inside(run.path, _name(step, index)), state="running", names=names)
+    base = turn.frame.rounds if run.visit > 1 else 0
+    return Frame(path=inside(run.path, _name(step, index)), state="running", base=base, names=names)
 
 
 def _name(step: ParallelStep | LoopStep, index: int) -> str:

@@ -133,6 +133,7 @@ class Frame:
     """One sequence of steps. `step_runs` are in the order in which they were reached; at the last one it stands.
 
     `timers` are those set and not yet fired. `names` are what an iteration's expressions know besides: item and index.
+    `base` is how often its steps may have been visited before, where a person had what is around it begun once more.
 
     All else concerns the whole execution, and stands in the outermost frame. `alert_firing` is the last that was
     observed, None if nothing was. `revoked`: the approval of the plan does not stand any more, so nothing more begins.
@@ -142,7 +143,7 @@ class Frame:
     changes could be taken back, and `undone` how many were; `undoing` says why that goes on: a reason and a step.
     `telling`, likewise, that people are told of the failure.
     `children` are the frames of what is under way inside composite steps, by path, and `items` the lists of its loops:
-    neither is a part of its own JSON.
+    neither is a part of its own JSON. `rounds` is how often a person had a composite step begun once more.
     """
 
     path: str = ""
@@ -160,6 +161,8 @@ class Frame:
     undone: int = 0
     undoing: tuple[str, str] | None = None
     telling: tuple[str, str] | None = None
+    rounds: int = 0
+    base: int = 0
     names: Mapping[str, Any] = field(default_factory=dict)
     carried: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     children: Mapping[str, "Frame"] = field(default_factory=dict)
@@ -229,7 +232,7 @@ class Frame:
     def visits(self, path: str) -> int:
         """How often the step has been reached."""
         frame = self.holding(path)
-        return sum(run.path == path for run in frame.step_runs) if frame else 0
+        return frame.base + sum(run.path == path for run in frame.step_runs) if frame else 0
 
     def to_json(self) -> dict[str, Any]:
         """The frame as JSON-ready data, without its children. Fields of later versions are left out while empty."""
@@ -276,7 +279,7 @@ def _told(value: StepRun | Frame | Fan, names: Sequence[str]) -> dict[str, Any]:
 
 _ADDED: Final = frozenset({
     "approval_id", "denied", "refused", "revoked", "probes", "fan", "changed", "paused", "kept", "undone", "undoing",
-    "telling", "names", "carried",
+    "telling", "names", "rounds", "base", "carried",
 })  # fmt: skip
 _RUN_FIELDS: Final = tuple(field.name for field in fields(StepRun))
 _FAN_FIELDS: Final = tuple(field.name for field in fields(Fan))

@@ -36,7 +36,7 @@ from libs.runbook.progress import (
     withdraw,
 )
 from libs.runbook.spec import Runbook
-from libs.runbook.steps import ALERT_RESOLVED, ApprovalStep, ManualStep, WaitStep
+from libs.runbook.steps import ALERT_RESOLVED, ApprovalStep, CompositeStep, ManualStep, WaitStep
 from libs.runbook.turn import Turn
 
 
@@ -162,11 +162,14 @@ def on_choice(turn: Turn, fact: PersonChose) -> None:
 def _try_again(turn: Turn, run: StepRun) -> None:
     """Another attempt of the same visit, so under the same key and the same grant; where no grant stands, a new visit.
 
-    A question is asked once for each visit: one that was answered, or never asked, would not be asked again.
+    A question is asked once for each visit: one that was answered, or never asked, would not be asked again. Branches
+    and loops are begun anew as a whole, so all that is in them is another visit, too.
     """
-    asks = turn.spec.needs_approval(run.path) or isinstance(turn.spec.step(run.path), ApprovalStep)
-    if asks and (run.denied or not run.approval_id):
+    step = turn.spec.step(run.path)
+    asks = turn.spec.needs_approval(run.path) or isinstance(step, ApprovalStep)
+    if isinstance(step, CompositeStep) or (asks and (run.denied or not run.approval_id)):
         turn.put(replace(run, state="failed", waiting_for=""))
+        turn.change(rounds=turn.frame.rounds + 1)
         begin(turn, StepRun(run.path, run.visit + 1))
     else:
         begin(turn, replace(run, failures=0, losses=0))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.executor.claims import Asked
-from services.executor.commands import AbortExecution, ListSteps
+from services.executor.commands import AbortExecution, ChooseForStep, ListSteps
 from services.executor.model import Attempt, Settlement
 from services.executor.step_views import list_steps
 from tests.integration.executor.bench import Bench, runbook, step
@@ -308,6 +308,24 @@ async def test_changes_of_iterations_are_taken_back_with_what_they_were_about(be
 
     assert b"9/q" in second.rendered
     assert b"9/p" in first.rendered
+
+
+async def test_begun_again_by_a_person_a_branch_is_carried_out_again(bench: Bench) -> None:
+    execution = await bench.execution(plain(fan("a", on_failure="ask")))
+    await bench.settle(await bench.running(execution))
+    await bench.settle(await bench.running(execution), "fail", error_code="refused")
+    choice = ChooseForStep(execution_id=execution, step="fan", choice="retry", rationale="It was mended.")
+    await bench.tell("choose", choice)
+
+    for _ in range(2):
+        await bench.settle(await bench.running(execution))
+
+    assert (await bench.show(execution))["state"] == "completed"
+    done = [(row["path"], row["visit"], row["state"]) for row in await bench.attempts(execution)]
+    assert done == [
+        ("fan/a/a-1", 1, "succeeded"), ("fan/a/a-2", 1, "failed"),
+        ("fan/a/a-1", 2, "succeeded"), ("fan/a/a-2", 2, "succeeded"),
+    ]  # fmt: skip
 
 
 async def test_who_is_to_be_told_of_a_failure_is_told_by_a_worker_before_it_ends(bench: Bench) -> None:

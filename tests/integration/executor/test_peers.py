@@ -145,9 +145,7 @@ async def _has_begun(bench: Bench, execution: str) -> bool:
 # ── line 5 ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_an_execution_that_is_killed_in_the_queue_leaves_it_and_never_begins(
-    bench: Bench, rival: Bench
-) -> None:
+async def test_an_execution_that_is_killed_in_the_queue_leaves_it_and_never_begins(bench: Bench, rival: Bench) -> None:
     first, second, third = [await begun(bench, limited()) for _ in range(3)]
 
     await bench.tell("abort", AbortExecution(execution_id=second, rationale="not any more"))

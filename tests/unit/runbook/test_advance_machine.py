@@ -4,7 +4,6 @@ while it is under way, none out of order, every execution can end, and equal his
 
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -154,7 +153,6 @@ def test_the_time_of_a_verification_that_has_ended_changes_nothing() -> None:
     assert history.frame.step_runs == before.step_runs
 
 
-@pytest.mark.xfail(strict=True, reason="what is begun again keeps its visit, so that its action counts as done")
 def test_what_is_tried_again_as_a_whole_is_another_visit() -> None:
     bodies = {name: [{"id": name, "type": "action", "action": "http.request", "effect": "read"}] for name in "ab"}
     history = History(runbook({"id": "fan", "type": "parallel", "branches": bodies, "on_failure": "ask"}))

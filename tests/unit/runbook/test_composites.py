@@ -11,6 +11,7 @@ from libs.runbook.facts import (
     AbortRequested,
     ApprovalGranted,
     Fact,
+    PersonChose,
     Started,
     StepDecided,
     StepFailed,
@@ -158,6 +159,21 @@ def test_the_failure_of_a_part_leads_where_the_composite_step_says() -> None:
     )
 
     assert Play(spec).fail("fan/a/x").asked == ["after"]
+
+
+def test_begun_again_as_a_whole_everything_inside_is_visited_once_more() -> None:
+    inner = {"id": "inner", "type": "loop", "over": [1], "steps": [{"id": "do", **READ}], "on_failure": "ask"}
+    play = Play(runbook({"id": "outer", "type": "loop", "over": ["p"], "steps": [inner], "on_failure": "ask"}))
+    visits = [play.new[-1]]
+    for visit in (1, 2):
+        play(StepFailed("outer/0/inner/0/do", visit, "refused"))
+        play(PersonChose("outer/0/inner", visit, "retry", "ada", "again"))
+        visits.append(play.new[-1])
+
+    found = [(effect.path, effect.visit) for effect in visits if isinstance(effect, RunAction)]
+    assert found == [("outer/0/inner/0/do", 1), ("outer/0/inner/0/do", 2), ("outer/0/inner/0/do", 3)]
+    play(StepSucceeded("outer/0/inner/0/do", 3))
+    assert play.ended == ("completed", "done")
 
 
 def test_a_loop_keeps_to_its_concurrency_and_the_order_of_its_list() -> None:
