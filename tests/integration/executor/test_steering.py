@@ -245,6 +245,26 @@ async def test_a_step_that_was_refused_its_grant_asks_anew_when_it_is_tried_agai
     assert len(await bench.ready(execution)) == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "inside"),
+    [
+        ({"type": "parallel", "branches": {"a": [step("mend")]}}, "fan/a/mend"),
+        ({"type": "loop", "over": ["x"], "steps": [step("mend")]}, "fan/0/mend"),
+    ],
+)
+async def test_branches_and_loops_are_tried_again_as_a_whole(bench: Bench, kind: dict[str, Any], inside: str) -> None:
+    execution = await bench.execution(runbook({"id": "fan", "on_failure": "ask", **kind}, step("next")))
+    first = await bench.running(execution)
+    await bench.settle(first, "fail", error_code="no")
+
+    await choose(bench, execution, "retry", "fan")
+
+    again = await bench.running(execution)
+    assert ((again.path, again.visit, again.attempt), again.idem_key != first.idem_key) == ((inside, 2, 1), True)
+    await bench.settle(again)
+    assert [attempt.path for attempt in await bench.ready(execution)] == ["next"]
+
+
 async def test_nobody_chooses_for_a_step_that_does_not_ask(bench: Bench) -> None:
     execution = await bench.execution(runbook(step(), step("next")))
 
