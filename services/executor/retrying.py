@@ -100,7 +100,8 @@ def carried_from(spec: Runbook, frame: Frame) -> dict[str, dict[str, Any]]:
     """
     if not frame.step_runs:
         return {path: dict(told) for path, told in frame.carried.items()}
-    return {run.path: _then(run) for run in frame.step_runs if _stands(spec, frame, run)}
+    latest = {run.path: run for run in frame.step_runs}
+    return {path: _then(run) for path, run in latest.items() if _stands(spec, frame, run)}
 
 
 def _stands(spec: Runbook, frame: Frame, run: StepRun) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.errors import Conflict
 from services.executor.claims import Asked
-from services.executor.commands import AbortExecution, RetryExecution, RollBackExecution
+from services.executor.commands import AbortExecution, ChooseForStep, RetryExecution, RollBackExecution
 from tests.integration.executor.approver import Approver
 from tests.integration.executor.bench import Bench, runbook, step
 from tests.integration.executor.samples import CALL, QUESTION, check, complete, due, told_step
@@ -195,6 +195,20 @@ async def test_branches_that_ended_are_carried_and_the_one_that_failed_goes_on(b
 
     assert (answer["retry_from"], answer["carried"]) == ("fan", ["fan/a/a1", "fan/b/b1"])
     assert [attempt.path for attempt in await bench.ready(answer["execution_id"])] == ["fan/b/b2"]
+
+
+async def test_of_what_was_tried_again_as_a_whole_the_last_visit_counts(bench: Bench) -> None:
+    fan = {"id": "fan", "type": "parallel", "branches": {"a": [step("a1"), step("a2")]}, "on_failure": "ask"}
+    old = await bench.execution(runbook(fan))
+    await bench.settle(await bench.running(old))
+    await bench.settle(await bench.running(old), "fail", error_code="no")
+    await bench.tell("choose", ChooseForStep(execution_id=old, step="fan", choice="retry", rationale="mended"))
+    await bench.settle(await bench.running(old), "fail", error_code="no")
+    await bench.tell("choose", ChooseForStep(execution_id=old, step="fan", choice="abort", rationale="no use"))
+
+    error = await refusal(bench, old)
+
+    assert (error.reason_code, "fan/a/a1" in error.detail) == ("retry_would_repeat", True)
 
 
 async def test_changes_inside_a_loop_that_would_be_repeated_refuse_it(bench: Bench) -> None:
