@@ -124,7 +124,7 @@ def _on_started(turn: Turn, fact: Started) -> None:
     first = turn.spec.graph.first("")
     if first == BEGIN and turn.spec.mode == "suggest" and fact.by_person:
         first = turn.spec.steps[0].id
-    turn.go_on("", fact.at or first)
+    turn.go_on("", first)
 
 
 def _on_step_started(turn: Turn, fact: StepStarted) -> None:

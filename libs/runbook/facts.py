@@ -21,12 +21,11 @@ Choice: TypeAlias = Literal["retry", "skip", "abort"]
 class Started:
     """The plan may be carried out. `alert_firing` is what is known of the alert, None if there is none.
 
-    `by_person`: somebody asked for it, so that a suggestion is taken. `at` is the step to begin with, if not the first.
+    `by_person`: somebody asked for it, so that a suggestion is taken.
     """
 
     alert_firing: bool | None = None
     by_person: bool = False
-    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

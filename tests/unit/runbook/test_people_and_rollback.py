@@ -236,15 +236,6 @@ def test_a_suggestion_waits_to_be_taken_unless_a_person_asked_for_it() -> None:
     assert taken(Started(by_person=True)).asked == ["a"]
 
 
-def test_an_execution_may_begin_at_a_later_step() -> None:
-    play = Play.__new__(Play)
-    play.spec, play.effects = runbook({"id": "a"}, {"id": "b"}), []
-    like = Play(play.spec)
-    play.known, play.frame = like.known, type(like.frame)()
-
-    assert play(Started(at="b")).asked == ["b"]
-
-
 # ── taking back ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
