@@ -59,7 +59,9 @@ class Place:
         Raises:
             StackError: it did not.
         """
-        Ports.load(self.layout.root / "ports.json").claim("gateway")  # not the preferred one: there may be other stacks
+        ports = Ports.load(self.layout.root / "ports.json")
+        ports.claim("gateway")  # not the preferred one: there may be other stacks
+        ports.release()
         command = ["up", "--detach", "--workers", str(self.workers), "--timeout", str(UP_SECONDS)]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "runbook_ranger.cli", *command,

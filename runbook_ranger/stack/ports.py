@@ -5,16 +5,21 @@ server on a port inside that range can end up connected to itself, and then the 
 """
 
 import json
+import os
 import random
 import socket
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from runbook_ranger.stack.files import write_atomically
+from runbook_ranger.stack.files import try_lock, write_atomically
 
 LOWEST = 20000
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TRIES = 200
+_held: Final[dict[int, tuple[Path, int]]] = {}
+"""The ports that this process holds: for which file, and the descriptor of the lock."""
 
 
 @dataclass
@@ -33,12 +38,49 @@ class Ports:
     def claim(self, name: str, prefer: int | None = None) -> int:
         """The port of this name: the kept one unless a stranger has it, otherwise a free one, kept from now on."""
         port = self.kept.get(name)
-        if port is None or not (self.running or is_free(port)):
+        if port is None or not (self.running or self._takes(port)):
             taken = set(self.kept.values())
-            port = prefer if prefer and prefer not in taken and is_free(prefer) else choose(taken)
+            port = prefer if prefer and prefer not in taken and self._takes(prefer) else self._choose(taken)
             self.kept[name] = port
             write_atomically(self.path, json.dumps(self.kept, indent=1, sort_keys=True))
         return port
+
+    def release(self) -> None:
+        """Hold none of them any more: another process is to take them."""
+        for port, (path, descriptor) in list(_held.items()):
+            if path == self.path:
+                os.close(descriptor)
+                del _held[port]
+
+    def _takes(self, port: int) -> bool:
+        """Whether the port is nobody else's; it is ours from now on."""
+        if port not in _held:
+            descriptor = _lock_of(port)
+            if descriptor is None:
+                return False
+            _held[port] = self.path, descriptor
+        return _held[port][0] == self.path and is_free(port)
+
+    def _choose(self, taken: set[int]) -> int:
+        """A free port outside the ephemeral range; raises OSError when the machine has none to give."""
+        highest = int(EPHEMERAL.read_text().split()[0]) if EPHEMERAL.exists() else 32768
+        for _ in range(TRIES):
+            port = random.randint(LOWEST, max(highest - 1, LOWEST + 2000))  # noqa: S311 -- not a secret
+            if port not in taken and self._takes(port):
+                return port
+        raise OSError("no free loopback port")
+
+
+def choose(taken: set[int]) -> int:
+    """A free port outside the ephemeral range, held by this process; raises OSError when there is none."""
+    return Ports(Path())._choose(taken)  # noqa: SLF001 -- of a stack that is kept in no file
+
+
+def _lock_of(port: int) -> int | None:
+    """The lock on a port's number; None while another process of this user has it."""
+    folder = Path(tempfile.gettempdir()) / f"runbook-ranger-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return try_lock(folder / str(port))
 
 
 def is_free(port: int) -> bool:
@@ -50,13 +92,3 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def choose(taken: set[int]) -> int:
-    """A free port outside the ephemeral range; raises OSError when the machine has none to give."""
-    highest = int(EPHEMERAL.read_text().split()[0]) if EPHEMERAL.exists() else 32768
-    for _ in range(TRIES):
-        port = random.randint(LOWEST, max(highest - 1, LOWEST + 2000))  # noqa: S311 -- not a secret
-        if port not in taken and is_free(port):
-            return port
-    raise OSError("no free loopback port")

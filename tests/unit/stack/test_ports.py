@@ -1,6 +1,8 @@
 """Ports are chosen once and kept, outside the range of source ports."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 from runbook_ranger.stack.ports import EPHEMERAL, Ports
@@ -27,6 +29,29 @@ def test_a_stranger_on_a_kept_port_makes_us_choose_another(tmp_path: Path) -> No
 
     assert other != kept
     assert Ports.load(tmp_path / "ports.json").claim("nats") == other
+
+
+def test_two_stacks_never_choose_the_same_port_though_nobody_listens_on_it(tmp_path: Path) -> None:
+    one, other = Ports.load(tmp_path / "one.json"), Ports.load(tmp_path / "other.json")
+    wished = one.claim("gateway")
+
+    assert other.claim("gateway", prefer=wished) != wished
+    one.release()
+    assert Ports.load(tmp_path / "third.json").claim("gateway", prefer=wished) == wished
+
+
+def test_another_process_keeps_away_from_a_port_that_is_held(tmp_path: Path) -> None:
+    kept = Ports.load(tmp_path / "ports.json").claim("gateway")
+    program = (
+        "import sys, pathlib; from runbook_ranger.stack.ports import Ports;"
+        "print(Ports.load(pathlib.Path(sys.argv[1])).claim('gateway', prefer=int(sys.argv[2])))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "other.json"), str(kept)]
+
+    env = {"PYTHONPATH": ":".join(sys.path)}
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=env)
+
+    assert int(said.stdout) != kept
 
 
 def test_no_port_lies_where_the_kernel_takes_source_ports(tmp_path: Path) -> None:
