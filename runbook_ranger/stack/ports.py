@@ -55,7 +55,10 @@ class Ports:
     def _takes(self, port: int) -> bool:
         """Whether the port is nobody else's; it is ours from now on."""
         if port not in _held:
-            descriptor = _lock_of(port)
+            try:
+                descriptor = _lock_of(port)
+            except OSError:  # somebody else made the folder: what can be seen has to do
+                return is_free(port)
             if descriptor is None:
                 return False
             _held[port] = self.path, descriptor

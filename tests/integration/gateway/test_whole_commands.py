@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.gateway.process import GatewayProcess
 from tests.integration.gateway.whole import GATED, Target, Whole
+from tests.support.eventually import eventually
 from tests.support.servers import StackEnv
 
 SERVICES: Final = ("incident", "catalog", "executor", "approvals", "timeline")
@@ -63,7 +64,11 @@ async def test_a_plan_and_a_dry_run_tell_what_would_be_done_and_nothing_is(whole
     path, incident = await published(whole, GATED), await whole.incident()
     before = (await whole.http.get(f"/incidents/{incident}")).json()
 
-    plan = await whole.done(f"{path}/plan", incident_id=incident)
+    async def planned() -> dict[str, Any] | None:
+        found: dict[str, Any] = await whole.done(f"{path}/plan", incident_id=incident)
+        return found if found["alert"]["firing"] is not None else None  # the executor has heard of the alert by then
+
+    plan = await eventually(planned) or {}
     assert (plan["alert"]["firing"], [lock["resource_id"] for lock in plan["locks"]]) == (True, ["shard-7"])
     assert [each["code"] for each in plan["hindrances"]] == ["approval"]
     begun = await whole.done(f"{path}/execute", incident_id=incident, dry_run=True)
