@@ -53,6 +53,25 @@ class PublishRefused(Exception):
     """JetStream answered no, or not in time; in the latter case the message may be stored all the same."""
 
 
+async def round_trip(client: Client) -> None:
+    """Wait until the server has taken in all that was sent before, subscriptions above all.
+
+    A message to ourselves, for it keeps its place in the queue: nats-py's `flush` writes its PING past what is still
+    pending, so that a subscription made just before may reach the server after the answer.
+
+    Raises:
+        nats.errors.Error: not connected, or no answer in time.
+    """
+    inbox = client.new_inbox()
+    own = await client.subscribe(inbox)
+    try:
+        await client.publish(inbox)
+        await own.next_msg(timeout=FLUSH_SECONDS)
+    finally:
+        with contextlib.suppress(nats.errors.Error):
+            await own.unsubscribe()
+
+
 class Bus:
     """One connection. It reconnects for ever; when it is closed for good the process ends, and is started again."""
 
@@ -92,7 +111,7 @@ class Bus:
         """Start answering requests; returns once the server knows of it, or will be told at the next reconnection."""
         await self.broker.start()
         with contextlib.suppress(nats.errors.Error):
-            await self.nc.flush(timeout=FLUSH_SECONDS)
+            await round_trip(self.nc)
 
     async def close(self) -> None:
         """Stop answering and leave, whether or not the server is there."""
@@ -122,7 +141,7 @@ class Bus:
         """
         if not self.nc.is_connected:  # nats-py's flush succeeds at once while it reconnects
             raise ConnectionError("not connected")
-        await self.nc.flush(timeout=2)
+        await self.nc.flush(timeout=FLUSH_SECONDS)
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Stored | PublishRefused]:
         """Store `messages` in order, in one window, and say of each what became of it; never raises for one of them."""

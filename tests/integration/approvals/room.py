@@ -16,7 +16,7 @@ import nats.js.errors
 import orjson
 from nats.aio.msg import Msg
 
-from libs.common.bus import Bus, Outgoing, Stored
+from libs.common.bus import Bus, Outgoing, Stored, round_trip
 from libs.common.contracts.choreography import BY_SUBJECT, EVENTS
 from libs.common.contracts.envelope import Envelope
 from libs.common.contracts.execution import ExecutionBlocked, ExecutionFact
@@ -98,7 +98,7 @@ class Executor:
     async def serve(self) -> None:
         """Answer from now on."""
         await self.bus.nc.subscribe("rpc.executor.revoke_approval", queue="executor", cb=self._reply)
-        await self.bus.nc.flush()
+        await round_trip(self.bus.nc)
 
     async def _reply(self, message: Msg) -> None:
         self.asked.append(orjson.loads(message.data))

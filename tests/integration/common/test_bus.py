@@ -8,9 +8,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from nats.aio.msg import Msg
 
 from libs.common import bus as bus_module
-from libs.common.bus import Bus, Outgoing, PublishRefused, Stored
+from libs.common.bus import Bus, Outgoing, PublishRefused, Stored, round_trip
 from libs.common.contracts.choreography import EVENTS
 from tests.integration.common.lab import Lab, fact, facts, outgoing
 from tests.support.eventually import eventually
@@ -43,6 +44,18 @@ async def test_a_window_is_stored_in_order_and_each_message_hears_where(lab: Lab
 
     assert outcomes == [Stored(EVENTS, seq, duplicate=False) for seq in range(1, 251)]
     assert await lab.on_stream() == [(e.envelope.aggregate_id, e.envelope.aggregate_version) for e in events]
+
+
+async def test_a_subscription_is_known_after_a_round_trip(lab: Lab) -> None:
+    asker = await lab.another_bus("asker")
+
+    async def answer(message: Msg) -> None:
+        await message.respond(message.data)
+
+    for number in range(300):
+        await lab.bus.nc.subscribe(f"rpc.catalog.{number}", cb=answer)
+        await round_trip(lab.bus.nc)
+        assert (await asker.nc.request(f"rpc.catalog.{number}", b"hello", timeout=5)).data == b"hello"
 
 
 async def test_a_repeated_publish_is_the_message_that_stands_there_already(lab: Lab) -> None:

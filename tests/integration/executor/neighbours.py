@@ -8,6 +8,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from libs.common.bus import round_trip
 from libs.common.errors import NotFound, RangerError
 from libs.runbook.hashing import spec_hash
 from libs.runbook.spec import Runbook
@@ -59,6 +60,7 @@ class Neighbours:
 
         assert self._client is not None
         await self._client.subscribe(subject, cb=handle)
+        await round_trip(self._client)
 
     def _version(self, body: Mapping[str, Any]) -> dict[str, Any]:
         versions = [version for name, version in self.runbooks if name == body["runbook_id"]]

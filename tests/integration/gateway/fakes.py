@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from libs.common.bus import round_trip
 from libs.common.errors import RangerError
 
 
@@ -46,7 +47,7 @@ class FakeServices:
             await message.respond(orjson.dumps(reply))
 
         subscription = await self.client.subscribe(f"rpc.{verb}", cb=handle)
-        await self.client.flush()
+        await round_trip(self.client)
         return subscription
 
     @property

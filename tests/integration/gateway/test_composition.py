@@ -8,6 +8,7 @@ import orjson
 import pytest
 from nats.aio.msg import Msg
 
+from libs.common.bus import round_trip
 from libs.common.errors import Denied, NotFound, Unavailable
 from services.gateway import incidents
 from tests.integration.gateway.fakes import FakeServices
@@ -70,6 +71,7 @@ async def test_a_part_that_never_answers_is_not_waited_for_long(
         return
 
     await services.client.subscribe("rpc.approvals.list", cb=ignore)
+    await round_trip(services.client)
 
     assert list((await http.get(f"/incidents/{INCIDENT}")).json()["unanswered"]) == ["approvals"]
 
@@ -91,7 +93,7 @@ class Executor:
     async def serve(self, services: FakeServices) -> None:
         await services.answer("executor.execute", {"execution_id": EXECUTION, "state": "pending"})
         await services.client.subscribe("rpc.executor.get", cb=self._get)
-        await services.client.flush()
+        await round_trip(services.client)
 
     async def _get(self, message: Msg) -> None:
         self.looks += 1

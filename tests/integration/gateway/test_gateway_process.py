@@ -9,6 +9,7 @@ import httpx
 import orjson
 import pytest
 
+from libs.common.bus import round_trip
 from tests.integration.gateway.conftest import OPERATOR, TOKENS, VIEWER, bearer
 from tests.integration.gateway.fakes import FakeServices
 from tests.integration.gateway.process import GatewayProcess
@@ -109,7 +110,7 @@ async def test_a_request_under_way_is_answered_before_the_process_stops(
     gateway: GatewayProcess, services: FakeServices
 ) -> None:
     subscription = await services.client.subscribe("rpc.incident.list")
-    await services.client.flush()
+    await round_trip(services.client)
     async with client(gateway) as http:
         asking = asyncio.create_task(http.get("/incidents"))
         question = await subscription.next_msg(timeout=5)

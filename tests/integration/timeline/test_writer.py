@@ -6,6 +6,7 @@ import orjson
 import pytest
 from nats.aio.client import Client
 
+from libs.common.bus import round_trip
 from libs.common.outbox import POSITION_SUBJECT
 from libs.tlog.errors import BrokenLog
 from services.timeline.errors import TermLost
@@ -290,7 +291,7 @@ async def test_cancelled_at_any_moment_and_started_again_the_log_is_whole(bench:
 
 async def test_the_position_is_noted_after_each_append(bench: Bench, client: Client) -> None:
     notes = await client.subscribe(POSITION_SUBJECT)
-    await client.flush()
+    await round_trip(client)
     bench.start()
     await bench.publish(1, 2, 3)
 
