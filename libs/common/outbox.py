@@ -20,6 +20,7 @@ from libs.common.clock import rfc3339
 from libs.common.contracts.choreography import check_publisher
 from libs.common.contracts.envelope import Envelope, Ref
 from libs.common.contracts.fact import Fact
+from libs.common.contracts.marking import UNMARKED, Marking
 from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.ids import new_id
 from libs.common.telemetry import log
@@ -30,7 +31,10 @@ POSITION_SUBJECT: Final = "timeline.position"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """What a fact comes from: who acts for which tenant, and the conversation and message that led here."""
+    """What a fact comes from: who acts for which tenant, and the conversation and message that led here.
+
+    `marking` is that of the thing it is about, and passes on to what follows from it.
+    """
 
     tenant: str
     actor: str
@@ -40,6 +44,7 @@ class Cause:
     execution_id: str = ""
     runbook_id: str = ""
     traceparent: str = ""
+    marking: Marking = UNMARKED
 
     @classmethod
     def of(cls, envelope: Envelope, *, actor: str) -> "Cause":
@@ -53,6 +58,7 @@ class Cause:
             execution_id=envelope.execution_id,
             runbook_id=envelope.runbook_id,
             traceparent=envelope.traceparent,
+            marking=envelope.marking,
         )
 
     def about(self, *, incident_id: str = "", execution_id: str = "", runbook_id: str = "") -> "Cause":
@@ -116,6 +122,7 @@ class Outbox:
                 schema=fact.schema_name(),
                 refs=tuple(refs),
                 traceparent=cause.traceparent or telemetry.traceparent(),
+                marking=cause.marking,
             ),
             fact.encode(),
         )

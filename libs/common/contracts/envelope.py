@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import orjson
 
+from libs.common.contracts.marking import UNMARKED, Marking
+
 SPEC_VERSION: Final = "1.0"
 SALT_BYTES: Final = 32
 MAX_REFS: Final = 16
@@ -42,6 +44,7 @@ class Envelope:
     `time` is RFC 3339 in UTC with six digits. `tenants` is sorted and contains `tenant`, the owner.
     `aggregate_version` counts the facts of one aggregate from 1 without gaps. `salt` is 32 random bytes, made once by
     the producer and kept with its outbox row, so that a published commitment reveals nothing of the payload.
+    `marking` says who may see it beside its tenants; lists and streams go by it, the leaf leaves it out.
     """
 
     id: str
@@ -62,6 +65,7 @@ class Envelope:
     schema: str = ""
     refs: tuple[Ref, ...] = ()
     traceparent: str = ""
+    marking: Marking = UNMARKED
     salt: bytes = field(default_factory=lambda: os.urandom(SALT_BYTES))
 
     def __post_init__(self) -> None:
@@ -97,6 +101,8 @@ class Envelope:
             value = getattr(self, attribute)
             if value:
                 headers[header] = value
+        if self.marking != UNMARKED:
+            headers |= _marking_headers(self.marking)
         if self.refs:
             headers["Rr-Refs"] = orjson.dumps([ref.to_wire() for ref in self.refs]).decode()
         return headers
@@ -120,13 +126,17 @@ class Envelope:
             **texts,
             aggregate_version=_positive(headers.get("ce-aggregateversion", "")),
             tenants=tuple(t for t in headers.get("ce-tenants", "").split(",") if t),
+            marking=_marking(headers.get(_ENVIRONMENT, ""), headers.get(_CLEARANCE, "")),
             refs=_refs(headers.get("Rr-Refs", "")),
             salt=_salt(headers.get("Rr-Salt", "")),
         )
 
 
+_ENVIRONMENT: Final = "ce-environment"
+_CLEARANCE: Final = "ce-clearance"
 _OTHER_HEADERS: Final = (
-    "Nats-Msg-Id", "Content-Type", "ce-specversion", "Rr-Salt", "ce-tenants", "ce-aggregateversion", "Rr-Refs"
+    "Nats-Msg-Id", "Content-Type", "ce-specversion", "Rr-Salt", "ce-tenants", "ce-aggregateversion", "Rr-Refs",
+    _ENVIRONMENT, _CLEARANCE,
 )  # fmt: skip
 _TEXT_HEADERS: Final[Mapping[str, str]] = {
     "ce-id": "id",
@@ -165,6 +175,20 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or text.startswith("0") or len(text) > len(str(MAX_VERSION)):
         raise MalformedEnvelope("header ce-aggregateversion must be a positive integer")
     return int(text)
+
+
+def _marking_headers(marking: Marking) -> dict[str, str]:
+    found = {_ENVIRONMENT: marking.environment, _CLEARANCE: str(marking.clearance or "")}
+    return {header: value for header, value in found.items() if value}
+
+
+def _marking(environment: str, clearance: str) -> Marking:
+    if not environment and not clearance:
+        return UNMARKED
+    try:
+        return Marking(environment, int(clearance or "0"))
+    except ValueError as error:
+        raise MalformedEnvelope(f"headers {_ENVIRONMENT} and {_CLEARANCE}: {error}") from None
 
 
 def _salt(text: str) -> bytes:
