@@ -6,49 +6,13 @@ by a role that the action asks for); policies replace the rule, not the calls.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from libs.common import metrics
 from libs.common.errors import Denied
+from libs.common.policy.model import SYSTEM_TENANTS, Principal, Resource
 
-SYSTEM_TENANTS: Final = frozenset({"*"})
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks. The identity comes from the credential alone, never from a body."""
-
-    actor: str
-    tenants: frozenset[str]
-    roles: frozenset[str]
-
-    def to_wire(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"actor": self.actor, "tenants": sorted(self.tenants), "roles": sorted(self.roles)}
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> "Principal":
-        """What `to_wire` wrote.
-
-        Raises:
-            KeyError, TypeError: it did not.
-        """
-        return cls(str(wire["actor"]), frozenset(map(str, wire["tenants"])), frozenset(map(str, wire["roles"])))
-
-    @classmethod
-    def system(cls, service: str) -> "Principal":
-        """A service acting on a fact, not on a person's word."""
-        return cls(f"svc_{service}", SYSTEM_TENANTS, frozenset({"system"}))
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """What is asked about: ids and enumerations, no free text."""
-
-    kind: str
-    id: str
-    tenant: str
-    risk: str = "low"
+__all__ = ["ACTIONS", "REASONS", "SYSTEM_TENANTS", "Decision", "Principal", "Resource", "decide", "require"]
 
 
 @dataclass(frozen=True, slots=True)
