@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from libs.common.contracts import alert, approval, execution, incident, runbook
+from libs.common.contracts import access, alert, approval, execution, incident, runbook
 from libs.common.contracts.fact import Fact
 
 SERVICES: Final = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
@@ -108,6 +108,10 @@ ROWS: Final = (
     Row(approval.ApprovalExpired, "approvals", ("executor",), "the step fails: nobody said yes in time"),
     Row(approval.ApprovalRevoked, "approvals", (), "who took a grant back; the executor had it first, by request"),
     Row(approval.ApprovalWithdrawn, "approvals", (), "nobody is asked any more, though nobody decided"),
+    Row(access.TokenCreated, "gateway", (), "who made which key for themselves, and what it may open until when"),
+    Row(access.TokenRevoked, "gateway", (), "which key opens nothing any more, and who said so"),
+    Row(access.BreakGlassUsed, "gateway", (), "who broke the seal, and why"),
+    Row(access.AccessDenied, "gateway", (), "who knocked at a door that stayed shut"),
 )
 
 BY_SUBJECT: Final[Mapping[str, Row]] = {row.subject: row for row in ROWS}

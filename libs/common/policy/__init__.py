@@ -34,6 +34,8 @@ _READERS: Final = _WRITERS | {"viewer"}
 _ADMINS: Final = frozenset({"admin"})
 _APPROVERS: Final = frozenset({"admin", "operator", "approver"})
 """People: no service grants what it asks for."""
+_PEOPLE: Final = _APPROVERS | {"viewer"}
+"""Whoever has tokens of their own; those of others are `principal.view` and `principal.set`."""
 ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "alert.post": _WRITERS | {"alerting"},
     "incident.open": frozenset({"system"}),
@@ -75,6 +77,13 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "timeline.export": _ADMINS | {"system"},
     "dead_letter.view": _ADMINS,
     "dead_letter.resolve": _ADMINS,
+    "token.create": _PEOPLE,
+    "token.view": _PEOPLE,
+    "token.revoke": _PEOPLE,
+    "principal.view": _ADMINS,
+    "principal.set": _ADMINS,
+    "webhook.view": _ADMINS,
+    "webhook.set": _ADMINS,
 }
 """Roles that an action asks for; an action that is not here is denied to everyone."""
 

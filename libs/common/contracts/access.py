@@ -1,0 +1,64 @@
+"""Facts of access, published by the gateway: which credentials there are, and what it refused at the door.
+
+No fact holds a secret, nor anything that a secret can be found from.
+"""
+
+from typing import ClassVar
+
+from libs.common.contracts.fact import Fact
+
+
+class TokenFact(Fact):
+    """About one API token; its aggregate is the token's id. `owner` is whom it speaks for."""
+
+    aggregate: ClassVar[str] = "token"
+    token_id: str
+    owner: str
+
+
+class TokenCreated(TokenFact):
+    """Somebody made a token for themselves. `made_with` is the token that they asked with, if it was one."""
+
+    subject: ClassVar[str] = "access.token_created"
+    name: str
+    roles: list[str]
+    tenants: list[str]
+    scopes: list[str]
+    expires_at: str
+    made_with: str | None = None
+
+
+class TokenRevoked(TokenFact):
+    """It opens nothing any more. `because_of` is the token that it was made with, where that one was revoked."""
+
+    subject: ClassVar[str] = "access.token_revoked"
+    revoked_by: str
+    because_of: str | None = None
+
+
+class BreakGlassUsed(Fact):
+    """The sealed account is in use until `until` (RFC 3339): told once an activation, not once a request."""
+
+    subject: ClassVar[str] = "access.break_glass_used"
+    aggregate: ClassVar[str] = "break_glass"
+    activation_id: str
+    actor: str
+    tenants: list[str]
+    rationale: str
+    until: str
+
+
+class AccessDenied(Fact):
+    """The gateway itself refused `actor` (`anonymous` where nobody proved who asks) an `action`.
+
+    Told once an actor, action, reason and minute: repeating it floods nothing. `method` is the kind of credential.
+    """
+
+    subject: ClassVar[str] = "access.denied"
+    aggregate: ClassVar[str] = "denial"
+    denial_id: str
+    actor: str
+    action: str
+    reason: str
+    method: str
+    decision_id: str | None = None
