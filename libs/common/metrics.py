@@ -17,3 +17,16 @@ RELAY_LOST: Final = Counter("ranger_outbox_lost_total", "Facts that the stream l
 OUTBOX_PENDING: Final = Gauge("ranger_outbox_pending", "Facts that wait for the relay, seen at its last look")
 RPC: Final = Histogram("ranger_rpc_seconds", "Commands and questions answered", ["verb", "code"], buckets=_FAST)
 DENIALS: Final = Counter("ranger_policy_denials_total", "Decisions that said no", ["action", "reason"])
+BUS_DENIALS: Final = Counter(
+    "ranger_nats_permission_denials_total", "What the bus's server did not permit", ["operation", "subject"]
+)
+POLICY: Final = Histogram(
+    "ranger_policy_seconds",
+    "Decisions, by the engine that was asked; `again` are those that were used once more",
+    ["engine"],
+    buckets=(0.00005, 0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1),
+)
+POLICY_SHADOW: Final = Counter(
+    "ranger_policy_shadow_total", "Decisions of a second engine beside the first's: same, different, failed, skipped",
+    ["outcome"],
+)  # fmt: skip

@@ -7,13 +7,14 @@ reaches a policy; whether there is a rationale does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final, Literal, Self
 
 SYSTEM_TENANTS: Final = frozenset({"*"})
 ALL: Final = frozenset({"*"})
 """Every tenant, environment, scope; alone in its set, or it means nothing."""
-PUBLIC, INTERNAL, CONFIDENTIAL, RESTRICTED = range(4)
+CLEARANCES: Final = range(4)
+PUBLIC, INTERNAL, CONFIDENTIAL, RESTRICTED = CLEARANCES
 """Clearances, of a thing and of who sees it."""
 
 Kind = Literal["person", "service", "sender"]
@@ -42,21 +43,13 @@ class Principal:
     epoch: int = 0
 
     def to_wire(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "actor": self.actor,
-            "tenants": sorted(self.tenants),
-            "roles": sorted(self.roles),
-            "kind": self.kind,
-            "environments": sorted(self.environments),
-            "clearance": self.clearance,
-            "groups": sorted(self.groups),
-            "on_call": sorted(self.on_call),
-            "method": self.method,
-            "scopes": sorted(self.scopes),
-            "mfa": self.mfa,
-            "epoch": self.epoch,
-        }
+        """JSON-ready; what is as usual is left out."""
+        wire: dict[str, Any] = {}
+        for known in fields(self):
+            value = getattr(self, known.name)
+            if known.default is MISSING or value != known.default:
+                wire[known.name] = sorted(value) if isinstance(value, frozenset) else value
+        return wire
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Self:
