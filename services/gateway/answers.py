@@ -205,3 +205,71 @@ class Accepted(Answer):
     accepted: int
     stream: str
     seq: int
+
+
+class Token(Answer):
+    """An API token without its secret: `state` is live, expired or revoked."""
+
+    token_id: str
+    name: str
+    state: str
+    owner: str
+    tenants: list[str]
+    roles: list[str]
+    scopes: list[str]
+    created_at: str
+    expires_at: str
+    last_used_at: str | None
+    made_with: str | None
+    revoked_at: str | None
+    revoked_by: str | None
+
+
+class NewToken(Token):
+    """A token with its secret, which nobody is shown again."""
+
+    token: str
+
+
+class RevokedToken(Token):
+    """A token that is over; `ended` are those that this has ended, itself and what was made with it."""
+
+    ended: list[str]
+
+
+class Tokens(Answer):
+    """API tokens, newest first."""
+
+    items: list[Token]
+    next: str | None
+
+
+class Senders(Answer):
+    """Who may send alerts."""
+
+    items: list[dict[str, Any]]
+
+
+class Me(Answer):
+    """The caller: `method` is the kind of credential, `tenant` the one that it acts for in this request."""
+
+    actor: str
+    tenant: str
+    tenants: list[str]
+    roles: list[str]
+    scopes: list[str]
+    environments: list[str]
+    clearance: int
+    groups: list[str]
+    on_call: list[str]
+    method: str
+    kind: str
+    mfa: bool
+    token_id: str | None
+    expires_at: str | None
+
+
+class Principals(Answer):
+    """What the directory says of each person; null where it says nothing."""
+
+    items: list[dict[str, Any]]

@@ -14,11 +14,13 @@ from libs.common.rpc import RpcClient
 from services.gateway import (
     approvals,
     brakes,
+    credentials,
     deadletters,
     described,
     events,
     executions,
     incidents,
+    people,
     problems,
     runbooks,
     steering,
@@ -26,16 +28,20 @@ from services.gateway import (
     webhooks,
 )
 from services.gateway.frontdoor import FrontDoor
+from services.gateway.principals.reception import Reception
 from services.gateway.settings import GatewaySettings
 from services.gateway.tail import Tail
-from services.gateway.tokens import Tokens
 
 DESCRIPTION: Final = """
-Every path, this description included, wants `Authorization: Bearer <token>`; a token that speaks for several tenants
-names one in `Rr-Tenant`. Send `Idempotency-Key` with a change to be able to repeat it safely; every answer carries
+Every path, this description included, wants a credential: `Authorization: Bearer` with an API token or an identity
+provider's JWT; the paths for alerts also take a sender's password or signature. A credential for several tenants names
+one in `Rr-Tenant`. Send `Idempotency-Key` with a change to be able to repeat it safely; every answer carries
 `Trace-Id`. Refusals are `application/problem+json` (RFC 9457): programs decide by `code`, people read `fix`.
 """
-PARTS: Final = (webhooks, incidents, runbooks, executions, steering, approvals, timeline, events, brakes, deadletters)
+PARTS: Final = (
+    *(webhooks, incidents, runbooks, executions, steering, approvals, timeline, events, brakes, deadletters),
+    *(credentials, people),
+)
 
 # The front door makes the span: FastAPI's own would join whatever trace a stranger names, and may record bodies.
 _NO_TELEMETRY: Final[TelemetryConfig] = {
@@ -57,7 +63,7 @@ class _Application(FastAPI):
         return super().openapi()
 
 
-def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: RpcClient, tail: Tail) -> FrontDoor:
+def application(settings: GatewaySettings, reception: Reception, bus: Bus, client: RpcClient, tail: Tail) -> FrontDoor:
     """The ASGI application.
 
     `/openapi.json` stands behind the token like every other path. There are no documentation pages: they load scripts
@@ -74,6 +80,7 @@ def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: Rpc
         responses={"default": described.REFUSAL},
     )
     app.state.bus, app.state.client, app.state.tail = bus, client, tail
+    app.state.reception, app.state.settings = reception, settings
     for part in PARTS:
         app.include_router(part.router)
     app.add_exception_handler(RangerError, problems.on_refusal)
@@ -82,7 +89,7 @@ def application(settings: GatewaySettings, tokens: Tokens, bus: Bus, client: Rpc
     app.add_exception_handler(Exception, problems.on_bug)
     return FrontDoor(
         app,
-        tokens,
+        reception,
         tenant=settings.tenant,
         body_bytes=settings.gateway_body_bytes,
         body_seconds=settings.gateway_body_seconds,

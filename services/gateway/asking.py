@@ -8,9 +8,11 @@ import orjson
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from libs.common.policy import Resource, require
+from libs.common.errors import Denied
+from libs.common.policy import Resource, decide, require
 from libs.common.rpc import RpcClient
 from services.gateway.identity import Identity
+from services.gateway.principals.reception import Reception
 from services.gateway.problems import Unsupported
 
 JSON: Final = "application/json"
@@ -22,6 +24,7 @@ class Asking:
 
     identity: Identity
     client: RpcClient
+    reception: Reception
 
     async def content(
         self, service: str, verb: str, question: Mapping[str, Any], timeout: float | None = None
@@ -42,13 +45,21 @@ class Asking:
         """The service's answer as a response."""
         return reply(await self.content(service, verb, question), status)
 
-    def require(self, action: str, kind: str) -> None:
-        """For what the gateway carries out itself: policy, as every service asks it.
+    async def require(self, action: str, kind: str) -> None:
+        """For what the gateway carries out itself: policy, as every service asks it. A refusal is told as a fact.
 
         Raises:
             Denied: with the reason and how to fix it.
         """
-        require(self.identity.principal, action, Resource(kind, "*", self.identity.tenant))
+        try:
+            await require(self.identity.principal, action, Resource(kind, "*", self.identity.tenant))
+        except Denied as denied:
+            self.reception.note(self.identity.principal, action, denied.reason_code, denied.data)
+            raise
+
+    async def allows(self, action: str, kind: str) -> bool:
+        """Whether policy would let the caller, where the answer decides what is shown and not whether."""
+        return (await decide(self.identity.principal, action, Resource(kind, "*", self.identity.tenant))).allow
 
 
 def reply(content: Mapping[str, Any], status: int = 200) -> Response:
@@ -57,7 +68,10 @@ def reply(content: Mapping[str, Any], status: int = 200) -> Response:
 
 
 async def _asking(request: Request) -> Asking:  # a plain function would be run in a thread, for more than its worth
-    return Asking(cast("Identity", request.state.identity), cast("RpcClient", request.app.state.client))
+    state = request.app.state
+    return Asking(
+        cast("Identity", request.state.identity), cast("RpcClient", state.client), cast("Reception", state.reception)
+    )
 
 
 Ask = Annotated[Asking, Depends(_asking)]

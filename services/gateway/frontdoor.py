@@ -1,8 +1,9 @@
 """The front door: every request passes here, whatever its path, before the router sees it.
 
-In this order: a trace begins; the token is known, or the answer is 401; the path is plain, or the answer is 404; the
-body is read, bounded in bytes and in time, or the answer is 413 or 408. Only then is anything routed, so that no
-spelling of a path and no method reaches a handler around the credential. Every answer gets the security headers.
+In this order: a trace begins; the credential is known, or the answer is 401; the path is plain, or the answer is 404;
+the body is read, bounded in bytes and in time, or the answer is 413 or 408; where the credential is a signature, the
+body bears it out, or the answer is 401. Only then is anything routed, so that no spelling of a path and no method
+reaches a handler around the credential. Every answer gets the security headers.
 """
 
 import asyncio
@@ -16,11 +17,14 @@ from opentelemetry.trace import Span, SpanKind
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import telemetry
-from libs.common.errors import NotFound, RangerError, TooLarge
+from libs.common.errors import Denied, NotFound, RangerError, TooLarge
 from libs.common.telemetry import log
 from services.gateway import metrics, problems
-from services.gateway.identity import Headers, Identity, identify, values
-from services.gateway.tokens import Tokens
+from services.gateway.identity import Identity, identify
+from services.gateway.principals.door import Doorkeeper, Headers, count, values
+from services.gateway.principals.proof import Proof, Rejected
+from services.gateway.principals.reception import Reception
+from services.gateway.principals.senders import Claim
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -49,9 +53,11 @@ class FrontDoor:
     `tenant` is the installation's default; `body_bytes` and `body_seconds` bound what a sender may take.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, *, tenant: str, body_bytes: int, body_seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, reception: Reception, *, tenant: str, body_bytes: int, body_seconds: float
+    ) -> None:
         self._app = app
-        self._tokens = tokens
+        self._reception = reception
         self._tenant = tenant
         self._body_bytes = body_bytes
         self._body_seconds = body_seconds
@@ -86,10 +92,47 @@ class FrontDoor:
                 await problems.internal()(scope, receive, answer)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        identity = identify(scope["headers"], self._tokens, default_tenant=self._tenant)
+        headers: Headers = scope["headers"]
+        door = self._reception.door
+        try:
+            shown = await door.admit(headers, method=scope["method"], path=_raw(scope))
+            if isinstance(shown, Claim):
+                await self._signed(shown, door, scope, receive, answer)
+                return
+        except Rejected as rejected:
+            count(rejected)
+            self._reception.note(rejected.principal, "authenticate", rejected.reason)
+            raise
+        except Denied as denied:  # a credential that is good, but not now
+            self._reception.note(None, "authenticate", denied.reason_code)
+            raise
+        identity = self._identity(headers, shown)
         answer.repeat_key(identity, scope["method"])
         _plain(scope)
-        body = b"" if scope["method"] in BODILESS else await self._body(scope["headers"], receive)
+        body = b"" if scope["method"] in BODILESS else await self._body(headers, receive)
+        await self._route(scope, identity, body, receive, answer)
+
+    async def _signed(self, claim: Claim, door: Doorkeeper, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        """A post that is signed: taken once, and once more only if we could not keep it."""
+        body = await self._body(scope["headers"], receive)
+        proof, digest = claim.prove(body)
+        identity = self._identity(scope["headers"], door.vouch(proof))
+        answer.repeat_key(identity, scope["method"])
+        await self._reception.enter(claim.sender, digest)
+        try:
+            await self._route(scope, identity, body, receive, answer)
+        finally:
+            if not 200 <= answer.status < 500:
+                await self._reception.release(claim.sender, digest)
+
+    def _identity(self, headers: Headers, proof: Proof) -> Identity:
+        try:
+            return identify(headers, proof, default_tenant=self._tenant)
+        except Denied as denied:
+            self._reception.note(proof.principal, "tenant.enter", denied.reason_code)
+            raise
+
+    async def _route(self, scope: Scope, identity: Identity, body: bytes, receive: Receive, answer: "_Answer") -> None:
         scope.setdefault("state", {})["identity"] = identity
         await self._app(scope, _replayed(body, receive), answer)
 
@@ -137,8 +180,14 @@ class _Answer:
         await self._send(message)
 
 
+def _raw(scope: MutableMapping[str, Any]) -> bytes:
+    """The path as it was spelt."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw
+
+
 def _plain(scope: MutableMapping[str, Any]) -> None:
-    raw = scope.get("raw_path") or scope["path"].encode()
+    raw = _raw(scope)
     segments = raw.split(b"/")
     if PLAIN_PATH.fullmatch(raw) is None or b"." in segments or b".." in segments:
         raise NotFound("There is nothing at this path.", fix="GET /openapi.json lists every path.")

@@ -1,6 +1,9 @@
 """The gateway's settings."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import NoDecode
 
 from libs.common.contracts.alert import MAX_BODY_BYTES
 from libs.common.settings import ProcessSettings
@@ -14,3 +17,10 @@ class GatewaySettings(ProcessSettings):
     gateway_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1024, le=4 << 20, description="largest request body")
     gateway_body_seconds: float = Field(default=10.0, gt=0, description="how long a sender may take for a body")
     gateway_streams: int = Field(default=500, ge=1, description="clients that may follow the events at once")
+    token_max_days: int = Field(default=90, ge=1, le=366, description="the longest that an API token may live")
+    jwt_issuers: Annotated[SecretStr, NoDecode] = Field(
+        default=SecretStr("[]"), description="JSON list of identity providers"
+    )
+    directory_file: str = Field(default="", description="groups, rotations, clearances, disabled principals")
+    break_glass_file: str = Field(default="", description="the sealed account's hash, actor and tenants")
+    webhooks_file: str = Field(default="", description="senders of alerts and their secrets")

@@ -6,19 +6,19 @@ from libs.common.health import server
 from libs.common.process import Runtime
 from libs.common.rpc import RpcClient
 from services.gateway.application import application
+from services.gateway.principals.reception import Reception
 from services.gateway.settings import GatewaySettings
 from services.gateway.tail import Tail
-from services.gateway.tokens import Tokens
 
 
 class PublicFace:
     """The public port, served for as long as the process lives."""
 
-    def __init__(self, settings: GatewaySettings, rt: Runtime, tokens: Tokens, tail: Tail) -> None:
+    def __init__(self, settings: GatewaySettings, rt: Runtime, reception: Reception, tail: Tail) -> None:
         self._ended = asyncio.Event()
         self._tail = tail
         client = RpcClient(rt.bus, timeout=settings.rpc_timeout_seconds)
-        app = application(settings, tokens, rt.bus, client, tail)
+        app = application(settings, reception, rt.bus, client, tail)
         self._server = server(app, host=settings.gateway_host, port=settings.gateway_port)
 
     async def run(self) -> None:
@@ -41,7 +41,10 @@ async def wire(rt: Runtime) -> None:
     """One HTTP server; its readiness is that of the bus and of the database."""
     settings = GatewaySettings.read()
     tail = Tail(rt.bus, listeners=settings.gateway_streams)
-    face = PublicFace(settings, rt, Tokens.read(), tail)
+    reception = Reception.open(settings, rt.database)
+    face = PublicFace(settings, rt, reception, tail)
     rt.add("http", face)
     rt.add("events", tail)
-    rt.on_stop.append(face.stop)
+    for name, part in reception.parts:
+        rt.add(name, part)
+    rt.on_stop += [face.stop, *reception.on_stop]

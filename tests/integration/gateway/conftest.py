@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
@@ -10,12 +11,13 @@ import pytest
 from pydantic import SecretStr
 
 from libs.common.bus import Bus
+from libs.common.database import Database
 from libs.common.health import server
 from libs.common.rpc import RpcClient
 from services.gateway.application import application
+from services.gateway.principals.reception import Reception
 from services.gateway.settings import GatewaySettings
 from services.gateway.tail import Tail
-from services.gateway.tokens import Tokens
 from tests.integration.gateway.fakes import FakeServices
 from tests.integration.gateway.process import GatewayProcess
 from tests.support.eventually import eventually
@@ -41,7 +43,7 @@ def bearer(token: str) -> dict[str, str]:
 
 @pytest.fixture
 async def bus(stack_env: StackEnv) -> AsyncIterator[Bus]:
-    bus = Bus(stack_env["RR_NATS_URL"], name="gateway-test")
+    bus = Bus(stack_env["RR_NATS_URL"], name="gateway-test", identity="gateway")
     await bus.connect()
     yield bus
     await bus.close()
@@ -65,15 +67,52 @@ async def tail(bus: Bus) -> AsyncIterator[Tail]:
 
 
 @pytest.fixture
-async def base_url(stack_env: StackEnv, bus: Bus, tail: Tail, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """The face on a free port, within this process."""
+def more_settings() -> dict[str, Any]:
+    """Settings of the face beyond its servers'; a module that needs some has a fixture of this name."""
+    return {}
+
+
+@pytest.fixture
+async def database(stack_env: StackEnv) -> AsyncIterator[Database]:
+    """The gateway's schema, in the gateway's role."""
+    url = stack_env.service("gateway")["RR_POSTGRES_URL"]
+    database = Database(url, schema="gateway", instance="gateway-test", pool_size=4)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def reception(
+    stack_env: StackEnv, database: Database, more_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Reception]:
+    """Who stands at the door, with what runs beside."""
     monkeypatch.setenv("RR_TOKENS", orjson.dumps(TOKENS).decode())
-    settings = GatewaySettings(
+    reception = Reception.open(settings_for(stack_env, more_settings), database)
+    running = {asyncio.create_task(part.run(), name=name) for name, part in reception.parts}
+    yield reception
+    for part in running:
+        part.cancel()
+    ended, _ = await asyncio.wait(running)
+    assert not [part for part in ended if not part.cancelled()]
+
+
+def settings_for(stack_env: StackEnv, more: dict[str, Any]) -> GatewaySettings:
+    return GatewaySettings(
         nats_url=SecretStr(stack_env["RR_NATS_URL"]),
         postgres_url=SecretStr("postgresql://nobody@/nowhere"),
         gateway_body_seconds=0.5,
+        **more,
     )
-    app = application(settings, Tokens.read(), bus, RpcClient(bus, timeout=1.0), tail)
+
+
+@pytest.fixture
+async def base_url(
+    stack_env: StackEnv, bus: Bus, tail: Tail, reception: Reception, more_settings: dict[str, Any]
+) -> AsyncIterator[str]:
+    """The face on a free port, within this process."""
+    settings = settings_for(stack_env, more_settings)
+    app = application(settings, reception, bus, RpcClient(bus, timeout=1.0), tail)
     face = server(app, host="127.0.0.1", port=0)
     serving = asyncio.create_task(face.serve())
     await eventually(lambda: face.started)

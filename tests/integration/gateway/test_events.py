@@ -13,12 +13,18 @@ from libs.common.policy import Principal
 from services.gateway import feed
 from services.gateway.feed import Feed, Position
 from services.gateway.identity import Identity
+from services.gateway.principals.proof import Proof
 from services.gateway.tail import Tail
 from tests.integration.gateway.conftest import TWO_TENANTS, VIEWER, bearer
 from tests.integration.gateway.stream import INCIDENT, fact, following, publish
 from tests.support.eventually import eventually
 
 DURABLES = {"catalog", "incident", "executor", "timeline", "approvals"}
+
+
+def caller(actor: str, role: str) -> Identity:
+    principal = Principal(actor, frozenset({"default"}), frozenset({role}))
+    return Identity(Proof("static", principal, principal), "default", "k")
 
 
 async def test_an_event_says_what_happened_to_what_and_nothing_of_its_payload(
@@ -78,7 +84,7 @@ async def test_a_client_hears_only_of_its_tenant_and_its_position_moves_on_all_t
             await other.until(count=2)
 
     assert (one.seqs, other.seqs) == (theirs, ours)
-    identity = Identity(Principal("vera", frozenset({"default"}), frozenset({"viewer"})), "default", "k")
+    identity = caller("vera", "viewer")
     lines = Feed(tail, identity, heartbeat_seconds=0.05).lines(Position(0, ours[-1]))
     chunks = [await anext(lines) for _ in range(4)]
     await lines.aclose()
@@ -86,7 +92,7 @@ async def test_a_client_hears_only_of_its_tenant_and_its_position_moves_on_all_t
 
 
 async def test_a_role_that_may_not_see_a_thing_hears_nothing_of_it(tail: Tail, bus: Bus) -> None:
-    sender = Identity(Principal("am", frozenset({"default"}), frozenset({"alerting"})), "default", "k")
+    sender = caller("am", "alerting")
     start = (await bus.js.stream_info("EVENTS")).state.last_seq
     await publish(bus, *(fact(kind) for kind in ("incident.created", "runbook.published", "runbook.started")))
 
@@ -134,7 +140,7 @@ async def test_a_stream_that_is_made_anew_resets_who_follows(http: httpx.AsyncCl
 
 
 async def test_who_cannot_keep_up_is_told_so_and_cut(tail: Tail, bus: Bus) -> None:
-    identity = Identity(Principal("vera", frozenset({"default"}), frozenset({"viewer"})), "default", "k")
+    identity = caller("vera", "viewer")
     lines = Feed(tail, identity).lines(None)
     while b"event: live" not in await anext(lines):
         pass

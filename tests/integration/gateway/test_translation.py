@@ -263,6 +263,11 @@ STATUS: Final = {
 ELSEWHERE: Final = {
     "/webhooks/alertmanager",
     "/webhooks/events",
+    "/webhooks/senders",
+    "/tokens",
+    "/tokens/{token_id}/revoke",
+    "/principals",
+    "/principals/me",
     "/dead-letters",
     "/events",
     "/incidents/{incident_id}",

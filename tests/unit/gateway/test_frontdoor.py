@@ -11,6 +11,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from libs.common.policy import Principal
 from services.gateway.frontdoor import FrontDoor
+from services.gateway.principals.door import Doorkeeper
+from services.gateway.principals.reception import Reception
 from services.gateway.tokens import Credential, Tokens, _digest
 
 TOKEN = "a-token-of-thirty-two-characters"
@@ -42,7 +44,7 @@ async def knock(
     headers: Iterable[tuple[bytes, bytes]] = (),
     body: Iterable[Message] = (),
 ) -> tuple[int, dict[str, str], bytes]:
-    door = FrontDoor(inside, KNOWN, tenant="default", body_bytes=1000, body_seconds=0.05)
+    door = FrontDoor(inside, Reception(Doorkeeper(KNOWN)), tenant="default", body_bytes=1000, body_seconds=0.05)
     scope = {
         "type": "http",
         "method": method,
@@ -151,7 +153,7 @@ async def test_a_bug_is_answered_without_its_text_and_nothing_escapes() -> None:
 
 
 async def test_other_protocols_are_not_served() -> None:
-    door = FrontDoor(Inside(), KNOWN, tenant="default", body_bytes=1000, body_seconds=1)
+    door = FrontDoor(Inside(), Reception(Doorkeeper(KNOWN)), tenant="default", body_bytes=1000, body_seconds=1)
 
     async def unused() -> Message:
         raise AssertionError
