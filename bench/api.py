@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import nats
 import orjson
 
 from bench import proof
@@ -72,7 +71,7 @@ async def _measure(options: Options, product: Product, bare: str) -> Report:
 
 
 async def _fill(product: Product, tally: Tally, count: int) -> None:
-    client = await nats.connect(product.urls.nats, allow_reconnect=False)
+    client = await product.urls.bus(allow_reconnect=False)
     try:
         await open_incidents(client.jetstream(publish_async_max_pending=4000), ALERT, count)
     finally:

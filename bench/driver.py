@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 
-import nats
 import orjson
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
@@ -24,6 +23,7 @@ from libs.common.contracts.execution import ExecutionCompleted, StepCompleted
 from libs.common.contracts.incident import IncidentCreated
 from libs.common.ids import new_id
 from libs.common.outbox import POSITION_SUBJECT
+from runbook_ranger.stack.plan import Urls
 
 STARTS_AT: Final = "2026-03-01T10:00:00Z"
 ENDS_AT: Final = "2026-03-01T11:00:00Z"
@@ -54,8 +54,8 @@ class Driver:
     verification of a runbook of changes waits for.
     """
 
-    def __init__(self, url: str, name: str, *, ends: bool) -> None:
-        self._url = url
+    def __init__(self, urls: Urls, name: str, *, ends: bool) -> None:
+        self._urls = urls
         self._name = name
         self._runbook = name.replace("_", "-")
         self._ends = ends
@@ -67,7 +67,7 @@ class Driver:
         self.started = 0
 
     async def __aenter__(self) -> Self:
-        self._nc = await nats.connect(self._url, allow_reconnect=False)
+        self._nc = await self._urls.bus(allow_reconnect=False)
         self._js = self._nc.jetstream(publish_async_max_pending=PENDING)
         await self._nc.subscribe(POSITION_SUBJECT, cb=self._chained)
         await self._nc.subscribe(IncidentCreated.subject, cb=self._opened)

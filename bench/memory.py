@@ -32,7 +32,7 @@ async def _measure(options: Options, product: Product) -> Report:
     wanted = options.pick(200_000, 20_000, 60)
     await asyncio.sleep(options.pick(5.0, 2.0, 0.1))
     idle = _memory(product)
-    async with Driver(product.urls.nats, "bench_read", ends=False) as driver:
+    async with Driver(product.urls, "bench_read", ends=False) as driver:
         await _events(driver, options, wanted // 2)
         halfway = _memory(product)
         await _events(driver, options, wanted)

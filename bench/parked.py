@@ -11,7 +11,7 @@ import time
 from typing import Any, Final
 
 import asyncpg
-import nats
+from pydantic import SecretStr
 
 from bench import proof
 from bench.errors import BenchFailed
@@ -24,6 +24,8 @@ from bench.tally import Tally
 from libs.common.bus import Bus
 from libs.common.policy import Principal
 from libs.common.rpc import RpcClient
+from runbook_ranger.stack.keyring import ADMIN
+from runbook_ranger.stack.plan import Urls
 
 NAME: Final = "parked"
 ALERT: Final = "bench_gated"
@@ -86,7 +88,7 @@ class _Bench:
 
     async def _start(self, name: str, count: int, before: int) -> float:
         """Executions a second, from the first alert until each is asked about."""
-        client = await nats.connect(self._product.urls.nats, allow_reconnect=False)
+        client = await self._product.urls.bus(allow_reconnect=False)
         began = time.perf_counter()
         try:
             await open_incidents(client.jetstream(publish_async_max_pending=4000), ALERT, count, prefix=name)
@@ -99,7 +101,7 @@ class _Bench:
         """Executions a second, from the first grant until each has completed."""
         found = await self._tally.rows(_OPEN)
         began = time.perf_counter()
-        await _grant(self._product.urls.nats, found)
+        await _grant(self._product.urls, found)
         await self._tally.reaches("completed executions", _DONE, total, seconds=600)
         return len(found) / (time.perf_counter() - began)
 
@@ -124,9 +126,9 @@ class _Bench:
         return {name: round(spent / self._calm, 4) for name, spent in meter.seconds().items()}
 
 
-async def _grant(url: str, found: list[asyncpg.Record]) -> None:
+async def _grant(urls: Urls, found: list[asyncpg.Record]) -> None:
     """Say yes to each, to exactly what it asks about; so many at once."""
-    bus = Bus(url, name="bench")
+    bus = Bus(urls.nats, name="bench", identity=ADMIN, nkey=SecretStr(urls.nats_key(ADMIN)))
     await bus.connect()
     try:
         client, room = RpcClient(bus, timeout=60), asyncio.Semaphore(AT_ONCE)

@@ -42,10 +42,10 @@ def run(options: Options) -> Report:
 async def _measure(options: Options, product: Product, prototype: Prototype) -> Report:
     rounds, each = options.pick(5, 3, 1), options.pick(200, 100, 3)
     seconds: dict[str, list[list[float]]] = {}
-    url, where = product.urls.nats, prototype.environment
+    urls, where = product.urls, prototype.environment
     async with (
-        Driver(url, "bench_change", ends=True) as change,
-        Driver(url, "bench_read", ends=False) as read,
+        Driver(urls, "bench_change", ends=True) as change,
+        Driver(urls, "bench_read", ends=False) as read,
         prototype_driver.Driver(where) as bare,
     ):
         senders: dict[str, Sender] = {"change": change, "read": read, LIMIT: bare}

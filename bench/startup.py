@@ -6,8 +6,6 @@ import asyncio
 import time
 from typing import Final
 
-import nats
-
 from bench import proof
 from bench.figures import Figure, Report
 from bench.options import Options
@@ -53,7 +51,7 @@ def _again(product: Product) -> float:
 
 async def _fill(product: Product, events: int) -> None:
     """An incident an event, which is the cheapest way to have them."""
-    client = await nats.connect(product.urls.nats, allow_reconnect=False)
+    client = await product.urls.bus(allow_reconnect=False)
     try:
         await open_incidents(client.jetstream(publish_async_max_pending=4000), ALERT, events)
     finally:

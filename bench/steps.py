@@ -62,11 +62,11 @@ class _Bench:
         self._commits: dict[str, float] = {}
 
     async def measure(self) -> tuple[list[Figure], dict[str, Any], dict[str, Any]]:
-        url, where = self._product.urls.nats, self._prototype.environment
+        urls, where = self._product.urls, self._prototype.environment
         async with (
             Tally(self._product) as self._tally,
-            Driver(url, "bench_change", ends=True) as change,
-            Driver(url, "bench_read", ends=False) as read,
+            Driver(urls, "bench_change", ends=True) as change,
+            Driver(urls, "bench_read", ends=False) as read,
             prototype_driver.Driver(where) as bare,
         ):
             drivers: dict[str, AnyDriver] = {"change": change, "read": read, LIMIT: bare}

@@ -6,7 +6,6 @@ import asyncio
 import time
 from typing import Final
 
-import nats
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
@@ -51,7 +50,7 @@ class _Bench:
         self._each = options.pick(20_000, 10_000, 200)
 
     async def measure(self) -> Report:
-        client = await nats.connect(self._product.urls.nats, allow_reconnect=False)
+        client = await self._product.urls.bus(allow_reconnect=False)
         js = client.jetstream(publish_async_max_pending=4000)
         await js.add_stream(StreamConfig(name=BARE, subjects=["bare"]))
         try:

@@ -4,6 +4,10 @@
 Runs once and needs Python's standard library only. The folder is closed to everybody else on the machine (0700); the
 files in it are readable (0444), because compose mounts them as they are and no process in a container is root. A
 folder that holds anything is left alone: passwords that the servers' stores already know must not change by accident.
+
+The keys of the bus can be changed while everything runs. `--renew NAME …` gives identities a new key and lets the old
+one in as well, `--retire` shuts the old ones out; `--complete` adds the keys that the folder of an older version lacks.
+After each, the bus has to read its users again: docs/deploy.md, Secrets.
 """
 
 import argparse
@@ -11,25 +15,21 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from runbook_ranger.stack.roles import service_url  # noqa: E402 -- found through the line above
+from runbook_ranger.stack import keyring  # noqa: E402 -- found through the line above
+from runbook_ranger.stack.nkeys import new_seed, public_key  # noqa: E402 -- as above
+from runbook_ranger.stack.roles import service_url  # noqa: E402 -- as above
 
 SERVICES = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
-ADMIN_ONLY = ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.RESTORE", "CONSUMER.DELETE")
-"""Management requests that only provisioning may make: each can throw messages or positions away."""
+USERS = "nats_users"
+GRANTS = 'include "../../etc/nats/permissions.conf"'  # relative to /run/secrets: that is where the file stands
+READABLE = 0o444
 
-NATS_USERS = """\
-authorization {{
-  users: [
-    {{ user: admin, password: "{admin}" }}
-    {{ user: ranger, password: "{ranger}", permissions: {{ publish: {{ deny: {denied} }} }} }}
-  ]
-}}
-"""
 VALKEY_USERS = """\
 user default off
 user ranger on >{ranger} ~rr:* resetchannels +@all -@dangerous
@@ -39,23 +39,32 @@ user health on >health resetkeys resetchannels -@all +ping
 
 def contents() -> dict[str, str]:
     """A fresh set: file name to content."""
-    role_secret, admin, nats_admin, nats, valkey, operator = (secrets.token_hex(24) for _ in range(6))
+    role_secret, admin, valkey, operator = (secrets.token_hex(24) for _ in range(4))
     database = f"postgresql://postgres:{admin}@postgres:5432/ranger"
-    denied = json.dumps([f"$JS.API.{request}.>" for request in ADMIN_ONLY])
+    keys = {identity: new_seed() for identity in keyring.IDENTITIES}
     return {
         "role_secret": role_secret,
         "postgres_admin_password": admin,
         "postgres_admin_url": database,
         **{f"postgres_url_{service}": service_url(database, service, role_secret) for service in SERVICES},
-        "nats_users": NATS_USERS.format(admin=nats_admin, ranger=nats, denied=denied),
-        "nats_admin_url": f"nats://admin:{nats_admin}@nats:4222",
-        "nats_url": f"nats://ranger:{nats}@nats:4222",
+        **{key_name(identity): seed for identity, seed in keys.items()},
+        USERS: users({identity: [seed] for identity, seed in keys.items()}),
         "valkey_users": VALKEY_USERS.format(ranger=valkey),
         "redis_url": f"redis://ranger:{valkey}@valkey:6379/0",
         "notify_channels": "{}",
         "operator_token": operator,
         "tokens": json.dumps({operator: {"actor": "operator", "tenants": ["*"], "roles": ["admin"]}}, indent=1),
     }
+
+
+def key_name(identity: str, *, old: bool = False) -> str:
+    """The file of a key of the bus."""
+    return f"nats_key_{identity}{'.old' if old else ''}"
+
+
+def users(seeds: dict[str, list[str]]) -> str:
+    """Who the bus lets in, by public key."""
+    return keyring.authorization({name: [public_key(seed) for seed in those] for name, those in seeds.items()}, GRANTS)
 
 
 def write(folder: Path) -> None:
@@ -69,19 +78,75 @@ def write(folder: Path) -> None:
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     fresh.mkdir(mode=0o700, parents=True)
     for name, content in contents().items():
-        path = fresh / name
-        path.write_text(f"{content.rstrip()}\n")
-        path.chmod(0o444)
+        put(fresh / name, content)
     fresh.replace(folder)
 
 
+def put(file: Path, content: str) -> None:
+    """Write in place: what is mounted in a container is this very file, not whatever has its name later."""
+    if file.exists():
+        file.chmod(0o600)
+    file.write_text(f"{content.rstrip()}\n")
+    file.chmod(READABLE)
+
+
+def renew(folder: Path, identities: Iterable[str]) -> None:
+    """Give these identities a new key; the old one is let in until `retire`.
+
+    Raises:
+        SystemExit: an old key is still let in: a third one would shut out whoever has it.
+    """
+    for identity in identities:
+        current, old = folder / key_name(identity), folder / key_name(identity, old=True)
+        if old.exists():
+            raise SystemExit(f"{old} is there already: --retire first")
+        current.rename(old)
+        put(current, new_seed())
+    put_users(folder)
+
+
+def retire(folder: Path) -> None:
+    """Let nobody in any more with an old key."""
+    for identity in keyring.IDENTITIES:
+        (folder / key_name(identity, old=True)).unlink(missing_ok=True)
+    put_users(folder)
+
+
+def complete(folder: Path) -> None:
+    """Make the keys that are missing; what is there stays."""
+    for identity in keyring.IDENTITIES:
+        if not (folder / key_name(identity)).exists():
+            put(folder / key_name(identity), new_seed())
+    put_users(folder)
+
+
+def put_users(folder: Path) -> None:
+    """Write down who is let in, by the keys that are there."""
+    files = {
+        identity: [folder / key_name(identity), folder / key_name(identity, old=True)]
+        for identity in keyring.IDENTITIES
+    }
+    put(folder / USERS, users({name: [f.read_text() for f in those if f.exists()] for name, those in files.items()}))
+
+
 def main() -> None:
-    """Write the folder that the command line names."""
+    """Do with the folder what the command line says."""
     parser = argparse.ArgumentParser(description="Make every secret of a compose installation, once.")
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "deploy" / "secrets")
-    folder = parser.parse_args().folder.absolute()
-    write(folder)
-    sys.stdout.write(f"secrets are in {folder}; the operator's token is in {folder.name}/operator_token\n")
+    parser.add_argument("--renew", nargs="+", choices=keyring.IDENTITIES, metavar="NAME", help="new keys of the bus")
+    parser.add_argument("--retire", action="store_true", help="shut out the keys that --renew replaced")
+    parser.add_argument("--complete", action="store_true", help="add the keys of the bus that the folder lacks")
+    given = parser.parse_args()
+    folder = given.folder.absolute()
+    if given.renew:
+        renew(folder, given.renew)
+    elif given.retire:
+        retire(folder)
+    elif given.complete:
+        complete(folder)
+    else:
+        write(folder)
+        sys.stdout.write(f"secrets are in {folder}; the operator's token is in {folder.name}/operator_token\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Servers:
         self.root = Path(tempfile.mkdtemp(prefix="rr-limit-", dir="/tmp"))
         self.root.chmod(0o711)
         self.layout = Layout.open(self.root)
-        self._nats = Nats(self.layout, Ports.load(self.root / "ports.json"), sync)
+        self._nats = Nats(self.layout, Ports.load(self.root / "ports.json"), sync, guest="limit")
         self._valkey = Valkey(self.layout)
         self._postgres = Postgres(self.layout)
         self._all: tuple[Server, ...] = (self._nats, self._valkey, self._postgres)
@@ -42,7 +42,11 @@ class Servers:
 
     def environment(self) -> dict[str, str]:
         """Where they are."""
-        return {"LIMIT_NATS": self._nats.url(), "LIMIT_REDIS": self._valkey.url(), "LIMIT_PG": self._postgres.url()}
+        return {
+            "LIMIT_NATS": self._nats.guest_url(),
+            "LIMIT_REDIS": self._valkey.url(),
+            "LIMIT_PG": self._postgres.url(),
+        }
 
     def pids(self) -> dict[str, int]:
         """Their processes by name."""

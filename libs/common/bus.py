@@ -9,17 +9,23 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
 import orjson
 from faststream.nats import NatsBroker
-from nats.aio.client import Client
+from faststream.nats.security import NatsNKey
+from nats.aio.client import DEFAULT_INBOX_PREFIX, Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
+from pydantic import SecretStr
 
 from libs.common import wire
+from libs.common.contracts import permissions
+from libs.common.denials import Denials, NotPermitted
 from libs.common.telemetry import log
 
 EXIT_CLOSED: Final = 71
@@ -53,6 +59,19 @@ class PublishRefused(Exception):
     """JetStream answered no, or not in time; in the latter case the message may be stored all the same."""
 
 
+@dataclass(slots=True)
+class _Sent:
+    """A message whose acknowledgement is awaited."""
+
+    subject: str
+    answer: "asyncio.Future[bytes | PublishRefused]"
+
+    def refuse(self, why: str) -> None:
+        """Unless it has been answered."""
+        if not self.answer.done():
+            self.answer.set_result(PublishRefused(why))
+
+
 async def round_trip(client: Client) -> None:
     """Wait until the server has taken in all that was sent before, subscriptions above all.
 
@@ -73,14 +92,19 @@ async def round_trip(client: Client) -> None:
 
 
 class Bus:
-    """One connection. It reconnects for ever; when it is closed for good the process ends, and is started again."""
+    """One connection. It reconnects for ever; when it is closed for good the process ends, and is started again.
 
-    def __init__(self, url: str, *, name: str) -> None:
+    It signs in as `identity` with the seed `nkey`, and hears answers on that identity's own subjects; without a key the
+    URL says who it is. Whatever the server does not permit raises `NotPermitted`, or refuses a publish, at once.
+    """
+
+    def __init__(self, url: str, *, name: str, identity: str = "", nkey: SecretStr | None = None) -> None:
         self._name = name
         self._closing = False
         self._nc: Client | None = None
         self._inbox = ""
-        self._waiting: dict[str, asyncio.Future[bytes | PublishRefused]] = {}
+        self._waiting: dict[str, _Sent] = {}
+        self._denials = Denials()
         self._count = 0
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
         self.broker = NatsBroker(
@@ -98,20 +122,50 @@ class Bus:
             flush_timeout=FLUSH_SECONDS,
             drain_timeout=3,
             graceful_timeout=5,
+            inbox_prefix=permissions.inbox(identity) if identity else DEFAULT_INBOX_PREFIX,
+            security=NatsNKey.from_seed(nkey.get_secret_value()) if nkey else None,
         )
 
     async def connect(self) -> None:
-        """Connect, waiting for the server for as long as it takes; handlers do not run yet."""
+        """Connect, waiting for the server for as long as it takes; handlers do not run yet.
+
+        Raises:
+            NotPermitted: answers cannot be heard.
+        """
         self._nc = await self.broker.connect()
         wire.quicken(self._nc)
+        self._guard(self._nc)
         self._inbox = self.nc.new_inbox()
-        await self.nc.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
+        await self.subscribe(f"{self._inbox}.*", self._acknowledged)
 
     async def serve(self) -> None:
-        """Start answering requests; returns once the server knows of it, or will be told at the next reconnection."""
+        """Start answering requests; returns once the server knows of it, or will be told at the next reconnection.
+
+        Raises:
+            NotPermitted: the server does not let this process answer them.
+        """
         await self.broker.start()
-        with contextlib.suppress(nats.errors.Error):
-            await round_trip(self.nc)
+        await self._settle()
+        self._denials.check_all()
+
+    async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Hear what is said on core NATS, as soon as this returns; or from the next reconnection on.
+
+        Raises:
+            NotPermitted: the server does not let this process hear it.
+        """
+        subscription = await self.nc.subscribe(subject, cb=callback)
+        await self._settle()
+        self._denials.check(subject)
+        return subscription
+
+    def unless_denied(self, subject: str) -> AbstractAsyncContextManager[None]:
+        """Within the block, wait for what comes of publishing on `subject`; raises NotPermitted if nothing may."""
+        return self._denials.unless_denied(subject)
+
+    def on_denied(self, subject: str, callback: Callable[[NotPermitted], None]) -> None:
+        """Call back when `subject` may not be published on; a later callback for it takes this one's place."""
+        self._denials.watch(subject, callback)
 
     async def close(self) -> None:
         """Stop answering and leave, whether or not the server is there."""
@@ -147,25 +201,24 @@ class Bus:
         """Store `messages` in order, in one window, and say of each what became of it; never raises for one of them."""
         if not self.nc.is_connected:
             return [PublishRefused("not connected") for _ in messages]
-        window: dict[str, asyncio.Future[bytes | PublishRefused]] = {}
+        window: dict[str, _Sent] = {}
         loop = asyncio.get_running_loop()
         deadline = loop.time() + ACK_TIMEOUT_SECONDS
         try:
             for message in messages:
                 self._count += 1
                 token = str(self._count)
-                window[token] = self._waiting[token] = loop.create_future()
+                window[token] = self._waiting[token] = _Sent(message.subject, loop.create_future())
                 await self._send(message, token, window[token], deadline)
             if window:
-                await asyncio.wait(window.values(), timeout=max(0.0, deadline - loop.time()))
-            return [_outcome(future) for future in window.values()]
+                answers = [sent.answer for sent in window.values()]
+                await asyncio.wait(answers, timeout=max(0.0, deadline - loop.time()))
+            return [_outcome(sent.answer) for sent in window.values()]
         finally:
             for token in window:
                 self._waiting.pop(token, None)
 
-    async def _send(
-        self, message: Outgoing, token: str, answer: "asyncio.Future[bytes | PublishRefused]", deadline: float
-    ) -> None:
+    async def _send(self, message: Outgoing, token: str, sent: _Sent, deadline: float) -> None:
         """Hand one message to the connection; what cannot be sent is answered here and does not hold up the others."""
         reply = f"{self._inbox}.{token}"
         try:
@@ -175,8 +228,7 @@ class Bus:
                 raise TimeoutError("the connection takes nothing")
             await wire.publish(self.nc, message.subject, message.payload, reply=reply, headers=message.headers)
         except (nats.errors.Error, OSError, ValueError) as error:
-            if not answer.done():
-                answer.set_result(PublishRefused(f"{type(error).__name__}: {error}"))
+            sent.refuse(f"{type(error).__name__}: {error}")
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call `callback` each time the connection is back: what stood at the old server is gone."""
@@ -187,9 +239,9 @@ class Bus:
         await self.nc.publish(subject, orjson.dumps(data))
 
     async def _acknowledged(self, message: Msg) -> None:
-        future = self._waiting.get(message.subject.rpartition(".")[2])
-        if future is not None and not future.done():
-            future.set_result(b"" if _no_responders(message) else message.data)
+        sent = self._waiting.get(message.subject.rpartition(".")[2])
+        if sent is not None and not sent.answer.done():
+            sent.answer.set_result(b"" if _no_responders(message) else message.data)
 
     async def _closed(self) -> None:
         if not self._closing:
@@ -197,14 +249,40 @@ class Bus:
             os._exit(EXIT_CLOSED)
 
     async def _error(self, error: Exception) -> None:
-        log.warning("bus_error", error=f"{type(error).__name__}: {error}")
+        denied = self._denials.hear(error)
+        if denied is None:
+            log.warning("bus_error", error=f"{type(error).__name__}: {error}")
+            return
+        for sent in self._waiting.values():
+            if sent.subject.lower() == denied.subject and denied.operation == "publish":
+                sent.refuse(f"not permitted: publish {sent.subject}")
+
+    def _guard(self, client: Client) -> None:
+        """Let every request over this connection, JetStream's among them, hear of its denial."""
+        plain = client.request
+
+        async def request(
+            subject: str,
+            payload: bytes = b"",
+            timeout: float = 0.5,
+            old_style: bool = False,
+            headers: dict[str, Any] | None = None,
+        ) -> Msg:
+            async with self._denials.unless_denied(subject):
+                return await plain(subject, payload, timeout, old_style, headers)
+
+        client.request = request  # type: ignore[method-assign]  # there is no public way
+
+    async def _settle(self) -> None:
+        """Wait until the server has taken in what was subscribed to, if it is there."""
+        with contextlib.suppress(nats.errors.Error):
+            await round_trip(self.nc)
 
     async def _disconnected(self) -> None:
         if not self._closing:
             log.warning("bus_disconnected")
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_result(PublishRefused("disconnected before the acknowledgement"))
+        for sent in self._waiting.values():
+            sent.refuse("disconnected before the acknowledgement")
         if self._nc is not None:
             # The client would send its unsent bytes after reconnecting, behind what the old connection lost. Whoever
             # published repeats it in order; requests time out; subscriptions are the client's own to renew.

@@ -8,6 +8,7 @@
     │   ├── NotFound          404    missing, or not visible: the same answer
     │   ├── Conflict          409    the state does not allow it, or a request key was reused
     │   └── TooLarge          413    over a documented limit
+    ├── Misconfigured         500    the installation does not let its own parts do this; asking again does not help
     └── Unavailable           503    a dependency did not answer; the same request key may be retried
 
 Expected refusals are answers, not incidents: they are neither logged as errors nor counted as failures.
@@ -101,6 +102,14 @@ class TooLarge(Refusal):
     title = "Too large"
 
 
+class Misconfigured(RangerError):
+    """The installation stands in its own way, and nothing was changed; whoever runs it has to mend that."""
+
+    code = "misconfigured"
+    status = 500
+    title = "Misconfigured"
+
+
 class Unavailable(RangerError):
     """A dependency did not answer in time; whether the request took effect is unknown until it is repeated."""
 
@@ -111,7 +120,10 @@ class Unavailable(RangerError):
 
 _KINDS: dict[str, type[RangerError]] = {
     cls.code: cls
-    for cls in (RangerError, Refusal, InvalidInput, Unauthenticated, Denied, NotFound, Conflict, TooLarge, Unavailable)
+    for cls in (
+        *(RangerError, Refusal, InvalidInput, Unauthenticated, Denied, NotFound, Conflict, TooLarge),
+        *(Misconfigured, Unavailable),
+    )
 }
 
 

@@ -121,7 +121,7 @@ async def _main(service: str, wire: Wire, settings: ProcessSettings, schema_name
         instance=instance,
         pool_size=settings.pool_size,
     )
-    bus = Bus(settings.nats_url.get_secret_value(), name=instance)
+    bus = Bus(settings.nats_url.get_secret_value(), name=instance, identity=service, nkey=settings.nats_nkey)
     runtime = Runtime(service, settings, database, bus, Epochs(bus), health, RpcServer(bus, database, service))
     work = asyncio.create_task(_work(runtime, wire, relay=relay))
     stopping = asyncio.create_task(stop.wait())

@@ -17,6 +17,7 @@ from nats.aio.subscription import Subscription
 from nats.js.errors import NotFoundError
 
 from libs.common.bus import Bus
+from libs.common.denials import NotPermitted
 from libs.common.telemetry import log
 
 EXIT_CONSUMER_GONE: Final = 72
@@ -44,6 +45,7 @@ class Puller:
         self._credit = 0
         self._inbox = ""
         self._heard = 0.0
+        self._denied: NotPermitted | None = None
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
@@ -51,10 +53,12 @@ class Puller:
 
         Raises:
             NotFoundError: the consumer does not exist; run provisioning.
+            NotPermitted: the server does not let this process look at it.
         """
         await self._bus.js.consumer_info(self.stream, self.durable)
         self._inbox = self._bus.nc.new_inbox()
-        self._subscription = await self._bus.nc.subscribe(self._inbox, cb=self._receive)
+        self._bus.on_denied(self._subject, self._refuse)
+        self._subscription = await self._bus.subscribe(self._inbox, self._receive)
         self._bus.on_reconnect(self._forget)
         await self._forget()
         await self._ask()
@@ -65,8 +69,14 @@ class Puller:
             await self._subscription.unsubscribe()
 
     async def next(self) -> list[Msg]:
-        """The messages that have arrived, at least one and at most a batch or 512 KiB, in the order of the stream."""
+        """The messages that have arrived, at least one and at most a batch or 512 KiB, in the order of the stream.
+
+        Raises:
+            NotPermitted: the server does not let this process take from the consumer.
+        """
         while not self._buffer:
+            if self._denied is not None:
+                raise self._denied
             self._arrived.clear()
             try:
                 # Not wait_for: before Python 3.12 it loses a cancellation that meets an arrival.
@@ -99,7 +109,7 @@ class Puller:
         try:
             await self._bus.nc.request(messages[-1].reply, b"+ACK", timeout=5)
         except nats.errors.Error as error:
-            log.warning("ack_unanswered", consumer=self.durable, error=type(error).__name__)
+            log.warning("ack_unanswered", consumer=self.durable, error=f"{type(error).__name__}: {error}")
 
     async def check(self, every: float) -> None:
         """Watch that the consumer exists: a deleted one goes silent without an error, so the process ends instead."""
@@ -114,7 +124,7 @@ class Puller:
             log.critical("consumer_gone", stream=self.stream, durable=self.durable, fix="run `rangerctl provision`")
             os._exit(EXIT_CONSUMER_GONE)
         except (nats.errors.Error, OSError) as error:
-            log.warning("consumer_unchecked", durable=self.durable, error=type(error).__name__)
+            log.warning("consumer_unchecked", durable=self.durable, error=f"{type(error).__name__}: {error}")
 
     async def _ask(self) -> None:
         while self._credit + len(self._buffer) + ASK <= self._ahead:
@@ -129,6 +139,10 @@ class Puller:
             except (nats.errors.Error, OSError):
                 self._credit -= ASK
                 return
+
+    def _refuse(self, denied: NotPermitted) -> None:
+        self._denied = NotPermitted(denied.operation, self._subject)
+        self._arrived.set()
 
     async def _receive(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()

@@ -53,7 +53,7 @@ class Relay:
 
     async def run(self) -> None:
         """Publish until cancelled; server outages delay it and nothing else."""
-        await self._bus.nc.subscribe(POSITION_SUBJECT, cb=self._on_position)
+        await self._bus.subscribe(POSITION_SUBJECT, self._on_position)
         async with asyncio.TaskGroup() as group:
             group.create_task(listen(self._database, channel(self._database.schema), self._wake.set))
             group.create_task(self._publish_forever())

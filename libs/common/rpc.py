@@ -22,7 +22,8 @@ from libs.common.bus import Bus
 from libs.common.contracts.fact import describe
 from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx
-from libs.common.errors import Conflict, InvalidInput, RangerError, TooLarge, Unavailable, from_wire
+from libs.common.denials import NotPermitted
+from libs.common.errors import Conflict, InvalidInput, Misconfigured, RangerError, TooLarge, Unavailable, from_wire
 from libs.common.ids import new_id
 from libs.common.policy import Principal
 from libs.common.telemetry import log
@@ -171,7 +172,8 @@ class RpcClient:
         """The answer's content.
 
         Raises:
-            RangerError: what the service refused with, or `Unavailable` when nobody answered in time.
+            RangerError: what the service refused with; `Unavailable` when nobody answered in time; `Misconfigured` when
+                the bus's server does not let this process ask that.
         """
         request = {
             "principal": principal.to_wire(),
@@ -185,6 +187,12 @@ class RpcClient:
                 message = await self._bus.nc.request(
                     f"rpc.{service}.{verb}", orjson.dumps(request), timeout=timeout or self._timeout, headers=headers
                 )
+            except NotPermitted as error:
+                raise Misconfigured(
+                    f"The bus lets this process not ask {error.subject}.",
+                    fix="Compare the bus's users with `rangerctl nats permissions`.",
+                    code="not_permitted",
+                ) from None
             except (nats.errors.Error, OSError) as error:
                 raise Unavailable(
                     f"{service} did not answer ({type(error).__name__}).",

@@ -5,9 +5,10 @@ Each of them may stand in a file instead, named by `RR_…_FILE`.
 
 import os
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 import orjson
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -50,6 +51,7 @@ class ProcessSettings(FileBackedSettings):
     model_config = SettingsConfigDict(env_prefix="RR_", frozen=True, extra="ignore")
 
     nats_url: SecretStr
+    nats_nkey: SecretStr | None = Field(default=None, description="seed of the key that this process signs in with")
     postgres_url: SecretStr
     redis_url: SecretStr | None = None
     instance: str = ""
@@ -69,6 +71,14 @@ class ProcessSettings(FileBackedSettings):
     rpc_timeout_seconds: float = 5.0
     watchdog_seconds: float = Field(default=30.0, description="a loop that stands still this long ends the process")
     consumer_check_seconds: float = 5.0
+
+    @field_validator("nats_nkey")
+    @classmethod
+    def _one_identity(cls, value: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
+        url: SecretStr | None = known.data.get("nats_url")
+        if value and url and urlsplit(url.get_secret_value()).username is not None:
+            raise ValueError("RR_NATS_URL names a user already; a process signs in with one or the other")
+        return value
 
     @classmethod
     def read(cls) -> Self:

@@ -26,7 +26,7 @@ async def stored_message(bus: Bus, stream: str, wanted: Mapping[str, Any]) -> di
     try:
         answer = await bus.nc.request(subject, orjson.dumps(wanted), timeout=_TIMEOUT_SECONDS)
     except nats.errors.Error as error:
-        raise ConnectionError(f"{stream} cannot be read: {type(error).__name__}") from error
+        raise ConnectionError(f"{stream} cannot be read: {type(error).__name__}: {error}") from error
     reply = orjson.loads(answer.data)
     if "error" in reply:
         if reply["error"].get("err_code") == _NO_MESSAGE:

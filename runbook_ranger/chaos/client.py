@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import httpx
-import nats
 import nats.errors
 import orjson
 from nats.aio.client import Client as NatsClient
@@ -14,6 +13,7 @@ from nats.aio.client import Client as NatsClient
 from libs.common.contracts.alert import SUBJECT_EVENT
 from libs.common.ids import new_id
 from runbook_ranger.chaos.history import Call, History, Outcome
+from runbook_ranger.stack.plan import Urls
 
 TIMEOUT_SECONDS: Final = 5.0
 PUBLISH_SECONDS: Final = 2.0
@@ -91,8 +91,8 @@ def _content(answer: httpx.Response) -> dict[str, Any]:
 class Publisher:
     """Reports alerts on the bus itself, as monitoring that has no webhook does."""
 
-    def __init__(self, url: str, history: History) -> None:
-        self._url = url
+    def __init__(self, urls: Urls, history: History) -> None:
+        self._urls = urls
         self._history = history
         self._client: NatsClient | None = None
         self._connecting = asyncio.Lock()
@@ -119,8 +119,8 @@ class Publisher:
     async def _connected(self) -> NatsClient:
         async with self._connecting:  # a second connection would stay behind and look for its server for ever
             if self._client is None or self._client.is_closed:
-                self._client = await nats.connect(
-                    self._url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, connect_timeout=2, error_cb=_heard
+                self._client = await self._urls.bus(
+                    max_reconnect_attempts=-1, reconnect_time_wait=0.2, connect_timeout=2, error_cb=_heard
                 )
             return self._client
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-import nats
+import nats.errors
 import orjson
 from nats.js import JetStreamContext
 
@@ -20,6 +20,7 @@ from runbook_ranger.chaos.changes import SCHEMAS
 from runbook_ranger.chaos.evidence import Evidence, Injury, Ledger, Log, Look, Message, Row
 from runbook_ranger.chaos.place import Place
 from runbook_ranger.demo.journal import Journal
+from runbook_ranger.stack.plan import Urls
 from runbook_ranger.stack.provision.hints import GROUP, hint_streams
 
 TABLES: Final = (
@@ -56,7 +57,7 @@ async def gather(
         ledger=_ledger(place.root / "target" / "target.jsonl"),
         changes=noted,
         rows=rows,
-        messages=await _messages(place.urls.nats),
+        messages=await _messages(place.urls),
         consumers=wanted_consumers(),
         log=log,
         injuries=injuries,
@@ -104,8 +105,8 @@ async def _log(connection: "asyncpg.Connection[asyncpg.Record]") -> Log:
     )
 
 
-async def _messages(url: str) -> list[Message]:
-    client = await nats.connect(url, allow_reconnect=False)
+async def _messages(urls: Urls) -> list[Message]:
+    client = await urls.bus(allow_reconnect=False)
     try:
         stream = client.jetstream()
         return [message for name in (INGRESS, EVENTS) for message in await _stream(stream, name)]
@@ -143,7 +144,7 @@ async def unsettled(place: Place) -> list[str]:
     """What is left to do: unpublished facts, actions under way or ready, hints, consumers and a log that are behind."""
     try:
         stored, seq = await _stored(place.urls.postgres)
-        return stored + _hints(place) + await _behind(place.urls.nats, seq)
+        return stored + _hints(place) + await _behind(place.urls, seq)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error) as error:
         return [f"a server does not answer: {type(error).__name__}: {error}"]
 
@@ -172,8 +173,8 @@ def _hints(place: Place) -> list[str]:
     return found
 
 
-async def _behind(url: str, seq: int | None) -> list[str]:
-    client = await nats.connect(url, allow_reconnect=False, connect_timeout=3)
+async def _behind(urls: Urls, seq: int | None) -> list[str]:
+    client = await urls.bus(allow_reconnect=False, connect_timeout=3)
     try:
         found = []
         manager = client.jetstream()

@@ -70,7 +70,7 @@ class Load:
     def __init__(self, place: Place, history: History, seed: int, *, rate: float) -> None:
         self.operator = Caller(place.gateway, place.operator_token, history)
         self.approver = Caller(place.gateway, place.approver_token, history)
-        self._bus = Publisher(place.urls.nats, history)
+        self._bus = Publisher(place.urls, history)
         self._place = place
         self._dice = random.Random(seed)  # noqa: S311 — a run is to be repeatable, not secret
         self._rate = rate

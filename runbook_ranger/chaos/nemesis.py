@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import asyncpg
-import nats
 import nats.errors
 import orjson
 
@@ -159,7 +158,7 @@ class Nemesis:
 
     async def _consumer(self, fault: Fault) -> Mapping[str, Any]:
         stream, _, durable = fault.victim.partition("/")
-        client = await nats.connect(self._place.urls.nats, allow_reconnect=False, connect_timeout=3)
+        client = await self._place.urls.bus(allow_reconnect=False, connect_timeout=3)
         try:
             return {"deleted": await client.jetstream().delete_consumer(stream, durable)}
         finally:
@@ -178,7 +177,7 @@ class Nemesis:
         deadline = time.monotonic() + POISON_PATIENCE
         while True:
             try:
-                client = await nats.connect(self._place.urls.nats, allow_reconnect=False, connect_timeout=2)
+                client = await self._place.urls.bus(allow_reconnect=False, connect_timeout=2)
                 try:
                     stored = await client.jetstream().publish(subject, data, headers=headers, timeout=2)
                 finally:

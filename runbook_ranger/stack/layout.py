@@ -5,7 +5,7 @@
       state.json       what `status` shows
       client.json      gateway URL and operator token, 0600
       ports.json       chosen once and kept
-      secrets/         one file a secret, 0700
+      secrets/         one file a secret, 0700; nats-keys/ holds the keys of the bus
       run/             one record a process: pid, start time, boot
       logs/            one log a process
       servers/         the stores, owned by the servers' account
@@ -89,6 +89,11 @@ class Layout:
     def secret(self, name: str) -> str:
         """A random secret, made once."""
         return keep_secret(self.root / "secrets" / name)
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the keys that processes sign in to the bus with."""
+        return self.root / "secrets" / "nats-keys"
 
     def store(self, name: str) -> Path:
         """The folder that one server owns, made if need be (0700, the servers' account)."""

@@ -5,12 +5,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from libs.common.secret_files import UnreadableVariable, variable
+from runbook_ranger.stack import keyring
 from runbook_ranger.stack.errors import StackError
 from runbook_ranger.stack.files import write_atomically
 from runbook_ranger.stack.fleet import Plan
+from runbook_ranger.stack.keyring import ADMIN
 from runbook_ranger.stack.layout import Layout
+from runbook_ranger.stack.messaging import administrator
 from runbook_ranger.stack.ports import Ports
 from runbook_ranger.stack.processes import ProcessSpec, base_environment
 from runbook_ranger.stack.roles import DEFAULT, service_url
@@ -19,26 +23,51 @@ from runbook_ranger.stack.servers.nats import Nats
 from runbook_ranger.stack.servers.postgres import Postgres
 from runbook_ranger.stack.servers.valkey import Valkey
 
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
 GATEWAY_PORT = 8750
 STAGES = {"gateway": 0, "worker": 1}
 SERVICES_STAGE = 2
 SERVICES = ("timeline", "incident", "catalog", "approvals", "executor", "gateway")
 HINTED = ("executor", "worker")  # the only ones that see Redis
 OWN = {  # settings of the stack itself, or given to each process by name
-    "RR_NATS_URL", "RR_POSTGRES_URL", "RR_REDIS_URL", "RR_ROLE_SECRET",
+    "RR_NATS_URL", "RR_POSTGRES_URL", "RR_REDIS_URL", "RR_ROLE_SECRET", "RR_NATS_NKEY", "RR_NATS_NKEY_FILE",
     "RR_NATS_URL_FILE", "RR_POSTGRES_URL_FILE", "RR_REDIS_URL_FILE", "RR_ROLE_SECRET_FILE",
-    "RR_DATA_DIR", "RR_RUN_AS", "RR_FORK", "RR_NATS_SYNC", "RR_PROCESS_ENV", "RR_TOKENS", "RR_TOKENS_FILE",
-    "RR_TOKEN", "RR_URL", "RR_HEALTH_PORT", "RR_INSTANCE", "RR_GATEWAY_HOST", "RR_GATEWAY_PORT",
+    "RR_DATA_DIR", "RR_RUN_AS", "RR_FORK", "RR_NATS_SYNC", "RR_NATS_KEYS", "RR_PROCESS_ENV",
+    "RR_TOKENS", "RR_TOKENS_FILE", "RR_TOKEN", "RR_URL", "RR_HEALTH_PORT", "RR_INSTANCE",
+    "RR_GATEWAY_HOST", "RR_GATEWAY_PORT",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Urls:
-    """Where the servers are, as administrator."""
+    """Where the servers are, as administrator. `nats_keys` is the folder of the bus's keys, where there are any."""
 
     postgres: str
     nats: str
     redis: str
+    nats_keys: Path | None = None
+
+    async def bus(self, **options: Any) -> "Client":
+        """A connection to the bus, with the client's own options.
+
+        Raises:
+            StackError: it does not let the administrator in.
+            nats.errors.Error, OSError: it does not answer.
+        """
+        return await administrator(self.nats, self.nats_key(ADMIN), **options)
+
+    def nats_key(self, identity: str) -> str:
+        """The seed that somebody signs in to the bus with; empty where the URL says who it is.
+
+        Raises:
+            StackError: the folder of the keys does not hold it.
+        """
+        try:
+            return keyring.seed(self.nats_keys, identity) if self.nats_keys else ""
+        except OSError as error:
+            raise StackError(f"the bus's key of {identity} cannot be read: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -53,6 +82,8 @@ class Stack:
     def choose(cls, layout: Layout, ports: Ports) -> "Stack":
         """Embedded servers, except those that `RR_NATS_URL`, `RR_POSTGRES_URL`, `RR_REDIS_URL` or their files replace.
 
+        With a bus of one's own, `RR_NATS_KEYS` names the folder of its keys (`rangerctl nats keys`), if it takes keys.
+
         Raises:
             StackError: one of those files cannot be read.
         """
@@ -64,9 +95,11 @@ class Stack:
     @classmethod
     def _choose(cls, layout: Layout, ports: Ports) -> "Stack":
         servers: list[Server] = []
+        given = os.environ.get("RR_NATS_KEYS")
+        keys = Path(given).absolute() if given else None
         if not (nats_url := variable("RR_NATS_URL")):
             servers.append(nats := Nats(layout, ports))
-            nats_url = nats.url()
+            nats_url, keys = nats.url(), nats.keys
         if not (redis_url := variable("RR_REDIS_URL")):
             servers.append(valkey := Valkey(layout))
             redis_url = valkey.url()
@@ -74,7 +107,7 @@ class Stack:
             servers.append(postgres := Postgres(layout))
             postgres_url = postgres.url(DEFAULT)
         secret = variable("RR_ROLE_SECRET") or layout.secret("roles")
-        return cls(servers, Urls(postgres_url, nats_url, redis_url), secret)
+        return cls(servers, Urls(postgres_url, nats_url, redis_url, keys), secret)
 
     def admin_environment(self) -> dict[str, str]:
         """What provisioning and migrations need."""
@@ -86,7 +119,13 @@ class Stack:
             "RR_NATS_URL": self.urls.nats,
             "RR_REDIS_URL": self.urls.redis,
             "RR_ROLE_SECRET": self.role_secret,
+            **self.key(ADMIN),
         }
+
+    def key(self, identity: str) -> dict[str, str]:
+        """The variable that names somebody's key; it is read at each start, so that a key can be changed meanwhile."""
+        folder = self.urls.nats_keys
+        return {"RR_NATS_NKEY_FILE": str(keyring.path(folder, identity))} if folder else {}
 
 
 def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
@@ -124,6 +163,7 @@ def _service(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> 
         "RR_NATS_URL": stack.urls.nats,
         "RR_POSTGRES_URL": service_url(stack.urls.postgres, owner, stack.role_secret),
         **({"RR_REDIS_URL": stack.urls.redis} if kind in HINTED else {}),
+        **stack.key(kind),
         "RR_HEALTH_PORT": str(port),
         "RR_INSTANCE": name,
         **more,

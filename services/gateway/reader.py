@@ -20,6 +20,7 @@ from libs.common.streams import EPOCH_KEY
 PAGE: Final = 256
 PAGE_BYTES: Final = 1 << 20
 READ_SECONDS: Final = 5.0
+READ: Final = f"$JS.API.DIRECT.GET.{EVENTS}"
 OUTAGES: Final = (nats.errors.Error, JetStreamError, OSError)
 
 
@@ -112,8 +113,8 @@ class Reader:
         subscription = await nc.subscribe(inbox, cb=receive)
         try:
             request = {"seq": first, "batch": PAGE, "max_bytes": PAGE_BYTES}
-            await nc.publish(f"$JS.API.DIRECT.GET.{EVENTS}", orjson.dumps(request), reply=inbox)
-            async with asyncio.timeout(READ_SECONDS):
+            async with self._bus.unless_denied(READ), asyncio.timeout(READ_SECONDS):
+                await nc.publish(READ, orjson.dumps(request), reply=inbox)
                 status = await ended
         finally:
             with contextlib.suppress(*OUTAGES):

@@ -110,7 +110,7 @@ class Tail:
             raise Unavailable("The events cannot be read now.", fix="Try again.") from None
 
     async def _follow(self) -> None:
-        subscriptions = [await self._bus.nc.subscribe(subject, cb=self._woken) for subject in STREAMS[EVENTS]]
+        subscriptions = [await self._bus.subscribe(subject, self._woken) for subject in STREAMS[EVENTS]]
         try:
             while self._listeners:
                 try:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-import nats
 import orjson
 import pytest
 
@@ -109,7 +108,7 @@ async def test_nothing_starts_once_the_kill_switch_is_answered_and_all_completes
 
 async def over_the_bus(stack: Stack, case: Case, chance: random.Random) -> None:
     """Half of the reports, straight to the stream: each with an id and an order of keys of its own."""
-    client = await nats.connect(stack.urls.nats)
+    client = await stack.urls.bus()
     try:
         bus = client.jetstream()
         for _ in range(TIMES // 2):
@@ -155,6 +154,7 @@ async def second_incident_process(stack: Stack) -> AsyncIterator[forked.Process]
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "RR_NATS_URL": stack.urls.nats,
+        "RR_NATS_NKEY": stack.urls.nats_key("incident"),
         "RR_POSTGRES_URL": service_url(stack.urls.postgres, "incident", stack.layout.secret("roles")),
         "RR_INSTANCE": "incident-2",
         "RR_HEALTH_PORT": str(port),

@@ -6,7 +6,7 @@ database, clean streams and an empty Valkey for one test, as the `RR_…` variab
 
 import asyncio
 import shutil
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
+from runbook_ranger.stack import keyring
 from runbook_ranger.stack.layout import Layout
 from runbook_ranger.stack.migrate import migrate
 from runbook_ranger.stack.ports import Ports
@@ -45,7 +46,7 @@ class Servers:
         self.layout = Layout.open(root)
         self.postgres = Postgres(self.layout, FAST)
         self.valkey = Valkey(self.layout)
-        self.nats = Nats(self.layout, Ports.load(root / "ports.json"))
+        self.nats = Nats(self.layout, Ports.load(root / "ports.json"), guest="guest")
         self.all: tuple[Server, ...] = (self.nats, self.valkey, self.postgres)
 
     def start(self) -> None:
@@ -72,7 +73,7 @@ class Servers:
         """Where to provision one database and the bus, as administrator."""
         return Targets(
             postgres=self.postgres.url(database),
-            nats=self.nats.url(),
+            nats=self.nats.guest_url(),
             redis=self.valkey.url(),
             role_secret=self.layout.secret("roles"),
             settings=SMALL,
@@ -80,13 +81,22 @@ class Servers:
 
 
 class StackEnv(dict[str, str]):
-    """`RR_…` variables of a clean stack, with the administrator's database URL; `service` gives a service's own."""
+    """`RR_…` variables of a clean stack, with the administrator's database URL and a way to the bus that may do all.
+
+    `service` gives a service's own.
+    """
 
     def service(self, name: str, **more: str) -> dict[str, str]:
-        """The variables of one service: its own role, a free health port, any others by name."""
-        url = service_url(self["RR_POSTGRES_URL"], name, self["RR_ROLE_SECRET"])
-        own = {"RR_POSTGRES_URL": url, "RR_INSTANCE": name, "RR_HEALTH_PORT": "0"}
-        shared: Mapping[str, str] = {key: value for key, value in self.items() if key != "RR_ROLE_SECRET"}
+        """The variables of one service, or of a worker: its own role and key, a free health port, others by name."""
+        owner = "executor" if name == "worker" else name
+        own = {
+            "RR_POSTGRES_URL": service_url(self["RR_POSTGRES_URL"], owner, self["RR_ROLE_SECRET"]),
+            "RR_NATS_URL": f"nats://{self['RR_NATS_URL'].rpartition('@')[2]}",
+            "RR_NATS_NKEY_FILE": str(keyring.path(Path(self["RR_NATS_KEYS"]), name)),
+            "RR_INSTANCE": name,
+            "RR_HEALTH_PORT": "0",
+        }
+        shared = {key: value for key, value in self.items() if key not in {"RR_ROLE_SECRET", "RR_NATS_KEYS"}}
         return {**shared, **own, **more}
 
 
@@ -142,6 +152,7 @@ async def _clean(servers: Servers, database: str) -> StackEnv:
     return StackEnv(
         RR_POSTGRES_URL=targets.postgres,
         RR_NATS_URL=targets.nats,
+        RR_NATS_KEYS=str(servers.nats.keys),
         RR_REDIS_URL=targets.redis,
         RR_ROLE_SECRET=targets.role_secret,
         RR_TENANT="default",
@@ -164,7 +175,7 @@ async def _copy_template(servers: Servers, database: str) -> None:
 async def _clear_bus(servers: Servers) -> None:
     import nats
 
-    client = await nats.connect(servers.nats.url(), allow_reconnect=False)
+    client = await nats.connect(servers.nats.guest_url(), allow_reconnect=False)
     try:
         manager = client.jetstream()
         for info in await manager.streams_info():

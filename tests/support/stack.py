@@ -18,7 +18,6 @@ from typing import Any
 
 import asyncpg
 import httpx
-import nats
 
 from libs.common.contracts.choreography import EVENTS
 from libs.common.contracts.choreography import consumers as wanted_consumers
@@ -248,7 +247,7 @@ class Stack:
 
     async def _behind(self) -> list[str]:
         """Consumers that have not applied everything."""
-        client = await nats.connect(self.urls.nats, allow_reconnect=False)
+        client = await self.urls.bus(allow_reconnect=False)
         try:
             found = []
             manager = client.jetstream()

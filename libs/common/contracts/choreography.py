@@ -12,6 +12,10 @@ from libs.common.contracts import access, alert, approval, execution, incident, 
 from libs.common.contracts.fact import Fact
 
 SERVICES: Final = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
+IDENTITIES: Final = (*SERVICES, "worker")
+"""Who signs in to the bus, each with a key of its own."""
+ADMIN: Final = "admin"
+"""Who provisions, and looks in from outside. May ask everybody everything, and what else there is."""
 
 INGRESS: Final = "INGRESS"
 EVENTS: Final = "EVENTS"
@@ -112,6 +116,50 @@ ROWS: Final = (
     Row(access.TokenRevoked, "gateway", (), "which key opens nothing any more, and who said so"),
     Row(access.BreakGlassUsed, "gateway", (), "who broke the seal, and why"),
     Row(access.AccessDenied, "gateway", (), "who knocked at a door that stayed shut"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Which questions and commands one process may put to a service, and why: `rpc.<asked>.<verb>`, `*` for all."""
+
+    asker: str
+    asked: str
+    verbs: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A word on core NATS that may be lost without harm: its subject, its sole sender, and who listens."""
+
+    subject: str
+    sender: str
+    listeners: tuple[str, ...]
+    why: str
+
+
+_ALL: Final = ("*",)
+
+ASKS: Final = (
+    Ask("gateway", "incident", _ALL, "requests from outside, in the caller's name"),
+    Ask("gateway", "catalog", _ALL, "requests from outside, in the caller's name"),
+    Ask("gateway", "executor", _ALL, "requests from outside, in the caller's name"),
+    Ask("gateway", "approvals", _ALL, "requests from outside, in the caller's name"),
+    Ask("gateway", "timeline", _ALL, "requests from outside, in the caller's name"),
+    Ask("executor", "catalog", ("get_version",), "the content of a runbook, to plan it and to go on with it"),
+    Ask("executor", "incident", ("get",), "what the alert said, which a plan is filled in with"),
+    Ask("approvals", "executor", ("revoke_approval",), "the executor holds the copy of a grant that counts"),
+    Ask("worker", "timeline", ("leaves", "list"), "evidence.bundle keeps what the log holds of an incident"),
+)
+
+NOTES: Final = (
+    Note(
+        "timeline.position",
+        "timeline",
+        tuple(service for service in SERVICES if service != "timeline"),
+        "how far the log has come: an outbox lets its rows go",
+    ),
 )
 
 BY_SUBJECT: Final[Mapping[str, Row]] = {row.subject: row for row in ROWS}

@@ -20,6 +20,7 @@ from libs.common.contracts.choreography import EVENTS
 from libs.common.secret_files import UnreadableVariable, variable
 from runbook_ranger.stack import roles
 from runbook_ranger.stack.errors import Difference, DriftError, EpochMismatchError, StackError
+from runbook_ranger.stack.messaging import administrator
 from runbook_ranger.stack.provision import database, epochs, hints, refill, republish, wanted
 from runbook_ranger.stack.provision.jetstream import JetStream, epoch_of, with_epoch
 
@@ -39,11 +40,14 @@ class Targets:
     redis: str = ""
     role_secret: str = ""
     settings: wanted.StreamSettings = field(default_factory=wanted.StreamSettings)
+    nats_key: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(cls) -> "Targets":
-        """From `RR_POSTGRES_URL` (the administrator's), `RR_NATS_URL`, `RR_REDIS_URL`, `RR_ROLE_SECRET`, or files."""
-        names = ("RR_POSTGRES_URL", "RR_NATS_URL", "RR_ROLE_SECRET", "RR_REDIS_URL")
+        """From `RR_POSTGRES_URL` (the administrator's), `RR_NATS_URL` and `RR_NATS_NKEY` (likewise), `RR_REDIS_URL`,
+        `RR_ROLE_SECRET`, or files.
+        """
+        names = ("RR_POSTGRES_URL", "RR_NATS_URL", "RR_ROLE_SECRET", "RR_REDIS_URL", "RR_NATS_NKEY")
         try:
             given = {name: variable(name) or "" for name in names}
         except UnreadableVariable as error:
@@ -56,6 +60,7 @@ class Targets:
             nats=given["RR_NATS_URL"],
             redis=given["RR_REDIS_URL"],
             role_secret=given["RR_ROLE_SECRET"],
+            nats_key=given["RR_NATS_NKEY"],
             settings=wanted.StreamSettings.from_environment(),
         )
 
@@ -96,11 +101,8 @@ async def provision(targets: Targets, purpose: Purpose | None = None) -> None:
 
 async def provision_streams(connection: epochs.Connection, targets: Targets, purpose: Purpose) -> None:
     """Streams first, then their consumers; all differences of all of them are collected into one DriftError."""
-    import nats  # as late as possible: most commands of `rangerctl` never need it
-
-    client = await patiently(
-        lambda: nats.connect(targets.nats, allow_reconnect=False, connect_timeout=2, error_cb=_said_below)
-    )
+    options = {"allow_reconnect": False, "connect_timeout": 2, "error_cb": _said_below}
+    client = await patiently(lambda: administrator(targets.nats, targets.nats_key, **options))
     try:
         jetstream = JetStream(client)
         async with AsyncExitStack() as still:
@@ -108,7 +110,7 @@ async def provision_streams(connection: epochs.Connection, targets: Targets, pur
                 await still.enter_async_context(refill.relays_stopped(connection))
             await _streams(jetstream, connection, targets.settings, purpose)
             if await epochs.unfilled(connection, EVENTS):
-                await republish.after_renewal(connection, targets.nats)
+                await republish.after_renewal(connection, targets.nats, targets.nats_key)
     finally:
         await client.close()
 
@@ -118,7 +120,7 @@ async def republish_facts(targets: Targets, *, dry_run: bool = False) -> republi
     connection = await connect(targets.postgres)
     try:
         await connection.execute("select pg_advisory_lock($1)", LOCK)
-        return await republish.republish(connection, targets.nats, dry_run=dry_run)
+        return await republish.republish(connection, targets.nats, targets.nats_key, dry_run=dry_run)
     finally:
         await connection.close()
 

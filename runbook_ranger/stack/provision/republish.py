@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from libs.common.contracts.choreography import EVENTS
+from runbook_ranger.stack.keyring import ADMIN
 from runbook_ranger.stack.provision import epochs, refill
 from runbook_ranger.stack.provision.epochs import Connection
 
@@ -24,21 +25,21 @@ class Republished:
     from_log: dict[str, int] = field(default_factory=dict)
 
 
-async def after_renewal(connection: Connection, url: str) -> None:
+async def after_renewal(connection: Connection, url: str, key: str) -> None:
     """Publish what consumers lack into a stream that has just begun its epoch, and put down that this is done."""
     lacked = await refill.lacking(connection)
     if lacked:
-        async with _bus(url) as bus:
+        async with _bus(url, key) as bus:
             await refill.publish_again(connection, bus, lacked)
     await epochs.filled(connection, EVENTS)
 
 
-async def republish(connection: Connection, url: str, *, dry_run: bool) -> Republished:
+async def republish(connection: Connection, url: str, key: str, *, dry_run: bool) -> Republished:
     """Look for whatever the stream ought to hold and does not, and have it published; a dry run only counts.
 
     Facts that are on their way to a consumer at this moment count as lacking; they are dropped when they come twice.
     """
-    async with refill.relays_stopped(connection), _bus(url) as bus:
+    async with refill.relays_stopped(connection), _bus(url, key) as bus:
         taken = 0
         for schema in await refill.schemas_with(connection, "outbox"):
             taken += await _taken_back(connection, bus, schema, dry_run=dry_run)
@@ -65,10 +66,12 @@ async def _taken_back(connection: Connection, bus: "Bus", schema: str, *, dry_ru
 
 
 @asynccontextmanager
-async def _bus(url: str) -> AsyncIterator["Bus"]:
+async def _bus(url: str, key: str) -> AsyncIterator["Bus"]:
+    from pydantic import SecretStr
+
     from libs.common.bus import Bus  # half a second of imports, only where there is something to look at or to send
 
-    bus = Bus(url, name="republish")
+    bus = Bus(url, name="republish", identity=ADMIN if key else "", nkey=SecretStr(key) if key else None)
     await bus.connect()
     try:
         yield bus

@@ -29,7 +29,7 @@ def test_a_bench_has_figures_and_has_verified_its_work(module: str) -> None:
 async def test_work_that_is_wrong_is_noticed() -> None:
     with Product(TINY) as product:
         product.publish("broken")
-        async with Driver(product.urls.nats, "bench_broken", ends=False) as driver:
+        async with Driver(product.urls, "bench_broken", ends=False) as driver:
             await driver.some(2, in_flight=2)
         await proof.settled(product)
 

@@ -34,7 +34,7 @@ async def two_workers(stack_env: StackEnv, folder: Path) -> AsyncIterator[None]:
         workers = [
             forked.start(
                 "services.executor.worker",
-                env={**env, **stack_env.service("executor", RR_INSTANCE=f"worker-{number}")},
+                env={**env, **stack_env.service("worker", RR_INSTANCE=f"worker-{number}")},
                 output=log,
             )
             for number in (1, 2)

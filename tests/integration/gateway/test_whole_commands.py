@@ -46,7 +46,7 @@ async def whole(http: httpx.AsyncClient, stack_env: StackEnv, tmp_path: Path) ->
         target = await stack.enter_async_context(Target().served())
         envs = {f"services.{name}": stack_env.service(name) for name in SERVICES}
         allow = {"RR_INSTANCE": "worker-1", "RR_EGRESS_ALLOW": target.address, "RR_REHINT_SECONDS": "0.5"}
-        envs["services.executor.worker"] = stack_env.service("executor", **allow)
+        envs["services.executor.worker"] = stack_env.service("worker", **allow)
         processes = [await GatewayProcess.start(env, tmp_path, module) for module, env in envs.items()]
         for process in processes:
             stack.push_async_callback(process.stop)

@@ -14,12 +14,12 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import asyncpg
-import nats
 import pytest
 
-from runbook_ranger.stack import identity, state
+from runbook_ranger.stack import identity, keyring, state
 from runbook_ranger.stack.account import Account, may_enter
 from runbook_ranger.stack.layout import ELSEWHERE, Layout
+from runbook_ranger.stack.messaging import administrator
 from runbook_ranger.stack.ports import Ports
 from runbook_ranger.stack.provision.jetstream import JetStream
 from runbook_ranger.stack.servers.nats import Nats
@@ -366,7 +366,8 @@ def test_servers_of_root_run_unprivileged_and_elsewhere_when_its_folder_is_close
 async def _jetstream(stack: Stack) -> JetStream:
     layout = Layout.open(stack.root)
     ports = Ports.load(layout.root / "ports.json", running=True)
-    return JetStream(await nats.connect(Nats(layout, ports).url()))
+    nats = Nats(layout, ports)
+    return JetStream(await administrator(nats.url(), keyring.seed(nats.keys, keyring.ADMIN)))
 
 
 async def _delete_consumer(stack: Stack, stream: str, name: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from nats.aio.client import Client
 
 from libs.common.bus import Bus, Outgoing
-from libs.common.contracts.choreography import EVENTS
+from libs.common.contracts.choreography import ADMIN, EVENTS
 from libs.common.contracts.envelope import Envelope
 from libs.common.errors import Denied, InvalidInput
 from libs.common.ids import new_id
@@ -88,7 +88,7 @@ async def running(stack: StackEnv, folder: Path) -> AsyncIterator[Process]:
     port, traces = choose(set()), folder / "traces.jsonl"
     environment = os.environ | stack.service("timeline", RR_HEALTH_PORT=str(port), RR_TRACE_FILE=str(traces))
     process = forked.start("services.timeline", env=environment)
-    bus = Bus(stack["RR_NATS_URL"], name="asker")
+    bus = Bus(stack["RR_NATS_URL"], name="asker", identity=ADMIN)
     await bus.connect()
     try:
         started = Process(bus, f"http://127.0.0.1:{port}", traces, process)

@@ -33,7 +33,9 @@ SETTINGS = {
     "executor": (ProcessSettings, ExecutorSettings),
     "worker": (ProcessSettings, ExecutorSettings, ActionSettings),
 }
-FOR_PREPARE = {"RR_POSTGRES_URL", "RR_NATS_URL", "RR_REDIS_URL", "RR_ROLE_SECRET", "RR_EVENTS_MAX_BYTES"}
+FOR_PREPARE = {
+    "RR_POSTGRES_URL", "RR_NATS_URL", "RR_NATS_NKEY", "RR_REDIS_URL", "RR_ROLE_SECRET", "RR_EVENTS_MAX_BYTES",
+}  # fmt: skip
 FOR_COMPOSE = {"RR_IMAGE", "RR_NATS_IMAGE", "RR_PUBLISH", "RR_PUBLISH_PROMETHEUS", "RR_SECRETS_DIR"}
 
 
@@ -65,9 +67,17 @@ def test_every_variable_is_read_by_the_process_that_gets_it(process: str) -> Non
 @pytest.mark.parametrize("process", PROCESSES)
 def test_every_process_gets_what_it_cannot_do_without(process: str) -> None:
     environment = PROCESSES[process]["environment"]
-    wanted = {"RR_POSTGRES_URL", "RR_NATS_URL"} | ({"RR_REDIS_URL"} if process in {"worker", "executor"} else set())
+    wanted = {"RR_POSTGRES_URL", "RR_NATS_NKEY"} | ({"RR_REDIS_URL"} if process in {"worker", "executor"} else set())
 
     assert {name for name in wanted if f"{name}_FILE" not in environment} == set()
+    assert environment["RR_NATS_URL"] == "nats://nats:4222"
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_signs_in_to_the_bus_with_its_own_key(process: str) -> None:
+    identity = "admin" if process == "prepare" else process
+
+    assert PROCESSES[process]["environment"]["RR_NATS_NKEY_FILE"] == f"/run/secrets/nats_key_{identity}"
 
 
 @pytest.mark.parametrize("process", PROCESSES)
@@ -133,6 +143,45 @@ def test_secrets_that_servers_know_already_are_never_made_anew(tmp_path: Path) -
     assert (tmp_path / "role_secret").read_text() == "known"
 
 
+def lines(folder: Path) -> list[str]:
+    """The users that the bus is to let in."""
+    return [line.strip() for line in (folder / "nats_users").read_text().splitlines() if "nkey" in line]
+
+
+def test_a_key_of_the_bus_is_changed_with_both_let_in_meanwhile(tmp_path: Path) -> None:
+    module = runpy.run_path(str(ROOT / "deploy" / "make_secrets.py"))
+    module["write"](tmp_path / "secrets")
+    folder = tmp_path / "secrets"
+    before = lines(folder)
+    mounted = (folder / "nats_users").stat().st_ino
+
+    module["renew"](folder, ["incident"])
+    both = lines(folder)
+    with pytest.raises(SystemExit, match="--retire first"):
+        module["renew"](folder, ["incident"])
+    module["retire"](folder)
+
+    new = set(both) - set(before)
+    assert [line.rpartition("permissions: ")[2] for line in new] == ["$incident }"]
+    assert len(both) == len(before) + 1
+    assert set(before) - set(lines(folder)) == {line for line in before if "$incident" in line}
+    assert new < set(lines(folder))
+    assert (folder / "nats_users").stat().st_ino == mounted
+
+
+def test_a_folder_of_an_older_version_is_completed(tmp_path: Path) -> None:
+    module = runpy.run_path(str(ROOT / "deploy" / "make_secrets.py"))
+    (tmp_path / "nats_users").write_text("authorization { users: [{ user: ranger, password: known }] }")
+    (tmp_path / "nats_users").chmod(0o444)
+
+    module["complete"](tmp_path)
+    first = lines(tmp_path)
+    module["complete"](tmp_path)
+
+    assert len(first) == 8
+    assert lines(tmp_path) == first
+
+
 def test_the_folder_of_secrets_is_closed_and_its_files_cannot_be_written(tmp_path: Path) -> None:
     module = runpy.run_path(str(ROOT / "deploy" / "make_secrets.py"))
     folder = tmp_path / "secrets"
@@ -173,7 +222,7 @@ def test_no_secret_file_would_enter_the_repository_or_the_image() -> None:
     assert "/deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
-    assert not [line for line in ignored if line.startswith("!deploy")]
+    assert [line for line in ignored if line.startswith("!deploy")] == ["!deploy/images/nats"]
 
 
 def test_the_image_is_built_with_the_version_of_uv_that_the_makefile_has() -> None:
