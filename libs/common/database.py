@@ -19,6 +19,8 @@ Tx: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 Isolation: TypeAlias = Literal["repeatable_read", "read_committed"]
 
+SEES_ALL: Final = {"rr.tenant": "*", "rr.environments": "*", "rr.clearance": "3"}
+"""What row-level security goes by (`sight.py`): a service's own work sees everything."""
 TRANSIENT: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -67,7 +69,7 @@ class Database:
             timeout=self._timeout,
             command_timeout=30,
             reset=_as_it_was,
-            server_settings={"application_name": self._instance, "search_path": self.schema},
+            server_settings={"application_name": self._instance, "search_path": self.schema, **SEES_ALL},
         )
 
     async def close(self) -> None:
@@ -111,7 +113,7 @@ class Database:
         return await asyncpg.connect(
             self._url,
             timeout=self._timeout,
-            server_settings={"application_name": f"{self._instance} own", "search_path": self.schema},
+            server_settings={"application_name": f"{self._instance} own", "search_path": self.schema, **SEES_ALL},
         )
 
     async def ping(self) -> None:

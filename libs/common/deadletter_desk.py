@@ -59,7 +59,7 @@ class DeadLetterDesk:
 
     async def list_letters(self, tx: Tx, caller: Caller, question: ListLetters) -> Answer:
         """Letters of the caller's tenant, and those that name none."""
-        require(caller.principal, "dead_letter.view", Resource("dead_letter", "*", caller.tenant))
+        await require(caller.principal, "dead_letter.view", Resource("dead_letter", "*", caller.tenant))
         everywhere = caller.principal.tenants == SYSTEM_TENANTS
         tenants = None if everywhere else [caller.tenant, ""]
         return {"items": await deadletters.listing(tx, tenants=tenants, state=question.state, limit=question.limit)}
@@ -103,7 +103,9 @@ class DeadLetterDesk:
         letter = await deadletters.one(tx, number, lock=action == "dead_letter.resolve")
         if letter is None:
             raise NotFound(f"There is no dead letter {number}.", fix="`rangerctl dlq list` shows what there is.")
-        require(caller.principal, action, Resource("dead_letter", str(number), letter["tenant_id"] or caller.tenant))
+        await require(
+            caller.principal, action, Resource("dead_letter", str(number), letter["tenant_id"] or caller.tenant)
+        )
         return letter
 
 

@@ -81,6 +81,54 @@ def substrate_v1() -> None:
     run(_SUBSTRATE_V1)
 
 
+_DECISIONS_V2: Final = """
+CREATE TABLE decision (
+  decision_id uuid PRIMARY KEY,
+  decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  tenant_id text NOT NULL,
+  actor text NOT NULL,
+  action text NOT NULL,
+  resource_kind text NOT NULL,
+  resource_id text NOT NULL,
+  allow boolean NOT NULL,
+  reasons jsonb NOT NULL,
+  engine text NOT NULL,
+  revision text NOT NULL,
+  request_key text NOT NULL);
+CREATE INDEX ix_decision_page ON decision (tenant_id, decided_at);
+CREATE INDEX ix_decision_denied ON decision (tenant_id, actor, decided_at) WHERE NOT allow;
+"""
+
+
+def decisions_v2() -> None:
+    """The log of what policy decided about people's commands."""
+    run(_DECISIONS_V2)
+
+
+_TENANT: Final = "(SELECT current_setting('rr.tenant', true))"
+_ENVIRONMENTS: Final = "(SELECT current_setting('rr.environments', true))"
+_CLEARANCE: Final = "(SELECT nullif(current_setting('rr.clearance', true), '')::smallint)"
+_OF_TENANT: Final = f"({_TENANT} = '*' OR tenant_id = {_TENANT})"
+_OF_MARKING: Final = (
+    f"(environment = '' OR {_ENVIRONMENTS} = '*' OR environment = ANY (string_to_array({_ENVIRONMENTS}, ',')))"
+    f" AND clearance <= {_CLEARANCE}"
+)
+
+
+def guard_rows_v2(*tables: str, marked: tuple[str, ...] = ()) -> None:
+    """Row-level security by tenant; on `marked` tables, which have the columns, by environment and clearance too.
+
+    The service's role owns its tables, so that it takes FORCE for the rules to bind it. Settings are read once a
+    statement, not once a row: that is what the subselects are for.
+    """
+    rules = {**dict.fromkeys(tables, _OF_TENANT), **dict.fromkeys(marked, f"{_OF_TENANT} AND {_OF_MARKING}")}
+    for table, rule in rules.items():
+        run(
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;\nALTER TABLE {table} FORCE ROW LEVEL SECURITY;\n"
+            f"CREATE POLICY seen ON {table} USING ({rule}) WITH CHECK ({_OF_TENANT});\n"
+        )
+
+
 def run(statements: str) -> None:
     """Run DDL statements one by one (asyncpg prepares each)."""
     for statement in statements.split(";\n"):

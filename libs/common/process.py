@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 import structlog
 import uvloop
 
-from libs.common import crash, schema, telemetry
+from libs.common import crash, policy, schema, telemetry
 from libs.common.bus import Bus
 from libs.common.consumer import Decoder, EventConsumer, Handler
 from libs.common.database import Database, patiently
@@ -96,6 +96,7 @@ def run(service: str, wire: Wire, *, schema_name: str = "", relay: bool = True) 
     crash.rearm()
     settings = ProcessSettings.read()
     telemetry.set_up(service, settings)
+    policy.use(policy.from_settings())
     _collect_less()
     code = uvloop.run(_main(service, wire, settings, schema_name or service, relay=relay))
     telemetry.shut_down()

@@ -7,7 +7,7 @@ under 512 KiB. A time-out says nothing about the effect: ask again with the same
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -17,15 +17,25 @@ from faststream.nats import NatsMessage
 from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from libs.common import metrics, telemetry
+from libs.common import decisions, metrics, telemetry
 from libs.common.bus import Bus
 from libs.common.contracts.fact import describe
 from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.denials import NotPermitted
-from libs.common.errors import Conflict, InvalidInput, Misconfigured, RangerError, TooLarge, Unavailable, from_wire
+from libs.common.errors import (
+    Conflict,
+    Denied,
+    InvalidInput,
+    Misconfigured,
+    RangerError,
+    TooLarge,
+    Unavailable,
+    from_wire,
+)
 from libs.common.ids import new_id
-from libs.common.policy import Principal
+from libs.common.policy import Principal, ledger
+from libs.common.sight import Sight, narrow
 from libs.common.telemetry import log
 
 MAX_REPLY_BYTES: Final = 512 * 1024
@@ -86,6 +96,7 @@ class RpcServer:
 
         async def answer(caller: Caller, question: C) -> Answer:
             async with self._database.transaction(verb, snapshot=True) as tx:
+                await narrow(tx, Sight.of(caller.principal, caller.tenant, changes=False))
                 return await handler(tx, caller, question)
 
         self._register(verb, body, answer)
@@ -123,9 +134,21 @@ class RpcServer:
         return reply
 
     async def _once(self, verb: str, caller: Caller, question: C, handler: CommandHandler[C]) -> Answer:
+        with ledger.opened() as entries:
+            try:
+                return await self._carried_out(verb, caller, question, handler, entries)
+            except Denied:
+                names = (self._service, caller.tenant, caller.request_key)
+                await decisions.deny(self._database, *names, entries, traceparent=caller.traceparent)
+                raise
+
+    async def _carried_out(
+        self, verb: str, caller: Caller, question: C, handler: CommandHandler[C], entries: Sequence[ledger.Entry]
+    ) -> Answer:
         asked = (verb, caller.principal.actor, question.model_dump_json())
         digest = hashlib.sha256("\0".join(asked).encode()).digest()
         async with self._database.transaction(verb) as tx:
+            await narrow(tx, Sight.of(caller.principal, caller.tenant, changes=True))
             # Two requests with one key at the same time: the second waits here and then finds the answer.
             await tx.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{caller.tenant}/{caller.request_key}"
@@ -138,6 +161,7 @@ class RpcServer:
             if stored is not None:
                 return _stored_answer(stored["body_sha256"], stored["response"], digest)
             answer = await handler(tx, caller, question)
+            await decisions.write(tx, caller.tenant, caller.request_key, entries)
             stored_answer = _bounded(orjson.dumps(answer))
             await tx.execute(
                 "INSERT INTO command (request_key, tenant_id, verb, body_sha256, response) VALUES ($1, $2, $3, $4, $5)",

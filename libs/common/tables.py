@@ -4,6 +4,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Identity,
@@ -100,4 +101,26 @@ def substrate(metadata: MetaData) -> None:
         Column("response", LargeBinary, nullable=False),
         Column("created_at", MOMENT, nullable=False, server_default=func.clock_timestamp()),
         Index("ix_command_created", "created_at"),
+    )
+
+
+def decisions(metadata: MetaData) -> None:
+    """Add the log of what policy decided to a service's `metadata`."""
+    Table(
+        "decision",
+        metadata,
+        Column("decision_id", Uuid, primary_key=True),
+        Column("decided_at", MOMENT, nullable=False, server_default=func.clock_timestamp()),
+        Column("tenant_id", Text, nullable=False),
+        Column("actor", Text, nullable=False),
+        Column("action", Text, nullable=False),
+        Column("resource_kind", Text, nullable=False),
+        Column("resource_id", Text, nullable=False),
+        Column("allow", Boolean, nullable=False),
+        Column("reasons", JSONB, nullable=False),
+        Column("engine", Text, nullable=False),
+        Column("revision", Text, nullable=False),
+        Column("request_key", Text, nullable=False),
+        Index("ix_decision_page", "tenant_id", "decided_at"),
+        Index("ix_decision_denied", "tenant_id", "actor", "decided_at", postgresql_where=text("NOT allow")),
     )

@@ -104,6 +104,8 @@ def question(fact: ExecutionBlocked, envelope: Envelope, *, now: datetime, defau
         traceparent=envelope.traceparent,
         requested_at=now,
         expires_at=now + timedelta(seconds=seconds),
+        environment=envelope.marking.environment,
+        clearance=envelope.marking.clearance,
     )
 
 

@@ -9,6 +9,7 @@ from libs.common.clock import rfc3339
 from libs.common.contracts import approval as contract
 from libs.common.contracts.approval import ApprovalFact
 from libs.common.contracts.execution import ApprovalOf, Risk
+from libs.common.contracts.marking import Marking
 from services.approvals.errors import ApprovalDrift, ApprovalExpired, NotAnApprover, OwnRequest
 from services.approvals.lifecycle import INITIAL, State, after
 
@@ -54,6 +55,13 @@ class Approval:
     revoked_by: str = ""
     revoke_rationale: str = ""
     revoked_at: datetime | None = None
+    environment: str = ""
+    clearance: int = 0
+
+    @property
+    def marking(self) -> Marking:
+        """Who may see it, as of what it is about."""
+        return Marking(self.environment, self.clearance)
 
 
 @dataclass(frozen=True, slots=True)

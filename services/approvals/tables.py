@@ -12,6 +12,7 @@ from sqlalchemy import (
     Identity,
     Index,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -21,10 +22,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from libs.common.tables import MOMENT, substrate
+from libs.common.tables import MOMENT, decisions, substrate
 
 metadata = MetaData()
 substrate(metadata)
+decisions(metadata)
 
 approval = Table(
     "approval",
@@ -60,6 +62,8 @@ approval = Table(
     Column("revoked_by", Text, nullable=False, server_default=text("''")),
     Column("revoke_rationale", Text, nullable=False, server_default=text("''")),
     Column("revoked_at", MOMENT),
+    Column("environment", Text, nullable=False, server_default=text("''")),
+    Column("clearance", SmallInteger, nullable=False, server_default=text("0")),
     CheckConstraint("approver <> requester OR state <> 'granted'", name="ck_approval_two_people"),
     CheckConstraint("version >= 1", name="ck_approval_version"),
     Index("ix_approval_page", "tenant_id", "requested_at", "approval_id"),

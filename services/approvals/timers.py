@@ -48,4 +48,5 @@ def _cause(approval: Approval) -> Cause:
         execution_id=approval.execution_id,
         runbook_id=approval.runbook_id,
         traceparent=approval.traceparent,
+        marking=approval.marking,
     )

@@ -1,6 +1,6 @@
 """What people ask of the approvals service. Each use case runs inside the transaction that stores its answer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -10,7 +10,7 @@ from libs.common.crash import crash_point
 from libs.common.database import Tx
 from libs.common.ids import derived_id
 from libs.common.outbox import Cause, Outbox
-from libs.common.policy import Resource, decide, require
+from libs.common.policy import Resource, decide, require, require_scope
 from libs.common.rpc import Answer, Caller
 from services.approvals import storage, telling, views
 from services.approvals.commands import (
@@ -84,9 +84,8 @@ class UseCases:
         Raises:
             NoSuchApproval: there is none, or the caller may not see it.
         """
-        _visible(caller, question.approval_id)
         found = await views.whole(tx, caller.tenant, question.approval_id)
-        if found is None:
+        if found is None or not (await decide(caller.principal, "approval.view", as_shown(found))).allow:
             raise NoSuchApproval(question.approval_id)
         return found
 
@@ -96,9 +95,9 @@ class UseCases:
         Raises:
             Denied: the caller may not look into this tenant.
         """
-        require(caller.principal, "approval.view", Resource(KIND, "*", caller.tenant))
+        scope = await require_scope(caller.principal, "approval.view", KIND, caller.tenant)
         filters = question.model_dump(exclude={"limit"})
-        items = await views.page(tx, caller.tenant, **filters, limit=question.limit + 1)
+        items = await views.page(tx, caller.tenant, scope, **filters, limit=question.limit + 1)
         more = len(items) > question.limit
         shown = items[: question.limit]
         return {"items": shown, "next": shown[-1]["approval_id"] if more else None}
@@ -122,18 +121,41 @@ async def _locked(tx: Tx, caller: Caller, approval_id: str, action: str) -> tupl
     Raises:
         NoSuchApproval, Denied: nothing changed.
     """
-    _visible(caller, approval_id)
     approval = await storage.lock(tx, caller.tenant, approval_id)
-    if approval is None:
+    if approval is None or not (await decide(caller.principal, "approval.view", about(approval))).allow:
         raise NoSuchApproval(approval_id)
-    require(caller.principal, action, Resource(KIND, approval_id, approval.tenant, approval.risk))
+    await require(caller.principal, action, about(approval))
     return approval, await storage.moment(tx)
 
 
-def _visible(caller: Caller, approval_id: str) -> None:
-    """Invisible is answered as missing."""
-    if not decide(caller.principal, "approval.view", Resource(KIND, approval_id, caller.tenant)).allow:
-        raise NoSuchApproval(approval_id)
+def about(approval: Approval) -> Resource:
+    """An approval as policy knows it."""
+    return Resource(
+        KIND,
+        approval.approval_id,
+        approval.tenant,
+        risk=approval.risk,
+        status=approval.state,
+        environment=approval.environment,
+        clearance=approval.clearance,
+        requester=approval.requester,
+        version=approval.version,
+    )
+
+
+def as_shown(found: Mapping[str, Any]) -> Resource:
+    """An approval that was read whole, as policy knows it."""
+    return Resource(
+        KIND,
+        found["approval_id"],
+        found["tenant_id"],
+        risk=found["risk"],
+        status=found["state"],
+        environment=found["environment"],
+        clearance=found["clearance"],
+        requester=found["requester"],
+        version=found["version"],
+    )
 
 
 def _word(caller: Caller, command: Decision) -> Word:
@@ -152,4 +174,5 @@ def _commanded(approval: Approval, caller: Caller) -> Cause:
         execution_id=approval.execution_id,
         runbook_id=approval.runbook_id,
         traceparent=caller.traceparent,
+        marking=approval.marking,
     )

@@ -9,6 +9,8 @@ import asyncpg
 
 from libs.common.clock import rfc3339
 from libs.common.database import Tx
+from libs.common.policy import Scope
+from libs.common.sight import filters, seen
 
 BRIEF: Final = 300
 """Characters that a list shows of a text; `get` shows it whole."""
@@ -16,14 +18,15 @@ BRIEF: Final = 300
 _SHORT: Final = (
     "tenant_id, approval_id, execution_id, incident_id, runbook_id, step_run_id, step, approval_of, plan_hash,"
     " action_hash, action, resource_id, risk, requester, approvers, requested_at, expires_at, state, version, approver,"
-    " channel, decided_at, valid_until, revoked_by, revoked_at"
+    " channel, decided_at, valid_until, revoked_by, revoked_at,"
+    " environment, clearance"
 )
 _TEXTS: Final = ("prompt", "rationale", "revoke_rationale")
 _WHOLE: Final = f"SELECT {_SHORT}, {', '.join(_TEXTS)} FROM approval WHERE tenant_id = $1 AND approval_id = $2"
 _PAGE: Final = f"""
 SELECT {_SHORT}, {", ".join(f"left({name}, {BRIEF}) AS {name}" for name in _TEXTS)} FROM approval
 WHERE tenant_id = $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR incident_id = $3)
-  AND ($4::text IS NULL OR execution_id = $4)
+  AND ($4::text IS NULL OR execution_id = $4) AND {seen("$7", "$8")}
   AND ($5::uuid IS NULL OR (requested_at, approval_id) < (
     SELECT l.requested_at, l.approval_id FROM approval l WHERE l.tenant_id = $1 AND l.approval_id = $5))
 ORDER BY requested_at DESC, approval_id DESC LIMIT $6
@@ -39,6 +42,7 @@ async def whole(tx: Tx, tenant: str, approval_id: str) -> dict[str, Any] | None:
 async def page(
     tx: Tx,
     tenant: str,
+    scope: Scope,
     *,
     state: str | None,
     incident_id: str | None,
@@ -46,9 +50,10 @@ async def page(
     after: str | None,
     limit: int,
 ) -> Sequence[dict[str, Any]]:
-    """At most `limit` approvals, those asked last first, with the beginnings of their texts."""
+    """At most `limit` approvals that `scope` covers, those asked last first, with the beginnings of their texts."""
     last = uuid.UUID(after) if after else None
-    return [_plain(row) for row in await tx.fetch(_PAGE, tenant, state, incident_id, execution_id, last, limit)]
+    asked = (tenant, state, incident_id, execution_id, last, limit)
+    return [_plain(row) for row in await tx.fetch(_PAGE, *asked, *filters(scope))]
 
 
 def _plain(row: asyncpg.Record) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from sqlalchemy import Boolean, CheckConstraint, Column, Integer, MetaData, Table, Text, UniqueConstraint, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB
 
-from libs.common.tables import MOMENT, substrate
+from libs.common.tables import MOMENT, decisions, substrate
 
 metadata = MetaData()
 substrate(metadata)
+decisions(metadata)
 
 runbook = Table(
     "runbook",

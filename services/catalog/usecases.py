@@ -61,7 +61,7 @@ async def publish(catalog: Catalog, caller: Caller, source: str, *, now: datetim
     """
     loaded = await checked(caller, source, "runbook.publish")
     spec = loaded.spec
-    require(caller.principal, "runbook.publish", Resource("runbook", spec.id, caller.tenant, spec.risk))
+    await require(caller.principal, "runbook.publish", Resource("runbook", spec.id, caller.tenant, spec.risk))
     latest = await catalog.lock(caller.tenant, spec.id)
     if latest is not None and latest.spec_hash == loaded.spec_hash:
         return Publication(latest, created=False)
@@ -81,7 +81,7 @@ async def publish_draft(
         DraftChanged: its hash is not `spec_hash`, the one that was looked at.
         RunbookRefused, SpecTooLarge, Denied: as `publish`; what was acceptable when it was saved may not be any more.
     """
-    require(caller.principal, "runbook.publish", Resource("runbook", runbook_id, caller.tenant))
+    await require(caller.principal, "runbook.publish", Resource("runbook", runbook_id, caller.tenant))
     draft = await catalog.draft(caller.tenant, runbook_id, hold=True)
     if draft is None:
         raise NoSuchDraft(runbook_id)
@@ -111,7 +111,7 @@ async def find_draft(catalog: Catalog, caller: Caller, runbook_id: str) -> Draft
     Raises:
         NoSuchDraft, Denied.
     """
-    require(caller.principal, "runbook.view", Resource("runbook", runbook_id, caller.tenant))
+    await require(caller.principal, "runbook.view", Resource("runbook", runbook_id, caller.tenant))
     found = await catalog.draft(caller.tenant, runbook_id)
     if found is None:
         raise NoSuchDraft(runbook_id)
@@ -125,7 +125,7 @@ async def checked(caller: Caller, source: str, action: str) -> Loaded:
         Denied: the caller may do `action` to nothing in this tenant; the text was not looked at.
         RunbookRefused, SpecTooLarge: it cannot be published.
     """
-    require(caller.principal, action, Resource("runbook", ANY, caller.tenant))
+    await require(caller.principal, action, Resource("runbook", ANY, caller.tenant))
     try:
         loaded = await asyncio.to_thread(load, source)
     except RunbookInvalid as invalid:
@@ -142,7 +142,7 @@ async def find(catalog: Catalog, caller: Caller, runbook_id: str, version: int |
     Raises:
         NoSuchRunbook, Denied.
     """
-    require(caller.principal, "runbook.view", Resource("runbook", runbook_id, caller.tenant))
+    await require(caller.principal, "runbook.view", Resource("runbook", runbook_id, caller.tenant))
     found = await catalog.find(caller.tenant, runbook_id, version)
     if found is None:
         raise NoSuchRunbook(runbook_id, version)
@@ -155,7 +155,7 @@ async def page(catalog: Catalog, caller: Caller, *, after: str, limit: int) -> S
     Raises:
         Denied: the caller may not see this tenant's runbooks.
     """
-    require(caller.principal, "runbook.view", Resource("runbook", ANY, caller.tenant))
+    await require(caller.principal, "runbook.view", Resource("runbook", ANY, caller.tenant))
     return await catalog.page(caller.tenant, after, limit)
 
 
@@ -166,7 +166,7 @@ async def match(catalog: Catalog, occasions: Sequence[Occasion]) -> Mapping[str,
     """
     for occasion in occasions:
         resource = Resource("incident", occasion.created.incident_id, occasion.tenant)
-        require(SYSTEM, "runbook.match", resource)
+        await require(SYSTEM, "runbook.match", resource)
     candidates: dict[str, list[Triggered]] = {occasion.tenant: [] for occasion in occasions}
     for candidate in await catalog.triggered(candidates):
         candidates[candidate.tenant].append(candidate)

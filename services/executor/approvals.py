@@ -98,6 +98,11 @@ async def _fault_of(tx: Tx, attempt: Attempt) -> Fault:
     return closest_fault([Grant.of(row) for row in rows], wanted)
 
 
+async def named(tx: Tx, tenant_id: str, approval_ids: Sequence[str]) -> Sequence[asyncpg.Record]:
+    """The copies that are known here of approvals that somebody names."""
+    return await tx.fetch(_KNOWN, tenant_id, [], [uuid.UUID(i) for i in approval_ids])
+
+
 async def use_by_person(tx: Tx, tenant_id: str, approval_ids: Sequence[str], wanted: Wanted) -> Fault | None:
     """Take the grant of a step that a person carried out; why none of those named stands for it, if none does."""
     named = [uuid.UUID(i) for i in approval_ids]

@@ -61,4 +61,5 @@ def cause_of(execution: Execution, because: Because) -> Cause:
         execution_id=execution.execution_id,
         runbook_id=execution.runbook_id,
         traceparent=because.traceparent or execution.traceparent,
+        marking=execution.marking,
     )

@@ -15,19 +15,16 @@ from libs.common.clock import Clock
 from libs.common.crash import crash_point
 from libs.common.database import Database, Tx
 from libs.common.outbox import Outbox
-from libs.common.policy import Principal, Resource, decide
 from libs.runbook import hashing
 from libs.runbook.facts import Fact, StepFailed, StepHeld, StepNotNeeded, StepStarted
 from libs.runbook.frame import PAUSED, HoldReason
-from services.executor import approvals, kill_switch, storage
+from services.executor import approvals, kill_switch, permits, storage
 from services.executor.fold import Because, Change, fold, merged
 from services.executor.grants import BEGIN_AGAIN
 from services.executor.guards import changes
 from services.executor.kill_switch import Switches
-from services.executor.model import SERVICE, Attempt, Execution, Hint
+from services.executor.model import Attempt, Execution, Hint
 from services.executor.settings import ExecutorSettings
-
-WORKER: Final = Principal.system(SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,8 @@ OTHER_PLAN: Final = Refused(
 )
 
 _LOCK_READY: Final = """
-SELECT a.*, e.plan_hash, e.initiator, e.state AS execution_state, e.paused, e.guards,
+SELECT a.*, e.plan_hash, e.initiator, e.rights, e.environment, e.clearance, e.state AS execution_state, e.paused,
+  e.guards,
   (SELECT bool_or(p.plan_hash = e.plan_hash) FROM approval p WHERE p.execution_id = a.execution_id
     AND p.state = 'granted' AND p.action_hash = '' AND p.used_at IS NOT NULL) AS plan_stands
 FROM action_log a JOIN execution e USING (execution_id)
@@ -127,12 +125,14 @@ class Claims:
             tx, {(a.tenant_id, a.incident_id) for a in (item.attempt for item in asked.values()) if a.requires_firing}
         )
         rows = await tx.fetch(_LOCK_READY, [uuid.UUID(i) for i in sorted(asked)])
+        refused = await permits.refusals([(storage.to_attempt(row), row) for row in rows])
         turned: list[tuple[Attempt, Turned]] = []
         passed: list[Attempt] = []
         for row in rows:
             attempt = storage.to_attempt(row)
+            refusal = asked[attempt.action_id].refusal or refused.get(attempt.action_id)
             held = row["paused"] or attempt.held_reason == PAUSED  # a pause marks what it meets before it is told
-            verdict = Held("paused") if held else _verdict(attempt, asked[attempt.action_id].refusal, switches)
+            verdict = Held("paused") if held else _verdict(attempt, refusal, switches)
             if verdict is None and row["plan_stands"] is False:
                 verdict = OTHER_PLAN
             if verdict is None and attempt.requires_firing:
@@ -227,9 +227,6 @@ def _verdict(attempt: Attempt, refusal: tuple[str, str] | None, switches: Switch
         return Held("kill_switch")
     if refusal is not None:
         return Refused(*refusal)
-    decision = decide(WORKER, "step.claim", Resource("action", attempt.action_id, attempt.tenant_id))
-    if not decision.allow:
-        return Refused(f"policy.{decision.reason}", "policy does not allow this step")
     if hashing.action_hash(attempt.rendered) != attempt.action_hash:
         return Refused("action_drift", "the stored action is not the one that was planned")
     return None

@@ -8,13 +8,13 @@ from typing import Any
 from libs.common.clock import Clock
 from libs.common.database import Tx
 from libs.common.outbox import Outbox
-from libs.common.policy import Resource, require
+from libs.common.policy import decide, require
 from libs.common.rpc import Caller
 from libs.runbook.facts import Fact, StepStarted
 from libs.runbook.frame import StepRun
 from libs.runbook.paths import name_of
 from libs.runbook.spec import TELLING, UNDOING
-from services.executor import storage
+from services.executor import about, storage
 from services.executor.errors import NOT_REACHED, ExecutionEnded, ExecutionNotFound, StepNotFound
 from services.executor.fold import Because, Change, fold
 from services.executor.hints import Hints
@@ -46,13 +46,16 @@ class Desk:
         """The execution, under its row's lock.
 
         Raises:
-            ExecutionNotFound: missing, or another tenant's.
+            ExecutionNotFound: missing, or not the caller's to see.
             Denied: policy does not allow `action` to the caller.
         """
         execution = (await storage.lock(tx, [execution_id])).get(execution_id)
         if execution is None or execution.tenant_id != caller.tenant:
             raise ExecutionNotFound(execution_id)
-        require(caller.principal, action, Resource("execution", execution_id, execution.tenant_id))
+        resource = about.execution(execution)
+        if not (await decide(caller.principal, "execution.view", resource)).allow:
+            raise ExecutionNotFound(execution_id)
+        await require(caller.principal, action, resource)
         return execution
 
     async def living(

@@ -10,6 +10,7 @@ import orjson
 
 from libs.common.clock import rfc3339
 from libs.common.contracts.envelope import Ref
+from libs.common.contracts.execution import Risk
 from libs.common.contracts.fact import Fact as PublishedFact
 from libs.common.ids import new_id
 from libs.common.outbox import Outbox, OutboxEvent
@@ -34,7 +35,7 @@ from libs.runbook.frame import Frame, StepRun
 from libs.runbook.known import Known
 from libs.runbook.paths import probed
 from libs.runbook.rendering import RenderedAction, RenderRefused, render_action, render_probe, render_rollback, scope_of
-from libs.runbook.spec import UNDOING
+from libs.runbook.spec import TELLING, UNDOING, Runbook
 from services.executor.changes import Change, cause_of, translated
 from services.executor.evaluator import evaluator_for
 from services.executor.facts import to_fact
@@ -278,8 +279,15 @@ class Folding:
             and needs_firing(execution.spec, execution.frame, effect.path),
             traceparent=self._change.because.traceparent or execution.traceparent,
             needs_approval=effect.needs_approval,
+            risk=_risk(execution.spec, effect.path),
         )
         self._writes.actions.append((attempt, stream_of(execution)))
+
+
+def _risk(spec: Runbook, path: str) -> Risk:
+    """The step's; what the engine adds by itself (a rollback, a word to somebody, a probe) bears none of its own."""
+    added = path.startswith((UNDOING, TELLING)) or probed(path)
+    return "low" if added else spec.risk_of(path)
 
 
 def stream_of(execution: Execution) -> str:

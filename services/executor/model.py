@@ -5,7 +5,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
+from libs.common.contracts.execution import Risk
+from libs.common.contracts.marking import UNMARKED, Marking
 from libs.common.ids import derived_id
+from libs.common.policy import Principal
 from libs.runbook.frame import Frame
 from libs.runbook.planning import PlanFacts
 from libs.runbook.rendering import RenderedAction
@@ -22,6 +25,7 @@ class Execution:
     """One execution, as read under its row's lock. `version` counts its published facts.
 
     A dry run changes nothing and asks nobody. `retry_of` is the execution that it goes on with, from `retry_from` on.
+    `marking` is its incident's. `rights` are the principal's who began it, as it was then; None where a fact did.
     """
 
     execution_id: str
@@ -42,6 +46,13 @@ class Execution:
     dry_run: bool = False
     retry_of: str = ""
     retry_from: str = ""
+    marking: Marking = UNMARKED
+    rights: Mapping[str, Any] | None = None
+
+    @property
+    def initiating(self) -> Principal:
+        """Whoever began it, with the rights that they had then; what a fact began is the service's own."""
+        return Principal.system(SERVICE) if self.rights is None else Principal.from_wire(self.rights)
 
     def with_frame(self, frame: Frame, facts: int) -> "Execution":
         """The same execution with another frame, `facts` facts later."""
@@ -80,6 +91,7 @@ class Attempt:
     requires_firing: bool
     traceparent: str
     needs_approval: bool = False
+    risk: Risk = "low"
     plan_hash: str = ""
     requester: str = ""
     held_reason: str | None = None

@@ -12,6 +12,7 @@ from libs.common.consumer import FactReceived, Received, handled_span
 from libs.common.contracts.execution import ExecutionFailed, ExecutionPlanned
 from libs.common.contracts.fact import Fact as PublishedFact
 from libs.common.contracts.incident import Severity
+from libs.common.contracts.marking import UNMARKED, Marking
 from libs.common.contracts.runbook import RunbookMatched
 from libs.common.database import Tx
 from libs.common.errors import Unavailable
@@ -65,6 +66,8 @@ class Occasion:
     retry_from: str = ""
     rationale: str = ""
     carried: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    marking: Marking = UNMARKED
+    rights: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,9 @@ class Planner:
     ) -> "Planned":
         match = message.value.fact
         assert isinstance(match, RunbookMatched)
-        require(Principal.system(SERVICE), "execution.plan", Resource("execution", match.match_id, message.tenant))
+        await require(
+            Principal.system(SERVICE), "execution.plan", Resource("execution", match.match_id, message.tenant)
+        )
         named = (message.tenant, match.spec_hash)
         if named not in specs:
             specs[named] = await self._spec(tx, message.tenant, match)
@@ -117,6 +122,7 @@ class Planner:
             correlation=message.value.envelope.correlation,
             because=Because(ACTOR, message.event_id, traceparent),
             match_id=match.match_id,
+            marking=message.value.envelope.marking,
         )
         plan, refusal = _planned(spec, occasion)
         return Planned(_execution(spec, occasion, plan, refusal), occasion, plan, refusal)
@@ -198,6 +204,8 @@ def _execution(spec: Runbook, occasion: Occasion, plan: Plan | None, refusal: st
         dry_run=occasion.dry_run,
         retry_of=occasion.retry_of,
         retry_from=occasion.retry_from,
+        marking=occasion.marking,
+        rights=occasion.rights,
     )
 
 

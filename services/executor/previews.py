@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from libs.common.database import Tx
-from libs.common.policy import REASONS, Principal, Resource, decide, require
+from libs.common.policy import Decision, Principal, decide, require, worded
 from libs.common.rpc import Answer, Caller
 from libs.runbook.expressions import ExpressionError
 from libs.runbook.outlook import StepOutlook, outlook
 from libs.runbook.planning import Plan, make_plan
 from libs.runbook.problems import PlanRefused
-from services.executor import hindrances, kill_switch, locks
+from services.executor import about, hindrances, kill_switch, locks
 from services.executor.commands import PlanRunbook
 from services.executor.evaluator import evaluator_for
 from services.executor.guards import outlook as guards
@@ -38,8 +38,9 @@ class Previews:
         Raises:
             InvalidInput: it cannot be planned, for reasons that are all named.
         """
-        require(caller.principal, "execution.preview", Resource("runbook", question.runbook_id, caller.tenant))
         wanted = await self.sources.wanted(caller, question)
+        resource = about.beginning(wanted.spec, caller.tenant, wanted.marking)
+        await require(caller.principal, "execution.preview", resource)
         evaluate = evaluator_for(wanted.spec)
         try:
             plan = make_plan(wanted.spec, question.inputs, wanted.facts, evaluate=evaluate)
@@ -48,13 +49,13 @@ class Previews:
         steps = outlook(wanted.spec, plan, wanted.facts, evaluate=evaluate)
         held = await locks.holders(tx, caller.tenant, [s.resource for s in steps if s.resource and s.mutating])
         switches = await kill_switch.listing(tx, caller.tenant)
-        start = decide(caller.principal, "execution.start", Resource("runbook", question.runbook_id, caller.tenant))
+        start = await decide(caller.principal, "execution.start", resource)
         found = {
             **_head(wanted, plan),
             "alert": await _alert(tx, caller.tenant, wanted),
-            "policy": {"start": _told(start.allow, start.reason)},
+            "policy": {"start": _told(start)},
             "kill_switch": {"holds": any(switch["engaged"] for switch in switches), "items": switches},
-            "steps": [_step(step, caller.tenant, held) for step in steps],
+            "steps": [_step(step, held, await _claim(step, caller, wanted)) for step in steps],
             "locks": [_lock(resource, steps, held) for resource in _resources(steps)],
             "approvals": [_approval(step, caller) for step in steps if step.approval is not None],
             "guards": await guards.hindrances(tx, caller.tenant, wanted.spec, plan.keys, _known(steps)),
@@ -91,8 +92,16 @@ async def _alert(tx: Tx, tenant: str, wanted: Wanted) -> dict[str, Any] | None:
     return {"name": alert.name, "severity": alert.severity, "firing": firing}
 
 
-def _step(step: StepOutlook, tenant: str, held: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    claim = decide(WORKER, "step.claim", Resource("action", step.node.path, tenant)) if step.node.action else None
+async def _claim(step: StepOutlook, caller: Caller, wanted: Wanted) -> dict[str, Any] | None:
+    """What policy says at the claim, to the worker and to whoever begins it; None where nothing is claimed."""
+    if not step.node.action:
+        return None
+    action = about.action(step.node.action, caller.tenant, step.risk, wanted.marking)
+    claim = await decide(WORKER, "step.claim", action)
+    return _told(claim if not claim.allow else await decide(caller.principal, "step.run", action))
+
+
+def _step(step: StepOutlook, held: Mapping[str, dict[str, Any]], policy: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "step": step.node.path,
         "type": step.node.type,
@@ -112,7 +121,7 @@ def _step(step: StepOutlook, tenant: str, held: Mapping[str, dict[str, Any]]) ->
         "known_after": list(step.after),
         "later": [{"at": item.at, "template": item.template, "after": list(item.after)} for item in step.later],
         "faults": [{"at": item.at, "template": item.template, "message": item.message} for item in step.faults],
-        "policy": _told(claim.allow, claim.reason) if claim else None,
+        "policy": policy,
         "next": step.node.next,
         "on_failure": step.node.on_failure,
     }
@@ -153,6 +162,6 @@ def _approval(step: StepOutlook, caller: Caller) -> dict[str, Any]:
     }
 
 
-def _told(allow: bool, reason: str) -> dict[str, Any]:
-    text, fix = ("", "") if allow else REASONS[reason]
-    return {"allow": allow, "reason": reason, "text": text, "fix": fix}
+def _told(decision: Decision) -> dict[str, Any]:
+    text, fix = ("", "") if decision.allow else worded(decision.reasons[0])
+    return {"allow": decision.allow, "reason": decision.reason, "text": text, "fix": fix}

@@ -12,13 +12,14 @@ from typing import Any, Final
 from libs.common.database import Tx
 from libs.common.errors import InvalidInput
 from libs.common.ids import new_id
-from libs.common.policy import Resource, require
+from libs.common.policy import require
 from libs.common.rpc import Answer, Caller
 from libs.runbook.expressions import ExpressionError
 from libs.runbook.frame import Frame, StepRun
 from libs.runbook.problems import PlanRefused
 from libs.runbook.spec import TELLING, UNDOING, Runbook
 from libs.runbook.steps import ActionStep, ApprovalStep, DecisionStep
+from services.executor import about
 from services.executor.commands import RetryExecution
 from services.executor.desk import Desk, because
 from services.executor.errors import NotRetryable
@@ -52,7 +53,7 @@ class Retrying:
             InvalidInput: it cannot be planned any more.
         """
         old = await self.desk.locked(tx, caller, command.execution_id, "execution.retry")
-        require(caller.principal, "execution.start", Resource("runbook", old.runbook_id, caller.tenant))
+        await require(caller.principal, "execution.start", about.beginning(old.spec, caller.tenant, old.marking))
         await _check_standing(tx, old)
         await _check_doubts(tx, old, repeat_unknown=command.repeat_unknown)
         carried = carried_from(old.spec, old.frame)
@@ -68,6 +69,8 @@ class Retrying:
             initiator=caller.principal.actor,
             correlation=caller.request_key,
             because=because(caller),
+            marking=old.marking,
+            rights=caller.principal.to_wire(),
             inputs=old.inputs,
             retry_of=old.execution_id,
             retry_from=at,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from libs.common.contracts.marking import UNMARKED, Marking
 from libs.common.ids import derived_id
 from libs.common.rpc import Caller, RpcClient
 from libs.runbook.planning import PlanFacts
@@ -25,6 +26,7 @@ class Wanted:
     spec_hash: str
     facts: PlanFacts
     opens: bool
+    marking: Marking = UNMARKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +49,23 @@ class Sources:
         wants = order.open_incident or CRITICAL in spec.tags
         opens = order.incident_id is None and wants and not order.dry_run
         opened = derived_id("incident", execution_id) if opens and execution_id else ""
-        facts = PlanFacts(alert=await self._alert(caller, order.incident_id), incident_id=order.incident_id or opened)
-        return Wanted(spec, published["version"], published["spec_hash"], facts, opens)
+        incident = None if order.incident_id is None else await self._incident(caller, order.incident_id)
+        facts = PlanFacts(alert=None if incident is None else _alert(incident), incident_id=order.incident_id or opened)
+        marking = UNMARKED if incident is None else Marking(incident["environment"], incident["clearance"])
+        return Wanted(spec, published["version"], published["spec_hash"], facts, opens, marking)
 
-    async def _alert(self, caller: Caller, incident_id: str | None) -> AlertFacts | None:
-        """What the alert that opened the incident says, if one did or one was linked since."""
-        if incident_id is None:
-            return None
-        incident = await self._ask(caller, "incident", "get", {"incident_id": incident_id})
-        if not incident["alerts"]:
-            return None
-        name = incident["alert_name"] or incident["alerts"][0]["name"]
-        return AlertFacts(name, incident["severity"], incident["labels"], incident["annotations"])
+    async def _incident(self, caller: Caller, incident_id: str) -> Mapping[str, Any]:
+        return await self._ask(caller, "incident", "get", {"incident_id": incident_id})
 
     async def _ask(self, caller: Caller, service: str, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
         return await self.client.ask(
             service, verb, question, principal=caller.principal, tenant=caller.tenant, timeout=ASK_SECONDS
         )
+
+
+def _alert(incident: Mapping[str, Any]) -> AlertFacts | None:
+    """What the alert that opened the incident says, if one did or one was linked since."""
+    if not incident["alerts"]:
+        return None
+    name = incident["alert_name"] or incident["alerts"][0]["name"]
+    return AlertFacts(name, incident["severity"], incident["labels"], incident["annotations"])

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from libs.common.database import Tx
 from libs.common.errors import InvalidInput
 from libs.common.ids import new_id
-from libs.common.policy import Resource, require
+from libs.common.policy import require
 from libs.common.rpc import Answer, Caller
 from libs.runbook.expressions import ExpressionError
 from libs.runbook.problems import PlanRefused
+from services.executor import about
 from services.executor.commands import StartExecution
 from services.executor.fold import Because
 from services.executor.hints import Hints
@@ -26,9 +27,10 @@ class Starting:
 
     async def start(self, tx: Tx, caller: Caller, command: StartExecution) -> Answer:
         """Plan and begin; what cannot be planned is refused with every reason, and nothing is stored."""
-        require(caller.principal, "execution.start", Resource("runbook", command.runbook_id, caller.tenant))
         execution_id = new_id()
         wanted = await self.sources.wanted(caller, command, execution_id)
+        resource = about.beginning(wanted.spec, caller.tenant, wanted.marking)
+        await require(caller.principal, "execution.start", resource)
         spec, incident_id = wanted.spec, wanted.facts.incident_id
         occasion = Occasion(
             execution_id=execution_id,
@@ -39,6 +41,8 @@ class Starting:
             initiator=caller.principal.actor,
             correlation=caller.request_key,
             because=Because(caller.principal.actor, traceparent=caller.traceparent),
+            marking=wanted.marking,
+            rights=caller.principal.to_wire(),
             inputs=command.inputs,
             dry_run=command.dry_run,
             title=spec.name if wanted.opens else None,

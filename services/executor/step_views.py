@@ -8,9 +8,10 @@ import asyncpg
 import orjson
 
 from libs.common.database import Tx
-from libs.common.policy import Resource, require
+from libs.common.policy import decide
 from libs.common.rpc import Answer, Caller
 from libs.runbook.frame import Frame, StepRun
+from services.executor import about
 from services.executor.commands import ListSteps
 from services.executor.errors import ExecutionNotFound
 from services.executor.rows import plain
@@ -45,12 +46,14 @@ async def where_it_stands(tx: Tx, execution_id: uuid.UUID, root: Frame) -> list[
 async def list_steps(tx: Tx, caller: Caller, question: ListSteps) -> Answer:
     """A page of all steps of an execution, those that have ended included; `next` is the `after` of the next page."""
     execution_id = uuid.UUID(question.execution_id)
-    known = await tx.fetchval(
-        "SELECT 1 FROM execution WHERE execution_id = $1 AND tenant_id = $2", execution_id, caller.tenant
+    known = await tx.fetchrow(
+        "SELECT execution_id, tenant_id, state, environment, clearance, initiator, version FROM execution"
+        " WHERE execution_id = $1 AND tenant_id = $2",
+        execution_id,
+        caller.tenant,
     )
-    if known is None:
+    if known is None or not (await decide(caller.principal, "execution.view", about.shown(known))).allow:
         raise ExecutionNotFound(question.execution_id)
-    require(caller.principal, "execution.view", Resource("execution", question.execution_id, caller.tenant))
     rows = await tx.fetch(_PAGE, execution_id, question.within, question.state, question.after, question.limit)
     attempts = await _attempts(tx, execution_id, [row["path"] for row in rows])
     items = [

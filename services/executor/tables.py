@@ -12,6 +12,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Sequence,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -21,10 +22,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from libs.common.tables import MOMENT, substrate
+from libs.common.tables import MOMENT, decisions, substrate
 
 metadata = MetaData()
 substrate(metadata)
+decisions(metadata)
 
 fence = Sequence("fence", metadata=metadata)
 
@@ -77,6 +79,9 @@ execution = Table(
     Column("dry_run", Boolean, nullable=False, server_default=text("false")),
     Column("retry_of", Uuid),
     Column("retry_from", Text),
+    Column("environment", Text, nullable=False, server_default=text("''")),
+    Column("clearance", SmallInteger, nullable=False, server_default=text("0")),
+    Column("rights", JSONB),
     Index("ix_execution_retry", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_execution_incident", "tenant_id", "incident_id"),
     Index("ix_execution_live", "execution_id", postgresql_where=text("ended_at IS NULL")),
@@ -134,6 +139,7 @@ action_log = Table(
     Column("evidence", JSONB),
     Column("late", JSONB),
     Column("needs_approval", Boolean, nullable=False, server_default=text("false")),
+    Column("risk", Text, nullable=False, server_default=text("'low'")),
     Column("held_until", MOMENT),
     Column("held_detail", Text),
     UniqueConstraint("step_run_id", "attempt", name="uq_action_attempt"),

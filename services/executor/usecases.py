@@ -8,13 +8,13 @@ from libs.common.clock import Clock
 from libs.common.database import Tx
 from libs.common.errors import InvalidInput
 from libs.common.outbox import Cause, Outbox
-from libs.common.policy import Resource, require
+from libs.common.policy import Context, Resource, require
 from libs.common.rpc import Answer, Caller
 from libs.runbook import forms
 from libs.runbook.facts import AbortRequested, FailRequested, StepCompletedByPerson, StepDecided
 from libs.runbook.frame import StepRun
 from libs.runbook.steps import ManualStep
-from services.executor import answers, approvals, kill_switch, locks, stopping, storage
+from services.executor import about, answers, approvals, kill_switch, locks, stopping, storage
 from services.executor.approvals import Approvals
 from services.executor.commands import (
     AbortExecution,
@@ -83,7 +83,7 @@ class Commands:
 
     async def complete_step(self, tx: Tx, caller: Caller, command: CompleteStep) -> Answer:
         """A person did what a manual step says, or could not; of high risk only under a grant and with evidence."""
-        execution = await self._desk.locked(tx, caller, command.execution_id, "step.complete")
+        execution = await self._desk.locked(tx, caller, command.execution_id, "execution.view")
         standing = await step_of(tx, execution, command.step)
         run = standing.run
         step = execution.spec.step(run.path) if run is not None else None
@@ -92,8 +92,10 @@ class Commands:
         found = forms.faults(step, command.outcome, command.evidence_ref, command.values)
         if found:
             raise InvalidInput("; ".join(f"{fault.path} {fault.message}" for fault in found), code="form_faults")
+        context = Context()
         if command.outcome == "succeeded" and execution.spec.needs_approval(run.path):
-            await self._require_evidence(tx, execution, run, command)
+            context = await self._require_evidence(tx, execution, run, command)
+        await require(caller.principal, "step.complete", about.step(execution, run.path), context)
         actor = caller.principal.actor
         fact = StepCompletedByPerson(
             run.path, run.visit, command.outcome, actor, command.evidence_ref, dict(command.values)
@@ -102,7 +104,7 @@ class Commands:
 
     async def revoke_approval(self, tx: Tx, caller: Caller, command: RevokeApproval) -> Answer:
         """Take a grant back; `revoked` is false when it was used already."""
-        require(caller.principal, "approval.revoke", Resource("approval", command.approval_id, caller.tenant))
+        await require(caller.principal, "approval.revoke", Resource("approval", command.approval_id, caller.tenant))
         revoked, hints = await self._approvals.revoke(
             tx,
             tenant_id=caller.tenant,
@@ -116,7 +118,7 @@ class Commands:
 
     async def break_lock(self, tx: Tx, caller: Caller, command: BreakLock) -> Answer:
         """Free a resource; who waits for it is hinted."""
-        require(caller.principal, "lock.break", Resource("lock", command.resource_id, caller.tenant))
+        await require(caller.principal, "lock.break", Resource("lock", command.resource_id, caller.tenant))
         cause = _cause(caller)
         holder, hints = await locks.break_lock(
             tx,
@@ -133,7 +135,7 @@ class Commands:
     async def set_kill_switch(self, tx: Tx, caller: Caller, command: SetKillSwitch) -> Answer:
         """Hold back mutations, or let them go. When this is answered, none starts any more."""
         action = "kill_switch.set_global" if command.scope == GLOBAL_SCOPE else "kill_switch.set"
-        require(caller.principal, action, Resource("kill_switch", command.scope, caller.tenant))
+        await require(caller.principal, action, Resource("kill_switch", command.scope, caller.tenant))
         scope = GLOBAL_SCOPE if command.scope == GLOBAL_SCOPE else f"tenant:{caller.tenant}"
         changed, hints = await kill_switch.toggle(
             tx,
@@ -149,10 +151,10 @@ class Commands:
 
     async def get_kill_switch(self, tx: Tx, caller: Caller, _question: GetKillSwitch) -> Answer:
         """The switches that concern the caller's tenant."""
-        require(caller.principal, "kill_switch.view", Resource("kill_switch", "*", caller.tenant))
+        await require(caller.principal, "kill_switch.view", Resource("kill_switch", "*", caller.tenant))
         return {"items": await kill_switch.listing(tx, caller.tenant)}
 
-    async def _require_evidence(self, tx: Tx, execution: Execution, run: StepRun, command: CompleteStep) -> None:
+    async def _require_evidence(self, tx: Tx, execution: Execution, run: StepRun, command: CompleteStep) -> Context:
         """The grants named must hold one for this very plan and step, unexpired; it is used up by this.
 
         Raises:
@@ -164,9 +166,12 @@ class Commands:
         if not command.approval_ids:
             raise EvidenceMissing(command.step, "no grant for this plan and step is named in approval_ids")
         wanted = answers.wanted_at(execution, run)
+        named = await approvals.named(tx, execution.tenant_id, command.approval_ids)
+        context = about.evidence(execution, wanted, named)
         fault = await approvals.use_by_person(tx, execution.tenant_id, command.approval_ids, wanted)
         if fault is not None:
             raise GrantRefused(command.step, fault, wanted)
+        return context
 
 
 def _cause(caller: Caller) -> Cause:

@@ -8,10 +8,11 @@ import asyncpg
 import orjson
 
 from libs.common.database import Tx
-from libs.common.policy import Resource, require
+from libs.common.policy import decide, require_scope
 from libs.common.rpc import Answer, Caller
+from libs.common.sight import filters, seen
 from libs.runbook.frame import STEP_TERMINAL, Frame
-from services.executor import approvals, dry_runs, locks
+from services.executor import about, approvals, dry_runs, locks
 from services.executor.commands import GetExecution, ListExecutions
 from services.executor.errors import ExecutionNotFound
 from services.executor.guards import views as guards
@@ -22,7 +23,8 @@ _COLUMNS = (
     "execution_id, tenant_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator, version,"
     " state, phase, coalesce(blocked_reason, CASE WHEN state = 'pending' AND EXISTS (SELECT 1 FROM admission q"
     " WHERE q.execution_id = e.execution_id AND q.state = 'queued') THEN 'queued' END) AS blocked_reason,"
-    " reason, created_at, started_at, ended_at, paused, dry_run, retry_of, retry_from"
+    " reason, created_at, started_at, ended_at, paused, dry_run, retry_of, retry_from,"
+    " environment, clearance"
 )
 
 
@@ -34,9 +36,8 @@ async def get_execution(tx: Tx, caller: Caller, question: GetExecution) -> Answe
         execution_id,
         caller.tenant,
     )
-    if row is None:
+    if row is None or not (await decide(caller.principal, "execution.view", about.shown(row))).allow:
         raise ExecutionNotFound(question.execution_id)
-    require(caller.principal, "execution.view", Resource("execution", question.execution_id, row["tenant_id"]))
     root = Frame.from_json(orjson.loads(row["frame"]))
     steps: Sequence[Mapping[str, Any]] = await where_it_stands(tx, execution_id, root)
     if row["dry_run"]:
@@ -63,9 +64,9 @@ async def _retries(tx: Tx, execution_id: uuid.UUID) -> list[str]:
 
 async def list_executions(tx: Tx, caller: Caller, question: ListExecutions) -> Answer:
     """A page of the tenant's executions, newest first; `next` is the `after` of the page behind it."""
-    require(caller.principal, "execution.view", Resource("execution", "*", caller.tenant))
+    scope = await require_scope(caller.principal, "execution.view", about.EXECUTION, caller.tenant)
     rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM execution e WHERE tenant_id = $1"
+        f"SELECT {_COLUMNS} FROM execution e WHERE tenant_id = $1 AND {seen('$6', '$7')}"
         " AND ($2::text IS NULL OR incident_id = $2) AND ($3::text IS NULL OR state = $3)"
         " AND ($4::uuid IS NULL OR (created_at, execution_id) <"
         "   (SELECT created_at, execution_id FROM execution WHERE execution_id = $4 AND tenant_id = $1))"
@@ -75,6 +76,7 @@ async def list_executions(tx: Tx, caller: Caller, question: ListExecutions) -> A
         question.state,
         uuid.UUID(question.after) if question.after else None,
         question.limit,
+        *filters(scope),
     )
     items = [_summary(row) for row in rows]
     return {"items": items, "next": items[-1]["execution_id"] if len(items) == question.limit else None}

@@ -40,7 +40,7 @@ class NewToken(Parameters):
             raise ValueError("a name has printable characters")
         return value
 
-    @field_validator("tenants")
+    @field_validator("tenants", "scopes")
     @classmethod
     def _all_or_some(cls, value: list[str] | None) -> list[str] | None:
         if value is not None and "*" in value and len(value) > 1:

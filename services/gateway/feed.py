@@ -5,7 +5,7 @@ reads pages of its own until it has caught up; one that falls behind after that 
 """
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import orjson
 
 from libs.common.contracts.choreography import BY_SUBJECT
 from libs.common.errors import InvalidInput, Unavailable
-from libs.common.policy import Resource, decide
+from libs.common.policy import Scope, scope
 from services.gateway.identity import Identity
 from services.gateway.reader import Event
 from services.gateway.tail import Tail
@@ -30,6 +30,9 @@ VIEWS: Final = {
     "breaker": "execution.view",
     "approval": "approval.view",
     "kill_switch": "kill_switch.view",
+    "token": "principal.view",
+    "denial": "principal.view",
+    "break_glass": "principal.view",
 }
 """The action that a caller must be allowed for facts about each kind of thing; a kind that is not here is not shown."""
 
@@ -110,7 +113,7 @@ class Feed:
                 return self._reset()
             found, last = list(page.events), page.last
         self._position = Position(self._position.epoch, max(seq, last))
-        chunk = b"".join(self._drawn(found))
+        chunk = b"".join(self._drawn(found, await self._scopes()))
         return chunk if chunk or self._position.seq < tail.last else await self._rest()
 
     async def _rest(self) -> bytes:
@@ -126,22 +129,23 @@ class Feed:
         self._position = Position(self._tail.epoch, self._tail.last)
         return _named("reset", self._position)
 
-    def _drawn(self, found: Iterable[Event]) -> Iterator[bytes]:
+    async def _scopes(self) -> Mapping[str, Scope]:
+        """What the caller may see now, by the action of seeing it: rights may have changed since the last chunk."""
+        principal, tenant = self._identity.principal, self._identity.tenant
+        return {view: await scope(principal, view, tenant) for view in sorted(set(VIEWS.values()))}
+
+    def _drawn(self, found: Iterable[Event], scopes: Mapping[str, Scope]) -> Iterator[bytes]:
         for event in found:
-            if self._visible(event):
+            if self._visible(event, scopes):
                 yield b"id: %d-%d\ndata: %b\n\n" % (self._position.epoch, event.seq, orjson.dumps(_shown(event)))
 
-    def _visible(self, event: Event) -> bool:
+    def _visible(self, event: Event, scopes: Mapping[str, Scope]) -> bool:
         """Whether the caller may see what the event is about: the rule that the lists of such things keep to."""
         row, tenant = BY_SUBJECT.get(event.type), self._identity.tenant
         if row is None or not {tenant, "*"} & set(event.tenants):
             return False
-        kind = row.fact.aggregate
-        view = VIEWS.get(kind)
-        return (
-            view is not None
-            and decide(self._identity.principal, view, Resource(kind, event.aggregate_id, tenant)).allow
-        )
+        view = VIEWS.get(row.fact.aggregate)
+        return view is not None and scopes[view].covers(tenant, event.marking.environment, event.marking.clearance)
 
 
 def _named(name: str, position: Position) -> bytes:

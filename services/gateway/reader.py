@@ -14,6 +14,7 @@ from nats.js.errors import Error as JetStreamError
 from libs.common.bus import Bus
 from libs.common.contracts.choreography import EVENTS
 from libs.common.contracts.envelope import Envelope, MalformedEnvelope
+from libs.common.contracts.marking import Marking
 from libs.common.errors import Unavailable
 from libs.common.streams import EPOCH_KEY
 
@@ -26,7 +27,7 @@ OUTAGES: Final = (nats.errors.Error, JetStreamError, OSError)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A fact's place and ids. `tenants` says who may know of it at all."""
+    """A fact's place and ids. `tenants` and `marking` say who may know of it at all."""
 
     seq: int
     type: str
@@ -37,6 +38,7 @@ class Event:
     execution_id: str
     runbook_id: str
     actor: str
+    marking: Marking
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +141,5 @@ def _event(seq: int, headers: Mapping[str, str]) -> Event | None:
         envelope.execution_id,
         envelope.runbook_id,
         envelope.actor,
+        envelope.marking,
     )

@@ -51,7 +51,7 @@ async def _accept(subject: str, body: bytes, ask: Asking, bus: Bus) -> Response:
         Denied, InvalidInput: nothing was stored.
         Unavailable: it is not known to be stored; sending it again does no harm.
     """
-    ask.require("alert.post", "alert")
+    await ask.require("alert.post", "alert")
     try:
         alerts = PARSERS[subject](body)
     except MalformedPayload as error:

@@ -1,9 +1,10 @@
 """What may be asked of the incident service: the bodies of its verbs."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
+from libs.common.contracts import marking
 from libs.common.contracts.alert import MAX_TITLE
 from libs.common.contracts.incident import IncidentStatus, Severity
 from libs.common.rpc import Question
@@ -21,7 +22,9 @@ Title = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_TITLE, strip_whitespace=True, pattern=r"^[^\x00-\x1f]*$")
 ]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/=-]{0,63}$")]
+Name = Annotated[str, StringConstraints(pattern=rf"^{marking.NAME.pattern}$")]
 Owner = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@:+-]{0,127}$")]
+Clearance = Literal["public", "internal", "confidential", "restricted"]
 RunbookId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
@@ -45,12 +48,18 @@ class ListIncidents(Question):
 
 
 class CreateIncident(Question):
-    """Open an incident that no alert reported."""
+    """Open an incident that no alert reported.
+
+    `environment` and `clearance` say who may see it, and `rotation` whose on-call engineers may act on it.
+    """
 
     title: Title
     severity: Severity
     description: Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION, pattern=r"^[^\x00]*$")] = ""
     tags: Annotated[tuple[Tag, ...], Field(max_length=32)] = ()
+    environment: Name | None = None
+    clearance: Clearance = "public"
+    rotation: Name | None = None
 
     @field_validator("tags")
     @classmethod

@@ -7,7 +7,7 @@ history and refuses all of them.
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 
 from libs.common.clock import rfc3339
 from libs.common.contracts.incident import OwnerChanged, RunbookLinked, Severity, SeverityChanged
@@ -16,6 +16,7 @@ from services.incident.model import MAX_REASON, Incident, Told, told
 from services.incident.sla import Sla
 
 MAX_RUNBOOKS: Final = 50
+SCALE: Final[tuple[Severity, ...]] = get_args(Severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ def reclassified(incident: Incident, severity: Severity, *, rationale: str, sla:
         sla_deadline=rfc3339(deadline),
     )
     return told(replace(incident, severity=severity, sla_deadline=deadline), fact, now=now)
+
+
+def worse(severity: Severity, than: Severity) -> bool:
+    """Whether it is higher up the scale."""
+    return SCALE.index(severity) > SCALE.index(than)
 
 
 def history_of(fact: SeverityChanged, *, actor: str, now: datetime) -> SeverityEntry:

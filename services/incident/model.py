@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from libs.common.contracts.incident import IncidentFact, IncidentStatus, IncidentStatusChanged, Severity
+from libs.common.contracts.marking import UNMARKED, Marking
 from services.incident.lifecycle import (
     INITIAL,
     OPEN,
@@ -38,7 +39,8 @@ class Incident:
 
     `opened_at` is when it was created or last reopened; the other moments belong to that opening, the deadline too.
     `fingerprint` is that of its problem, `execution/…` where an execution opened it, and empty where a person did.
-    `owner` is empty when nobody is responsible.
+    `owner` is empty when nobody is responsible. `marking` and `rotation` (whose on-call engineers may act on it) are
+    said by the alert or the person that opened it, and stay.
     """
 
     tenant: str
@@ -58,6 +60,8 @@ class Incident:
     flag: Flag | None = None
     owner: str = ""
     sla_deadline: datetime | None = None
+    marking: Marking = UNMARKED
+    rotation: str = ""
 
     @property
     def open(self) -> bool:
@@ -68,6 +72,11 @@ class Incident:
     def rationale_required(self) -> list[str]:
         """What would need a rationale now."""
         return rationale_required(self.status, mitigated=self.mitigated_at is not None)
+
+
+def rotations(name: str) -> frozenset[str]:
+    """Whose on-call engineers may act: those of one rotation, or of none."""
+    return frozenset({name} if name else ())
 
 
 @dataclass(frozen=True, slots=True)

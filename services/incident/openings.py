@@ -1,12 +1,14 @@
 """How an incident begins without an alert: a person opens it, or an execution does for itself."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from libs.common.clock import rfc3339
 from libs.common.contracts.alert import MAX_TITLE
 from libs.common.contracts.execution import ExecutionPlanned
 from libs.common.contracts.incident import IncidentCreated, Severity
+from libs.common.contracts.marking import UNMARKED, Marking
 from libs.common.ids import derived_id
 from services.incident.lifecycle import INITIAL
 from services.incident.model import Incident, Opening, Told, told
@@ -34,21 +36,24 @@ def opened_by_person(
     tags: Sequence[str],
     sla: Sla,
     now: datetime,
+    marking: Marking = UNMARKED,
+    rotation: str = "",
 ) -> tuple[Told, Opening]:
     """A person saw what no alert reported."""
     opening = Opening(title=title, created_at=now, by=actor, description=description, tags=tags)
-    incident = _fresh(incident_id, tenant, "", severity, sla, now)
+    incident = replace(_fresh(incident_id, tenant, "", severity, sla, now), marking=marking, rotation=rotation)
     return _opened(incident, opening), opening
 
 
 def opened_by_execution(
-    fact: ExecutionPlanned, *, tenant: str, sla: Sla, now: datetime, origin: int = 0
+    fact: ExecutionPlanned, *, tenant: str, marking: Marking, sla: Sla, now: datetime, origin: int = 0
 ) -> tuple[Told, Opening]:
     """An execution that was started without an incident opens one, so that people see it and it can end badly."""
     title = _storable(fact.title or f"Runbook {fact.runbook_id} executing")
     opening = Opening(title=title, created_at=now, by="execution")
     fingerprint = execution_fingerprint(fact.execution_id)
     incident = _fresh(fact.incident_id, tenant, fingerprint, fact.severity or "medium", sla, now)
+    incident = replace(incident, marking=marking)
     return _opened(incident, opening, origin), opening
 
 

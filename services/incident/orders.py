@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from libs.common.clock import Clock, rfc3339
 from libs.common.contracts.incident import SeverityChanged
+from libs.common.contracts.marking import CLEARANCES, Marking
 from libs.common.outbox import Outbox
-from libs.common.policy import Resource, decide, require
+from libs.common.policy import Context, Resource, decide, require
 from libs.common.rpc import Answer, Caller
 from services.incident.commands import ChangeOwner, ChangeSeverity, CreateIncident, LinkRunbook, TransitionIncident
 from services.incident.errors import NoSuchIncident
-from services.incident.judgements import history_of, linked, reassigned, reclassified
-from services.incident.model import Incident, Told, moved
+from services.incident.judgements import history_of, linked, reassigned, reclassified, worse
+from services.incident.model import Incident, Told, moved, rotations
 from services.incident.openings import opened_by_person
 from services.incident.ports import Incidents
 from services.incident.problems import NewId
@@ -37,7 +38,18 @@ class Orders:
         Raises:
             Denied: the caller may open none in this tenant.
         """
-        require(caller.principal, "incident.create", Resource(SERVICE, "*", caller.tenant))
+        marking = Marking(command.environment or "", CLEARANCES.index(command.clearance))
+        rotation = command.rotation or ""
+        new = Resource(
+            SERVICE,
+            "*",
+            caller.tenant,
+            environment=marking.environment,
+            clearance=marking.clearance,
+            severity=command.severity,
+            rotations=rotations(rotation),
+        )
+        await require(caller.principal, "incident.create", new)
         step, opening = opened_by_person(
             self.new_id(),
             tenant=caller.tenant,
@@ -46,6 +58,8 @@ class Orders:
             severity=command.severity,
             description=command.description,
             tags=command.tags,
+            marking=marking,
+            rotation=rotation,
             sla=self.sla,
             now=self.clock(),
         )
@@ -59,8 +73,15 @@ class Orders:
         Raises:
             NoSuchIncident, Denied, UndefinedMove, RationaleMissing: nothing changed.
         """
-        incident = await _permitted(store, caller, command.incident_id, "incident.transition")
+        incident = await _visible(store, caller, command.incident_id)
         step = moved(incident, command.trigger, rationale=command.rationale or "", now=self.clock())
+        action = "incident.close" if step.incident.status == "closed" else "incident.transition"
+        circumstances = Context(
+            to=step.incident.status,
+            mitigated=incident.mitigated_at is not None,
+            rationale_present=bool(command.rationale),
+        )
+        await require(caller.principal, action, about(incident), circumstances)
         await store.save([step.incident])
         await self._tell(store, caller, step)
         return {**_state(step.incident), "previous": incident.status}, step
@@ -71,7 +92,10 @@ class Orders:
         Raises:
             NoSuchIncident, Denied, IncidentClosed: nothing changed.
         """
-        incident = await _permitted(store, caller, command.incident_id, "incident.severity")
+        incident = await _visible(store, caller, command.incident_id)
+        action = "incident.escalate" if worse(command.severity, incident.severity) else "incident.severity"
+        circumstances = Context(to=command.severity, rationale_present=bool(command.rationale))
+        await require(caller.principal, action, about(incident), circumstances)
         now = self.clock()
         step = reclassified(incident, command.severity, rationale=command.rationale, sla=self.sla, now=now)
         if step is not None and isinstance(step.fact, SeverityChanged):
@@ -84,7 +108,8 @@ class Orders:
         Raises:
             NoSuchIncident, Denied, IncidentClosed: nothing changed.
         """
-        incident = await _permitted(store, caller, command.incident_id, "incident.assign")
+        incident = await _visible(store, caller, command.incident_id)
+        await require(caller.principal, "incident.assign", about(incident))
         step = reassigned(incident, command.owner or "", now=self.clock())
         return {**await self._judged(store, caller, incident, step), "previous": incident.owner or None}
 
@@ -94,7 +119,8 @@ class Orders:
         Raises:
             NoSuchIncident, Denied, IncidentClosed, TooManyRunbooks: nothing changed.
         """
-        incident = await _permitted(store, caller, command.incident_id, "incident.link")
+        incident = await _visible(store, caller, command.incident_id)
+        await require(caller.principal, "incident.link", about(incident))
         known = await store.runbooks(caller.tenant, command.incident_id)
         now = self.clock()
         step = linked(incident, command.runbook_id, known, now=now)
@@ -113,25 +139,30 @@ class Orders:
         await store.tell([event(self.outbox, step, of_command(step, caller), step.incident.updated_at)])
 
 
-def visible(caller: Caller, incident_id: str) -> Resource:
-    """What the caller asks about.
+def about(incident: Incident) -> Resource:
+    """An incident as policy knows it."""
+    return Resource(
+        SERVICE,
+        incident.incident_id,
+        incident.tenant,
+        environment=incident.marking.environment,
+        clearance=incident.marking.clearance,
+        severity=incident.severity,
+        status=incident.status,
+        rotations=rotations(incident.rotation),
+        version=incident.version,
+    )
+
+
+async def _visible(store: Incidents, caller: Caller, incident_id: str) -> Incident:
+    """The incident, locked.
 
     Raises:
-        NoSuchIncident: the caller may not see it, which is answered as if there were none.
+        NoSuchIncident: there is none, or the caller may not see it, which is answered as if there were none.
     """
-    resource = Resource(SERVICE, incident_id, caller.tenant)
-    if not decide(caller.principal, "incident.view", resource).allow:
-        raise NoSuchIncident(incident_id)
-    return resource
-
-
-async def _permitted(store: Incidents, caller: Caller, incident_id: str, action: str) -> Incident:
-    """The incident, locked, for a caller who may do this to it."""
-    resource = visible(caller, incident_id)
     incident = await store.incident(caller.tenant, incident_id)
-    if incident is None:
+    if incident is None or not (await decide(caller.principal, "incident.view", about(incident))).allow:
         raise NoSuchIncident(incident_id)
-    require(caller.principal, action, resource)
     return incident
 
 

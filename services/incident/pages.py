@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from libs.common.contracts.incident import IncidentStatus, Severity
 from libs.common.database import Tx
+from libs.common.policy import Scope
+from libs.common.sight import filters, seen
 from services.incident.views import BRIEF, shown
 
 SCANNED: Final = 20_000
@@ -20,16 +22,20 @@ _FREE: Final = {"after": "$2::uuid IS NULL", "status": "$3::text IS NULL", "seve
 _SEARCH: Final = f"""
 WITH recent AS ({{recent}})
 SELECT {BRIEF} FROM recent
-WHERE $6::text IS NULL OR position(lower($6) IN lower(title)) > 0 OR position(lower($6) IN lower(alert_name)) > 0
-ORDER BY incident_id DESC LIMIT $7
+WHERE $8::text IS NULL OR position(lower($8) IN lower(title)) > 0 OR position(lower($8) IN lower(alert_name)) > 0
+ORDER BY incident_id DESC LIMIT $9
 """
 _LAST: Final = "WITH recent AS ({recent}) SELECT incident_id FROM recent OFFSET $5 - 1 LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which incidents: those older than `after` that are all that is named; `text` is part of a title or alert name."""
+    """Which incidents: of those that are `seen`, the ones older than `after` that are all that is named.
 
+    `text` is part of a title or of an alert's name.
+    """
+
+    seen: Scope
     limit: int
     after: str | None = None
     status: IncidentStatus | None = None
@@ -50,7 +56,8 @@ async def page(tx: Tx, tenant: str, wanted: Wanted) -> Page:
     """One page of the tenant's incidents; one round trip, and another where a search may have ended at its bound."""
     recent = f"SELECT * FROM incident WHERE {_conditions(wanted)} ORDER BY incident_id DESC LIMIT $5"
     bound = wanted.limit + 1 if wanted.text is None else wanted.scanned
-    values = (tenant, wanted.after and uuid.UUID(wanted.after), wanted.status, wanted.severity, bound)
+    after = wanted.after and uuid.UUID(wanted.after)
+    values = (tenant, after, wanted.status, wanted.severity, bound, *filters(wanted.seen))
     found = await tx.fetch(_SEARCH.format(recent=recent), *values, wanted.text, wanted.limit + 1)
     items = [shown(row) for row in found]
     if len(items) > wanted.limit:
@@ -62,4 +69,6 @@ async def page(tx: Tx, tenant: str, wanted: Wanted) -> Page:
 def _conditions(wanted: Wanted) -> str:
     """Only what is asked for, so that the plan takes the index of it; the others only name their parameter's type."""
     asked = {"after": wanted.after, "status": wanted.status, "severity": wanted.severity}
-    return " AND ".join(["tenant_id = $1", *(_ASKED[k] if v is not None else _FREE[k] for k, v in asked.items())])
+    return " AND ".join(
+        ["tenant_id = $1", seen("$6", "$7"), *(_ASKED[k] if v is not None else _FREE[k] for k, v in asked.items())]
+    )

@@ -15,6 +15,7 @@ from typing import Literal
 from libs.common.clock import rfc3339
 from libs.common.contracts.alert import Alert
 from libs.common.contracts.incident import AlertLinked, AlertResolved, IncidentFact
+from libs.common.contracts.marking import ROTATION_LABELS, Marking, first_name
 from libs.common.ids import derived_id
 from services.incident.lifecycle import INITIAL
 from services.incident.model import AlertState, Incident, Opening, Told, followed, told
@@ -75,6 +76,8 @@ class Problem:
             opened_at=now,
             updated_at=now,
             sla_deadline=sla.deadline(alert.severity, now),
+            marking=Marking.of_labels(alert.labels),
+            rotation=first_name(alert.labels, ROTATION_LABELS),
         )
         opening = Opening(
             title=alert.title or alert.name,

@@ -25,6 +25,7 @@ from libs.common.contracts.execution import (
     ExecutionStarted,
 )
 from libs.common.contracts.incident import RemediationFailed
+from libs.common.contracts.marking import UNMARKED, Marking
 from services.incident.model import MAX_REASON, Execution, Flag, Incident, Opening, Told, followed, told
 from services.incident.openings import execution_fingerprint, opened_by_execution
 from services.incident.sla import Sla
@@ -56,11 +57,25 @@ class Remediation:
         self.changed: set[str] = set()
         self.story: list[Told] = []
 
-    def learn(self, fact: ExecutionFact, *, version: int, now: datetime, sla: Sla, origin: int = 0) -> bool:
-        """Fold a fact, version `version` of its execution, into the incident; False when it changes nothing."""
+    def learn(
+        self,
+        fact: ExecutionFact,
+        *,
+        version: int,
+        now: datetime,
+        sla: Sla,
+        marking: Marking = UNMARKED,
+        origin: int = 0,
+    ) -> bool:
+        """Fold a fact, version `version` of its execution, into the incident; False when it changes nothing.
+
+        `marking` is the fact's; an incident that the execution opens bears it.
+        """
         opens = self.incident is None and isinstance(fact, ExecutionPlanned) and fact.opens_incident
         if isinstance(fact, ExecutionPlanned) and opens:
-            step, self.opening = opened_by_execution(fact, tenant=self.tenant, sla=sla, now=now, origin=origin)
+            step, self.opening = opened_by_execution(
+                fact, tenant=self.tenant, marking=marking, sla=sla, now=now, origin=origin
+            )
             self._follow(step)
         known = self.executions.get(fact.execution_id)
         if known is None or known.version < version:

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import orjson
 
+from libs.common.contracts.marking import Marking
 from services.incident.judgements import SeverityEntry
 from services.incident.model import AlertState, Execution, Flag, Incident, Opening
 
@@ -46,6 +47,8 @@ def incident(row: asyncpg.Record) -> Incident:
         flag=None if failed is None else Flag(failed, row["failed_reason"] or ""),
         owner=row["owner"] or "",
         sla_deadline=row["sla_deadline"],
+        marking=Marking(row["environment"], row["clearance"]),
+        rotation=row["rotation"],
     )
 
 
@@ -86,6 +89,9 @@ def opening_row(i: Incident, opening: Opening) -> tuple[Any, ...]:
         opening.description,
         json(list(opening.tags)),
         opening.created_at,
+        i.marking.environment,
+        i.marking.clearance,
+        i.rotation,
     )
 
 

@@ -32,6 +32,9 @@ _LASTING: Final = {
     "description": "text",
     "tags": "jsonb",
     "created_at": "timestamptz",
+    "environment": "text",
+    "clearance": "smallint",
+    "rotation": "text",
 }
 
 SAVED: Final[Mapping[str, str]] = MappingProxyType({**_KEY, **_MOVING})
@@ -52,7 +55,7 @@ def _values(columns: Mapping[str, str]) -> str:
     return ", ".join(f"t.{name}::jsonb" if kind == "jsonb" else f"t.{name}" for name, kind in columns.items())
 
 
-STATE: Final = ", ".join(f"i.{name}" for name in (*SAVED, "fingerprint"))
+STATE: Final = ", ".join(f"i.{name}" for name in (*SAVED, "fingerprint", "environment", "clearance", "rotation"))
 
 LOCK_PROBLEMS: Final = """
 INSERT INTO problem (tenant_id, fingerprint, last_seen)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -20,10 +21,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from libs.common.tables import MOMENT, substrate
+from libs.common.tables import MOMENT, decisions, substrate
 
 metadata = MetaData()
 substrate(metadata)
+decisions(metadata)
 
 problem = Table(
     "problem",
@@ -62,6 +64,9 @@ incident = Table(
     Column("mitigated_at", MOMENT),
     Column("resolved_at", MOMENT),
     Column("closed_at", MOMENT),
+    Column("environment", Text, nullable=False, server_default=text("''")),
+    Column("clearance", SmallInteger, nullable=False, server_default=text("0")),
+    Column("rotation", Text, nullable=False, server_default=text("''")),
     CheckConstraint("firing >= 0", name="ck_incident_firing"),
     CheckConstraint("version >= 1", name="ck_incident_version"),
     Index(

@@ -54,13 +54,14 @@ def of_post(step: Told, post: Post) -> Cause:
         causation=post.event_id,
         incident_id=step.incident.incident_id,
         traceparent=post.traceparent,
+        marking=step.incident.marking,
     )
 
 
 def of_fact(step: Told, item: Learned) -> Cause:
     """Because of an execution, in its conversation."""
     cause = Cause.of(item.envelope, actor=SYSTEM.actor).about(incident_id=step.incident.incident_id)
-    return replace(cause, traceparent=item.traceparent)
+    return replace(cause, traceparent=item.traceparent, marking=step.incident.marking)
 
 
 def of_command(step: Told, caller: Caller) -> Cause:
@@ -72,4 +73,5 @@ def of_command(step: Told, caller: Caller) -> Cause:
         causation=derived_id("command", caller.tenant, caller.request_key),
         incident_id=step.incident.incident_id,
         traceparent=caller.traceparent,
+        marking=step.incident.marking,
     )

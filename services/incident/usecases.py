@@ -13,12 +13,11 @@ from typing import Any
 from libs.common.clock import Clock
 from libs.common.ids import is_id
 from libs.common.outbox import Outbox
-from libs.common.policy import Resource, require
+from libs.common.policy import Resource, decide, require, require_scope
 from libs.common.rpc import Answer, Caller
 from services.incident.commands import GetIncident, ListIncidents
 from services.incident.errors import NoSuchIncident
-from services.incident.model import Told
-from services.incident.orders import visible
+from services.incident.model import Told, rotations
 from services.incident.pages import Wanted
 from services.incident.ports import Incidents
 from services.incident.problems import NewId, Outcome, Problem
@@ -48,7 +47,7 @@ class UseCases:
             for origin, post in enumerate(posts)
             for alert in post.alerts
         )
-        _permit((p.tenant, incident_id) for p in problems.values() for incident_id in p.openings)
+        await _permit((p.tenant, incident_id) for p in problems.values() for incident_id in p.openings)
         await store.save_problems(list(problems.values()))
         story = _in_order(problems.values())
         await store.tell([event(self.outbox, step, of_post(step, posts[step.origin]), now) for step in story])
@@ -65,8 +64,15 @@ class UseCases:
         for origin, (key, item) in enumerate(zip(keys, ours, strict=True)):
             if key in found:
                 version = item.envelope.aggregate_version
-                found[key].learn(item.fact, version=version, now=now, sla=self.sla, origin=origin)
-        _permit(key for key, remediation in found.items() if remediation.opening)
+                found[key].learn(
+                    item.fact,
+                    version=version,
+                    now=now,
+                    sla=self.sla,
+                    marking=item.envelope.marking,
+                    origin=origin,
+                )
+        await _permit(key for key, remediation in found.items() if remediation.opening)
         await store.save_remediations(list(found.values()))
         story = _in_order(found.values())
         await store.tell([event(self.outbox, step, of_fact(step, ours[step.origin]), now) for step in story])
@@ -78,9 +84,8 @@ class UseCases:
         Raises:
             NoSuchIncident: there is none, or the caller may not see it.
         """
-        visible(caller, question.incident_id)
         found = await store.view(caller.tenant, question.incident_id)
-        if found is None:
+        if found is None or not (await decide(caller.principal, "incident.view", as_shown(found))).allow:
             raise NoSuchIncident(question.incident_id)
         return found
 
@@ -90,8 +95,9 @@ class UseCases:
         Raises:
             Denied: the caller may not look into this tenant.
         """
-        require(caller.principal, "incident.view", Resource(SERVICE, "*", caller.tenant))
+        seen = await require_scope(caller.principal, "incident.view", SERVICE, caller.tenant)
         wanted = Wanted(
+            seen=seen,
             limit=question.limit,
             after=question.after,
             status=question.status,
@@ -107,6 +113,21 @@ def _in_order(found: Iterable[Problem] | Iterable[Remediation]) -> list[Told]:
     return sorted((step for item in found for step in item.story), key=attrgetter("origin"))
 
 
-def _permit(openings: Iterable[tuple[str, str]]) -> None:
+def as_shown(found: Mapping[str, Any]) -> Resource:
+    """An incident that was read whole, as policy knows it."""
+    return Resource(
+        SERVICE,
+        found["incident_id"],
+        found["tenant_id"],
+        environment=found["environment"],
+        clearance=found["clearance"],
+        severity=found["severity"],
+        status=found["status"],
+        rotations=rotations(found["rotation"]),
+        version=found["version"],
+    )
+
+
+async def _permit(openings: Iterable[tuple[str, str]]) -> None:
     for tenant, incident_id in openings:
-        require(SYSTEM, "incident.open", Resource(SERVICE, incident_id, tenant))
+        await require(SYSTEM, "incident.open", Resource(SERVICE, incident_id, tenant))

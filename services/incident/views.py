@@ -22,7 +22,7 @@ MAX_HISTORY: Final = 10
 BRIEF: Final = (
     "incident_id, tenant_id, fingerprint, version, title, alert_name, severity, status, owner, sla_deadline, tags,"
     " firing, failed_execution_id, failed_reason, created_at, opened_at, updated_at, acknowledged_at, mitigated_at,"
-    " resolved_at, closed_at"
+    " resolved_at, closed_at, environment, clearance, rotation"
 )
 
 _WHOLE: Final = f"""

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from libs.common.database import Tx
 from libs.common.errors import NotFound
-from libs.common.policy import Resource, require
+from libs.common.policy import RESTRICTED, Resource, require, require_scope
 from libs.common.rpc import Answer, Caller, Question, RpcServer
 from services.timeline import queries, storage
 from services.timeline.writer import Writer
@@ -79,21 +79,27 @@ class LogDesk:
         """One page of events in the log's order; `next` is the index to go on after. The last page is empty."""
         kind = "incident" if question.incident_id else "execution"
         about = question.incident_id or question.execution_id or ""
-        require(caller.principal, "timeline.view", Resource(kind, about, caller.tenant))
+        scope = await require_scope(caller.principal, "timeline.view", kind, caller.tenant)
         found = await queries.entries(
-            tx, column=f"{kind}_id", about=about, tenant=caller.tenant, after=question.after, limit=question.limit
+            tx,
+            column=f"{kind}_id",
+            about=about,
+            tenant=caller.tenant,
+            scope=scope,
+            after=question.after,
+            limit=question.limit,
         )
         return {"entries": found, "next": found[-1]["index"] if found else None}
 
     async def leaves(self, tx: Tx, caller: Caller, question: Leaves) -> Answer:
         """One page of the log as it is stored; `next` is where the following page starts. The last page is empty."""
-        _allow_whole_log(caller)
+        await _allow_whole_log(caller)
         found = await queries.leaves(tx, first=question.first, limit=question.limit)
         return {"leaves": found, "next": found[-1]["index"] + 1 if found else None}
 
     async def payload(self, tx: Tx, caller: Caller, question: PayloadSlice) -> Answer:
         """A slice of a payload that did not fit into its page."""
-        _allow_whole_log(caller)
+        await _allow_whole_log(caller)
         found = await queries.payload_slice(tx, index=question.index, offset=question.offset)
         if found is None:
             raise NotFound(f"Leaf {question.index} has no payload.")
@@ -101,12 +107,12 @@ class LogDesk:
 
     async def heads(self, tx: Tx, caller: Caller, question: Heads) -> Answer:
         """One page of chain heads, in the order of kind and id; the last page is empty."""
-        _allow_whole_log(caller)
+        await _allow_whole_log(caller)
         return {"heads": await queries.heads(tx, kind=question.kind, chain_id=question.id, limit=question.limit)}
 
     async def state(self, tx: Tx, caller: Caller, _question: State) -> Answer:
         """Origin, size, root and position of the log, and why it is frozen where it is."""
-        require(caller.principal, "timeline.view", Resource("timeline", "log", caller.tenant))
+        await require(caller.principal, "timeline.view", Resource("timeline", "log", caller.tenant))
         state = await storage.read_state(tx)
         known: dict[str, Any] = {"log": None, "frozen": self._writer.frozen}
         if state is not None:
@@ -122,5 +128,5 @@ class LogDesk:
         return known
 
 
-def _allow_whole_log(caller: Caller) -> None:
-    require(caller.principal, "timeline.export", Resource("timeline", "log", ALL_TENANTS))
+async def _allow_whole_log(caller: Caller) -> None:
+    await require(caller.principal, "timeline.export", Resource("timeline", "log", ALL_TENANTS, clearance=RESTRICTED))

@@ -10,6 +10,8 @@ import orjson
 
 from libs.common.clock import rfc3339
 from libs.common.database import Tx
+from libs.common.policy import Scope
+from libs.common.sight import filters, seen
 
 PAGE_BYTES: Final = 440 * 1024  # base64 and names included; a reply holds 512 KiB
 SLICE_BYTES: Final = 256 * 1024
@@ -22,7 +24,7 @@ FROM (
     event_hash, stream, epoch, seq, octet_length(e.payload) + 900 AS cost,
     sum(octet_length(e.payload) + 900) OVER (ORDER BY index) AS total, row_number() OVER (ORDER BY index) AS n
   FROM payload AS e JOIN leaf USING (index)
-  WHERE e.{column} = $1 AND e.tenant_id = $2 AND index > $3 ORDER BY index LIMIT $4) AS page
+  WHERE e.{column} = $1 AND e.tenant_id = $2 AND {seen} AND index > $3 ORDER BY index LIMIT $4) AS page
 WHERE total <= $5 OR n = 1 ORDER BY index
 """
 _LEAVES: Final = """
@@ -43,12 +45,15 @@ SELECT kind, id, n, event_hash FROM chain_head WHERE (kind, id) > ($1, $2) ORDER
 """
 
 
-async def entries(tx: Tx, *, column: str, about: str, tenant: str, after: int, limit: int) -> list[dict[str, Any]]:
-    """The events of one incident or execution, in the log's order, after index `after`.
+async def entries(
+    tx: Tx, *, column: str, about: str, tenant: str, scope: Scope, after: int, limit: int
+) -> list[dict[str, Any]]:
+    """The events of one incident or execution that `scope` covers, in the log's order, after index `after`.
 
     `payload` is the payload as JSON; null where it is not JSON or too long for a page (`payload_length` says so).
     """
-    rows = await tx.fetch(_ENTRIES.format(column=column), about, tenant, after, limit, PAGE_BYTES)
+    statement = _ENTRIES.format(column=column, seen=seen("$6", "$7"))
+    rows = await tx.fetch(statement, about, tenant, after, limit, PAGE_BYTES, *filters(scope))
     return [
         {
             "index": row["index"],

@@ -40,13 +40,13 @@ leaves AS (
     $13::bigint[], $14::bigint[], $15::text[], $16::text[]) AS added),
 payloads AS (
   INSERT INTO payload (index, event_id, payload, salt, type, time, actor, tenant_id, incident_id, execution_id,
-    runbook_id, dataschema, traceparent)
+    runbook_id, dataschema, traceparent, environment, clearance)
   SELECT added.* FROM advanced, unnest($17::bigint[], $18::text[], $19::bytea[], $20::bytea[], $21::text[],
     $22::timestamptz[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[],
-    $29::text[]) AS added),
+    $29::text[], $30::text[], $31::smallint[]) AS added),
 heads AS (
   INSERT INTO chain_head AS head (kind, id, n, event_hash)
-  SELECT moved.* FROM advanced, unnest($30::text[], $31::text[], $32::bigint[], $33::bytea[]) AS moved
+  SELECT moved.* FROM advanced, unnest($32::text[], $33::text[], $34::bigint[], $35::bytea[]) AS moved
   ON CONFLICT (kind, id) DO UPDATE SET n = excluded.n, event_hash = excluded.event_hash)
 SELECT count(*) FROM advanced
 """
@@ -113,7 +113,7 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
             _APPEND,
             *(old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq),
             *_columns([_leaf_row(entry) for entry in batch.entries], 9),
-            *_columns(payloads, 13),
+            *_columns(payloads, 15),
             *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], 4),
         )
     if not advanced:
@@ -183,6 +183,8 @@ def _payload_row(entry: Entry, arrival: Arrival) -> tuple[Any, ...]:
         event.runbook_id,
         schema,
         trace,
+        envelope.marking.environment,
+        envelope.marking.clearance,
     )
 
 

@@ -71,6 +71,8 @@ payload = Table(
     Column("runbook_id", Text),
     Column("dataschema", Text, nullable=False),
     Column("traceparent", Text, nullable=False),
+    Column("environment", Text, nullable=False, server_default=text("''")),
+    Column("clearance", SmallInteger, nullable=False, server_default=text("0")),
     Index("ix_payload_incident", "incident_id", "index", postgresql_where=text("incident_id IS NOT NULL")),
     Index("ix_payload_execution", "execution_id", "index", postgresql_where=text("execution_id IS NOT NULL")),
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from libs.common.contracts import access, alert, approval, execution, incident, runbook
+from libs.common.contracts import access, alert, approval, denial, execution, incident, runbook
 from libs.common.contracts.fact import Fact
 
 SERVICES: Final = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
@@ -115,6 +115,10 @@ ROWS: Final = (
     Row(access.TokenCreated, "gateway", (), "who made which key for themselves, and what it may open until when"),
     Row(access.TokenRevoked, "gateway", (), "which key opens nothing any more, and who said so"),
     Row(access.BreakGlassUsed, "gateway", (), "who broke the seal, and why"),
+    Row(denial.IncidentActionDenied, "incident", (), "who wanted to change an incident and may not"),
+    Row(denial.DraftDenied, "catalog", (), "who wanted to write or publish a runbook and may not"),
+    Row(denial.ExecutionDenied, "executor", (), "who wanted to start or steer an execution and may not"),
+    Row(denial.DecisionDenied, "approvals", (), "who wanted to decide and may not"),
     Row(access.AccessDenied, "gateway", (), "who knocked at a door that stayed shut"),
 )
 

@@ -41,11 +41,8 @@ class Marking:
     def of_labels(cls, labels: Mapping[str, str]) -> "Marking":
         """What an alert's labels say. A clearance that nobody knows is taken for the strictest."""
         named = labels.get(CLEARANCE_LABEL, "").strip().lower()
-        if not named:
-            clearance = 0
-        else:
-            clearance = CLEARANCES.index(named) if named in CLEARANCES else MAX_CLEARANCE
-        return cls(first_name(labels, ENVIRONMENT_LABELS), clearance)
+        known = {"": 0} | {name: clearance for clearance, name in enumerate(CLEARANCES)}
+        return cls(first_name(labels, ENVIRONMENT_LABELS), known.get(named, MAX_CLEARANCE))
 
 
 UNMARKED: Final = Marking()

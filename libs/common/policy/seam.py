@@ -83,20 +83,11 @@ class Seam:
             self._kept.put(name, found)
         return found
 
-    async def require(
-        self, actor: Principal, action: str, resource: Resource, context: Context = NO_CONTEXT
-    ) -> Decision:
-        """`decide`, as a guard; the decision that allowed it.
-
-        Raises:
-            Denied: with the weightiest reason's wording and code, and all of them in its data.
-        """
-        decision = await self.decide(actor, action, resource, context)
-        if decision.allow:
-            return decision
+    def counted(self, actor: Principal, action: str, decision: Decision) -> Denied:
+        """A denial, counted, as the error that its asker gets: the weightiest reason's wording, and all of them."""
         if decision.reason != "engine":  # which was counted where it failed
             metrics.DENIALS.labels(_label(action), decision.reason).inc()
-        raise refusal(actor, action, decision)
+        return refusal(actor, action, decision)
 
     async def decide_many(self, questions: Sequence[Question], *, simulated: bool = False) -> list[Decision]:
         """The decisions in the order of their questions; others get their turn in between."""

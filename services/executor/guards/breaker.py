@@ -14,6 +14,7 @@ from typing import Final
 import asyncpg
 
 from libs.common.contracts.execution import BreakerOpened, BreakerReset
+from libs.common.contracts.marking import Marking
 from libs.common.database import Tx
 from libs.common.ids import derived_id
 from libs.common.outbox import Cause, Outbox
@@ -48,7 +49,8 @@ WITH failed AS (
 spaced AS (
   SELECT n, secs, execution_id, ended_at,
     lag(ended_at, most - 1) OVER (PARTITION BY n ORDER BY ended_at, execution_id) AS first FROM failed)
-SELECT DISTINCT ON (s.n) s.n, e.execution_id, e.correlation, e.incident_id, e.traceparent
+SELECT DISTINCT ON (s.n) s.n, e.execution_id, e.correlation, e.incident_id, e.traceparent,
+  e.environment, e.clearance
 FROM spaced s JOIN execution e ON e.execution_id = s.execution_id
 WHERE s.first >= s.ended_at - make_interval(secs => s.secs) ORDER BY s.n, s.ended_at DESC
 """
@@ -172,6 +174,7 @@ async def _open_one(
         execution_id=fact.execution_id,
         runbook_id=place.runbook_id,
         traceparent=last["traceparent"],
+        marking=Marking(last["environment"], last["clearance"]),
     )
     event = outbox.event(fact, aggregate_id=fact.breaker_id, aggregate_version=version, cause=cause, now=now)
     await outbox.add(tx, [event])

@@ -27,7 +27,7 @@ class Resets:
             BreakerNotOpen: it is not open.
         """
         place = breaker.Place(caller.tenant, command.runbook_id, command.resource_id)
-        require(caller.principal, "breaker.reset", Resource("breaker", place.breaker_id, caller.tenant))
+        await require(caller.principal, "breaker.reset", Resource("breaker", place.breaker_id, caller.tenant))
         cause = Cause(
             tenant=caller.tenant,
             actor=caller.principal.actor,

@@ -82,7 +82,7 @@ ORDER BY a.ready_at, a.action_id LIMIT 200
 
 async def get_locks(tx: Tx, caller: Caller, question: GetLocks) -> Answer:
     """Locks with holders and waiters, places with holders and queues, and changes that a guard holds."""
-    require(caller.principal, "execution.view", Resource("lock", "*", caller.tenant))
+    await require(caller.principal, "execution.view", Resource("lock", "*", caller.tenant))
     resource, key, limit = question.resource_id, question.key, question.limit
     locks: Sequence[asyncpg.Record] = ()
     places: Sequence[asyncpg.Record] = ()
@@ -97,7 +97,7 @@ async def get_locks(tx: Tx, caller: Caller, question: GetLocks) -> Answer:
 
 async def get_breakers(tx: Tx, caller: Caller, question: GetBreakers) -> Answer:
     """The breakers that are open, then those that were, the latest first."""
-    require(caller.principal, "execution.view", Resource("breaker", "*", caller.tenant))
+    await require(caller.principal, "execution.view", Resource("breaker", "*", caller.tenant))
     return {"items": _rows(await tx.fetch(_BREAKERS, caller.tenant, question.limit))}
 
 

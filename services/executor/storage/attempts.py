@@ -50,6 +50,7 @@ def to_attempt(row: asyncpg.Record) -> Attempt:
         requires_firing=row["requires_firing"],
         traceparent=row["traceparent"],
         needs_approval=row["needs_approval"],
+        risk=row["risk"],
         plan_hash=row.get("plan_hash") or "",
         requester=row.get("initiator") or "",
         held_reason=row["held_reason"],

@@ -7,6 +7,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from libs.common.contracts.marking import Marking
 from libs.common.database import Tx
 from libs.runbook.dry_run import dry
 from libs.runbook.frame import Frame
@@ -79,6 +80,8 @@ def to_execution(row: asyncpg.Record, spec: Runbook) -> Execution:
         dry_run=row["dry_run"],
         retry_of=str(row["retry_of"] or ""),
         retry_from=row["retry_from"] or "",
+        marking=Marking(row["environment"], row["clearance"]),
+        rights=orjson.loads(row["rights"]) if row["rights"] else None,
     )
 
 
@@ -132,15 +135,17 @@ async def keep_spec(tx: Tx, tenant_id: str, spec_hash: str, spec: Runbook, versi
 _INSERT_EXECUTIONS: Final = """
 INSERT INTO execution (execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash,
   plan_hash, initiator, correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended_at,
-  dry_run, retry_of, retry_from)
+  dry_run, retry_of, retry_from, environment, clearance, rights)
 SELECT execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator,
   correlation, traceparent, inputs::jsonb, alert::jsonb, version, state, phase, frame::jsonb, reason,
-  CASE WHEN ended THEN clock_timestamp() END, dry_run, retry_of, retry_from
+  CASE WHEN ended THEN clock_timestamp() END, dry_run, retry_of, retry_from, environment,
+  clearance, rights::jsonb
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
   $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::text[], $16::text[], $17::text[],
-  $18::text[], $19::boolean[], $20::boolean[], $21::uuid[], $22::text[])
+  $18::text[], $19::boolean[], $20::boolean[], $21::uuid[], $22::text[], $23::text[], $24::smallint[], $25::text[])
   AS t(execution_id, tenant_id, match_id, incident_id, runbook_id, runbook_version, spec_hash, plan_hash, initiator,
-    correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended, dry_run, retry_of, retry_from)
+    correlation, traceparent, inputs, alert, version, state, phase, frame, reason, ended, dry_run, retry_of, retry_from,
+    environment, clearance, rights)
 ON CONFLICT (match_id) DO NOTHING RETURNING execution_id
 """
 
@@ -178,4 +183,7 @@ def _execution_row(execution: Execution, match_id: str) -> tuple[Any, ...]:
         execution.dry_run,
         uuid.UUID(execution.retry_of) if execution.retry_of else None,
         execution.retry_from or None,
+        execution.marking.environment,
+        execution.marking.clearance,
+        None if execution.rights is None else json(dict(execution.rights)),
     )

@@ -66,10 +66,10 @@ UPDATE step_run SET asked = t.asked::jsonb FROM unnest($1::uuid[], $2::text[]) A
 _INSERT_ACTIONS: Final = """
 INSERT INTO action_log (action_id, tenant_id, step_run_id, execution_id, incident_id, path, visit, attempt, idem_key,
   action, effect, action_hash, rendered, resource_id, tags_url, timeout_seconds, requires_firing, traceparent,
-  needs_approval, stream, state)
+  needs_approval, risk, stream, state)
 SELECT *, 'ready' FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int[],
   $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bytea[], $14::text[], $15::text[], $16::float8[],
-  $17::boolean[], $18::text[], $19::boolean[], $20::text[])
+  $17::boolean[], $18::text[], $19::boolean[], $20::text[], $21::text[])
 ON CONFLICT (step_run_id, attempt) DO UPDATE SET hinted_at = clock_timestamp(), held_reason = NULL
   WHERE action_log.state = 'ready'
 RETURNING action_id, stream, traceparent
@@ -231,5 +231,6 @@ def _action_row(item: tuple[Attempt, str]) -> tuple[Any, ...]:
         attempt.requires_firing,
         attempt.traceparent,
         attempt.needs_approval,
+        attempt.risk,
         stream,
     )

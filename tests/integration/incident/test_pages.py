@@ -8,6 +8,7 @@ import pytest
 from libs.common.database import Database
 from libs.common.ids import new_id
 from libs.common.outbox import Outbox
+from libs.common.policy import ALL, RESTRICTED, Scope
 from services.incident.openings import opened_by_person
 from services.incident.pages import Page, Wanted
 from services.incident.sla import Sla
@@ -16,6 +17,7 @@ from tests.support.servers import StackEnv
 
 pytestmark = pytest.mark.stack
 
+EVERYTHING = Scope(allow=True, tenants=ALL, environments=ALL, max_clearance=RESTRICTED)
 TITLES = ["needle 0", "hay 1", "hay 2", "hay 3", "Needle 4", "hay 5", "hay 6"]
 
 
@@ -56,7 +58,7 @@ async def all_pages(database: Database, *, limit: int, scanned: int) -> list[lis
     """The titles of each page, to the last."""
     found, after = [], None
     while True:
-        part = await page(database, Wanted(limit=limit, after=after, text="NEEDLE", scanned=scanned))
+        part = await page(database, Wanted(seen=EVERYTHING, limit=limit, after=after, text="NEEDLE", scanned=scanned))
         found.append([item["title"] for item in part.items])
         after = part.next
         if after is None:
@@ -70,9 +72,9 @@ async def test_a_page_may_be_short_or_empty_and_nothing_is_missed(database: Data
 
 
 async def test_without_words_a_page_is_full_while_there_is_more(database: Database) -> None:
-    first = await page(database, Wanted(limit=4, severity="low", scanned=1))
-    second = await page(database, Wanted(limit=4, severity="low", after=first.next, scanned=1))
+    first = await page(database, Wanted(seen=EVERYTHING, limit=4, severity="low", scanned=1))
+    second = await page(database, Wanted(seen=EVERYTHING, limit=4, severity="low", after=first.next, scanned=1))
 
     assert [item["title"] for item in (*first.items, *second.items)] == TITLES[::-1]
     assert second.next is None
-    assert (await page(database, Wanted(limit=4, severity="high"))).items == []
+    assert (await page(database, Wanted(seen=EVERYTHING, limit=4, severity="high"))).items == []
