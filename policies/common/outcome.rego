@@ -8,13 +8,15 @@ told(denials) := {"tenant"} if "tenant" in denials
 
 told(denials) := denials if not "tenant" in denials
 
-params := {
-	"scope": {"action": input.action},
-	"environment": {"environment": access.environment},
-	"clearance": {"required": access.required_clearance},
-	"risk": {"risk": access.risk, "roles": concat(", ", object.get(data.high_risk, input.action, []))},
-	"group": {"groups": concat(", ", object.get(input.resource, "groups", []))},
-}
+params["scope"] := {"action": input.action}
+
+params["environment"] := {"environment": access.environment}
+
+params["clearance"] := {"required": access.required_clearance}
+
+params["risk"] := {"risk": access.risk, "roles": concat(", ", data.high_risk[input.action])}
+
+params["group"] := {"groups": concat(", ", input.resource.groups)}
 
 obligations := [{"type": "audit", "params": {"level": "break_glass"}}] if access.breaking_glass
 
