@@ -26,10 +26,25 @@ Received = Annotated[Reception, Depends(_reception)]
 @router.get("/me", response_model=answers.Me)
 async def me(ask: Ask) -> Response:
     """The caller itself, as the credential and the directory have it: what policy will be asked about."""
-    proof = ask.identity.proof
-    expires = None if proof.until == FOREVER else rfc3339(datetime.fromtimestamp(proof.until, UTC))
-    known = {name: value for name, value in proof.principal.to_wire().items() if name != "epoch"}
-    return reply({**known, "tenant": ask.identity.tenant, "token_id": _token_id(ask), "expires_at": expires})
+    proof, principal = ask.identity.proof, ask.identity.principal
+    return reply(
+        {
+            "actor": principal.actor,
+            "tenant": ask.identity.tenant,
+            "tenants": sorted(principal.tenants),
+            "roles": sorted(principal.roles),
+            "scopes": sorted(principal.scopes),
+            "environments": sorted(principal.environments),
+            "clearance": principal.clearance,
+            "groups": sorted(principal.groups),
+            "on_call": sorted(principal.on_call),
+            "method": principal.method,
+            "kind": principal.kind,
+            "mfa": principal.mfa,
+            "token_id": proof.key if proof.kind == "token" else None,
+            "expires_at": _moment(proof.until),
+        }
+    )
 
 
 @router.get("", response_model=answers.Principals)
@@ -44,8 +59,8 @@ async def listing(ask: Ask, received: Received) -> Response:
     return reply({"items": items})
 
 
-def _token_id(ask: Ask) -> str | None:
-    return ask.identity.proof.key if ask.identity.proof.kind == "token" else None
+def _moment(until: float) -> str | None:
+    return None if until == FOREVER else rfc3339(datetime.fromtimestamp(until, UTC))
 
 
 def _of_tenant(file: DirectoryFile, tenant: str) -> DirectoryFile:
