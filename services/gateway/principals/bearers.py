@@ -35,7 +35,7 @@ _MFA: Final = frozenset({"mfa", "otp", "hwk", "swk", "sms", "fpt", "face"})
 class _Registry(JWSRegistry):
     """Only the algorithms that an issuer is allowed; those that the library warns of are the settings' own choice.
 
-    Headers that nobody knows are passed over, as RFC 7515 wants it, unless `crit` names them.
+    Headers that nobody knows are passed over, as RFC 7515 wants it.
     """
 
     max_header_length = 4096
@@ -77,6 +77,8 @@ class Bearers:
         if issuer is None or keys is None or registry is None:
             raise Rejected("jwt_issuer")
         registry.get_alg(str(head.get("alg")))
+        if "crit" in head:  # it says what has to be understood besides RFC 7515, and nothing else is understood here
+            raise Rejected("jwt_critical")
         key_id = head.get("kid")
         if key_id is not None and not isinstance(key_id, str):
             raise Rejected("malformed")

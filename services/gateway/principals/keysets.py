@@ -6,6 +6,7 @@ fetch that worked; a provider that is away longer is not believed any more.
 
 import asyncio
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import orjson
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
 from libs.common.errors import Unavailable
@@ -148,8 +149,10 @@ def _usable(found: Any) -> PublicKey | None:
         return None
     public = {name: value for name, value in found.items() if name not in {"d", "p", "q", "dp", "dq", "qi", "oth"}}
     try:
-        key = import_key(public)
-    except (JoseError, ValueError, TypeError, KeyError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SecurityWarning)  # a key that the library warns of is none
+            key = import_key(public)
+    except (JoseError, SecurityWarning, ValueError, TypeError, KeyError):
         return None
     if isinstance(key, RSAKey):
         return key if key.public_key.key_size >= MIN_RSA_BITS else None
