@@ -14,7 +14,7 @@ params["environment"] := {"environment": access.environment}
 
 params["clearance"] := {"required": access.required_clearance}
 
-params["risk"] := {"risk": access.risk, "roles": concat(", ", data.high_risk[input.action])}
+params["risk"] := {"risk": access.risk, "roles": concat(", ", data.risks[input.action][access.risk])}
 
 params["group"] := {"groups": concat(", ", input.resource.groups)}
 

@@ -17,9 +17,8 @@ grants contains "break_glass" if {
 
 # What may do harm is published by who answers for it.
 refusals contains "risk" if {
-	access.risk == "high"
 	not access.breaking_glass
-	names := data.high_risk[input.action]
+	names := data.risks[input.action][access.risk]
 	not access.role_in(names)
 }
 

@@ -26,10 +26,9 @@ grants contains "on_call" if {
 }
 
 refusals contains "risk" if {
-	high
 	not access.breaking_glass
 	not access.on_call
-	names := data.high_risk[input.action]
+	names := data.risks[input.action][access.risk]
 	not access.role_in(names)
 }
 

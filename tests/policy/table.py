@@ -123,7 +123,9 @@ def _matrix() -> Iterator[Case]:
 
 def _case(row: Mapping[str, Any]) -> Case:
     action = row["action"]
-    question = Question(actor(row["actor"]), action, thing(action, row.get("thing", {})), context(row.get("context", {})))
+    question = Question(
+        actor(row["actor"]), action, thing(action, row.get("thing", {})), context(row.get("context", {}))
+    )
     more = {name: row[name] for name in ("params", "obligations") if name in row}
     return Case(row["name"], question, row["allow"], tuple(row["codes"]), **more)
 

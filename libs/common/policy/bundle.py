@@ -78,7 +78,7 @@ def stamp(folder: Path) -> str:
     """Write the revision of what stands in a folder into its manifest; the revision."""
     files = {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.rego"))}
     revision = revision_of(files, (folder / "data.json").read_text())
-    roots = sorted({"high_risk", "roles", *(_package(source).replace(".", "/") for source in files.values())})
+    roots = sorted({"risks", "roles", *(_package(source).replace(".", "/") for source in files.values())})
     manifest = {"revision": revision, "rego_version": 1, "roots": roots}
     (folder / ".manifest").write_text(json.dumps(manifest, indent=2) + "\n")
     return revision
