@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     commands = group("alert", "Report alerts.")
     commands.command("post")(post)
+    commands.command("senders")(senders)
     app.add_typer(commands)
 
 
@@ -54,6 +55,14 @@ def post(
         show.as_json(stored)
     else:
         typer.echo(f"stored: {stored['accepted']} in {stored['stream']} at {stored['seq']}")
+
+
+def senders(data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
+    """Who may send alerts for the tenant, and how each proves itself; for administrators."""
+    from runbook_ranger.cli.client import Client
+
+    with Client.open(data_dir) as client:
+        show.answer(client.get("/webhooks/senders"), output, ("sender", "tenant", "method", "live_secrets"))
 
 
 def _read(file: str) -> bytes:

@@ -2,7 +2,7 @@
 
 A sender signs (HMAC-SHA256 over `v1:<unix seconds>:<raw body>`), or sends a password or a token, as Alertmanager does.
 Two secrets may live at a time, so that they are changed without a gap. Signing secrets must be kept as they are, so all
-of them are in a file that is mounted like any secret, not in the database (docs/decisions/0024).
+of them are in a file that is mounted like any secret, not in the database (docs/decisions/0026).
 """
 
 import hashlib
