@@ -11,6 +11,7 @@ After each, the bus has to read its users again: docs/deploy.md, Secrets.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import secrets
@@ -25,6 +26,8 @@ from runbook_ranger.stack import keyring  # noqa: E402 -- found through the line
 from runbook_ranger.stack.nkeys import new_seed, public_key  # noqa: E402 -- as above
 from runbook_ranger.stack.roles import service_url  # noqa: E402 -- as above
 
+FIRST = {"actor": "operator", "tenants": ["*"], "roles": ["admin"], "clearance": 3}
+"""Whom the first token speaks for; the gateway is given its hash alone."""
 SERVICES = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
 USERS = "nats_users"
 GRANTS = 'include "../../etc/nats/permissions.conf"'  # relative to /run/secrets: that is where the file stands
@@ -53,7 +56,7 @@ def contents() -> dict[str, str]:
         "redis_url": f"redis://ranger:{valkey}@valkey:6379/0",
         "notify_channels": "{}",
         "operator_token": operator,
-        "tokens": json.dumps({operator: {"actor": "operator", "tenants": ["*"], "roles": ["admin"]}}, indent=1),
+        "tokens": json.dumps({f"sha256:{hashlib.sha256(operator.encode()).hexdigest()}": FIRST}, indent=1),
     }
 
 

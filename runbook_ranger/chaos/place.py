@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runbook_ranger.chaos.waiting import until
-from runbook_ranger.stack import control, identity, state
+from runbook_ranger.stack import control, first_token, identity, state
 from runbook_ranger.stack.errors import NotRunningError, StackError
 from runbook_ranger.stack.layout import Layout
 from runbook_ranger.stack.plan import SERVICES, Urls
@@ -180,7 +180,7 @@ class Place:
     @property
     def operator_token(self) -> str:
         """The token that `rangerctl` uses."""
-        return self.layout.secret("operator-token")
+        return first_token.kept(self.layout)
 
     @property
     def approver_token(self) -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from libs.common.secret_files import UnreadableVariable, variable
-from runbook_ranger.stack import keyring
+from runbook_ranger.stack import first_token, keyring
 from runbook_ranger.stack.errors import StackError
-from runbook_ranger.stack.files import write_atomically
 from runbook_ranger.stack.fleet import Plan
 from runbook_ranger.stack.keyring import ADMIN
 from runbook_ranger.stack.layout import Layout
@@ -134,10 +133,9 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
     stack = Stack.choose(layout, ports)
     host = os.environ.get("RR_GATEWAY_HOST") or "127.0.0.1"
     port = int(os.environ.get("RR_GATEWAY_PORT") or 0) or ports.claim("gateway", prefer=GATEWAY_PORT)
-    token = layout.secret("operator-token")
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 -- compared, not bound
-    write_atomically(layout.client, json.dumps({"url": url, "token": token}))
-    gateway = {"RR_GATEWAY_HOST": host, "RR_GATEWAY_PORT": str(port), "RR_TOKENS": _tokens(token)}
+    tokens = first_token.token_map(first_token.keep(layout, url))
+    gateway = {"RR_GATEWAY_HOST": host, "RR_GATEWAY_PORT": str(port), "RR_TOKENS": tokens}
     names = [*SERVICES, *(f"worker-{number}" for number in range(1, workers + 1))]
     particular = {name: _files(layout, name) | (gateway if name == "gateway" else {}) for name in names}
     services = [_service(name, stack, ports, particular[name]) for name in names]
@@ -148,7 +146,7 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
         prepare=ProcessSpec("prepare", "runbook_ranger.stack.prepare", admin),
         restore=ProcessSpec("provision", "runbook_ranger.stack.provision", admin),
         url=url,
-        hint=f": {url} (operator's token in {layout.root / 'secrets' / 'operator-token'})",
+        hint=f": {url} (the first administrator's token is in {layout.client}, for rangerctl)",
         fork=fork,
     )
 
@@ -186,10 +184,3 @@ def _particular(name: str) -> dict[str, str]:
     """Variables for one process only: `RR_PROCESS_ENV={"worker-1": {"RR_CRASH_AT": "…"}}`."""
     found: dict[str, str] = json.loads(os.environ.get("RR_PROCESS_ENV") or "{}").get(name, {})
     return found
-
-
-def _tokens(operator: str) -> str:
-    """The operator's token and those that the environment names."""
-    file = os.environ.get("RR_TOKENS_FILE")
-    given = json.loads(Path(file).read_text()) if file else json.loads(os.environ.get("RR_TOKENS") or "{}")
-    return json.dumps({operator: {"actor": "operator", "tenants": ["*"], "roles": ["admin"]}, **given})

@@ -1,9 +1,12 @@
 """The standard plan: who runs, with what, and what is replaced by the environment."""
 
+import hashlib
 import json
+import stat
 
 import pytest
 
+from runbook_ranger.stack import first_token
 from runbook_ranger.stack.layout import Layout
 from runbook_ranger.stack.plan import standard
 from runbook_ranger.stack.processes import ProcessSpec
@@ -61,9 +64,9 @@ def test_only_the_gateway_sees_tokens_and_the_operator_s_is_among_them(
     monkeypatch.setenv("RR_TOKENS", '{"given": {"actor": "ann", "tenants": ["default"], "roles": ["viewer"]}}')
 
     tokens = json.loads(spec(layout, "gateway").env["RR_TOKENS"])
-    client = json.loads(layout.client.read_text())
+    digest = hashlib.sha256(first_token.kept(layout).encode()).hexdigest()
 
-    assert tokens[client["token"]] == {"actor": "operator", "tenants": ["*"], "roles": ["admin"]}
+    assert tokens[f"sha256:{digest}"] == {"actor": "operator", "tenants": ["*"], "roles": ["admin"], "clearance": 3}
     assert tokens["given"]["actor"] == "ann"
     assert [one.name for one in standard(layout).services if "RR_TOKENS" in one.env] == ["gateway"]
 
@@ -84,7 +87,26 @@ def test_settings_reach_every_process_and_particular_ones_reach_one(
 def test_a_plan_shows_no_secret_when_it_is_printed(layout: Layout) -> None:
     shown = repr(spec(layout, "gateway"))
 
-    assert layout.secret("operator-token") not in shown
+    assert len(first_token.kept(layout)) > 30
+    assert first_token.kept(layout) not in shown
+
+
+def test_the_first_administrators_token_stands_in_one_private_file(layout: Layout) -> None:
+    former = layout.root / "secrets" / "operator-token"
+    former.write_text("kept-by-an-earlier-version-of-this-stack")
+
+    gateway = spec(layout, "gateway")
+    token = first_token.kept(layout)
+
+    assert token == "kept-by-an-earlier-version-of-this-stack"
+    assert not former.exists()
+    assert stat.S_IMODE(layout.client.stat().st_mode) == 0o600
+    assert token not in str(gateway.env)
+    assert [path.name for path in layout.root.rglob("*") if path.is_file() and token in path.read_text()] == [
+        layout.client.name
+    ]
+    spec(layout, "gateway")
+    assert first_token.kept(layout) == token
 
 
 def test_urls_of_unix_sockets_survive_a_change_of_role_and_database() -> None:
