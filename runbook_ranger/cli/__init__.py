@@ -15,6 +15,7 @@ from runbook_ranger.cli import (
     alerts,
     approvals,
     audit,
+    buskeys,
     chaos,
     deadletters,
     demo,
@@ -26,13 +27,14 @@ from runbook_ranger.cli import (
     stack,
     switch,
     timeline,
+    tokens,
     traces,
 )
 from runbook_ranger.cli.errors import CliError
 
 COMMANDS = (
     *(stack, demo, alerts, incidents, runbooks, executions, approvals, switch),
-    *(events, timeline, audit, deadletters, traces, chaos, about),
+    *(events, timeline, audit, deadletters, tokens, traces, chaos, buskeys, about),
 )
 
 app = typer.Typer(

@@ -20,12 +20,16 @@ async def administrator(url: str, key: str = "", **options: Any) -> "Client":
         StackError: the server knows neither this key nor this password.
         nats.errors.Error, OSError: it does not answer.
     """
-    import nats  # as late as possible: most commands of `rangerctl` never need it
+    import nats.errors  # as late as possible: most commands of `rangerctl` never need it
+    from nats.aio.client import Client
 
-    signed = {"nkeys_seed_str": key, "inbox_prefix": INBOX} if key else {}
+    client = Client()
+    signed: dict[str, Any] = {"nkeys_seed_str": key, "inbox_prefix": INBOX} if key else {}
     try:
-        return await nats.connect(url, **signed, **options)
-    except nats.errors.Error as error:
+        await client.connect(url, **signed, **options)
+    except (nats.errors.Error, OSError) as error:
+        await client.close()  # by itself it keeps the socket
         if "authorization violation" in str(error).lower():
             raise StackError("the bus does not let the administrator in: see RR_NATS_NKEY and RR_NATS_URL") from None
         raise
+    return client

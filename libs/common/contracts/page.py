@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from libs.common.contracts.choreography import DLQ, EVENTS, INGRESS, INTAKES, ROWS, STREAMS, consumers
+from libs.common.contracts.choreography import ASKS, DLQ, EVENTS, INGRESS, INTAKES, NOTES, ROWS, STREAMS, consumers
 
 _INTRODUCTION: Final = """# Who says what to whom
 
@@ -21,10 +21,27 @@ _INTAKES: Final = f"""## What outsiders post, on {INGRESS}
 
 Not yet facts: the incident service deduplicates them and publishes the facts."""
 
+_ASKS: Final = """## Questions and commands
+
+Request and reply on `rpc.<service>.<verb>`, each service in a queue group of its name."""
+
+_NOTES: Final = """## Notes
+
+Words on core NATS that may be lost without harm."""
+
 _CONSUMERS: Final = f"""## Durable consumers
 
 One a service and stream, named after the service. A message that a service cannot apply becomes a dead letter in the
 service's own schema, with a copy on {DLQ}."""
+
+
+_PERMISSIONS: Final = """## Held to it
+
+The bus's server takes from each process what these tables give to it and nothing else: each signs in with a key of its
+own, and its permissions are rendered from here into `runbook_ranger/stack/servers/permissions.conf`
+(`python -m libs.common.contracts.permissions`, [decision 0025](decisions/0025-the-bus-knows-who-speaks.md)). Whoever
+publishes another's fact, takes from another's consumer, answers or asks where it may not, or listens on another's inbox
+is refused, and hears so at once."""
 
 
 def render() -> str:
@@ -46,6 +63,17 @@ def render() -> str:
             ("stream", "durable", "subjects"),
             ((stream, name, _codes(subjects)) for (stream, name), subjects in sorted(consumers().items())),
         ),
+        _ASKS,
+        _table(
+            ("who asks", "whom", "what", "why"),
+            ((ask.asker, ask.asked, _verbs(ask.verbs), ask.why) for ask in ASKS),
+        ),
+        _NOTES,
+        _table(
+            ("subject", "said by", "heard by", "why"),
+            ((f"`{note.subject}`", note.sender, _names(note.listeners), note.why) for note in NOTES),
+        ),
+        _PERMISSIONS,
         "## Streams",
         _table(("stream", "subjects"), ((name, _codes(subjects)) for name, subjects in STREAMS.items())),
     ]
@@ -59,6 +87,10 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(names) or "nobody"
+
+
+def _verbs(verbs: Sequence[str]) -> str:
+    return "everything" if "*" in verbs else _codes(verbs)
 
 
 def _codes(names: Iterable[str]) -> str:

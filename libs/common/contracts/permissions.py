@@ -4,8 +4,8 @@ Pure. `render` writes it as part of a NATS server's configuration, which is comm
 `python -m libs.common.contracts.permissions > runbook_ranger/stack/servers/permissions.conf`.
 
 Nobody but provisioning makes, changes or deletes a stream or a consumer; nobody reads another's answers, since each
-process has an inbox of its own name. Who answers may write to the inboxes of those who may ask it: the server's own
-way, `allow_responses`, remembers the reply of every delivered message and slows down with them (docs/decisions/0025).
+process has an inbox of its own name. Who answers may write to the inboxes of those who may ask it: with the server's
+own way, `allow_responses`, whoever asks could have the answer published as somebody's fact (docs/decisions/0025).
 """
 
 import json

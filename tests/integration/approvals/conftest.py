@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.bus import Bus
+from libs.common.contracts.choreography import ADMIN
 from tests.integration.approvals.room import Executor, Room
 from tests.support.servers import StackEnv
 
@@ -14,7 +15,7 @@ from tests.support.servers import StackEnv
 async def room(stack_env: StackEnv, tmp_path: Path) -> AsyncIterator[Room]:
     """No instance yet; whatever a test starts is ended after it."""
     env = stack_env.service("approvals")
-    bus = Bus(env["RR_NATS_URL"], name="approvals-test")
+    bus = Bus(stack_env["RR_NATS_URL"], name="approvals-test", identity=ADMIN)
     await bus.connect()
     found = Room(env, stack_env["RR_POSTGRES_URL"], tmp_path, bus)
     try:

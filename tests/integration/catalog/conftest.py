@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from libs.common.bus import Bus
+from libs.common.contracts.choreography import ADMIN
 from libs.common.database import Database
 from libs.common.policy import Principal
 from libs.common.rpc import RpcClient
@@ -30,7 +31,7 @@ async def database(stack_env: StackEnv) -> AsyncIterator[Database]:
 @pytest.fixture
 async def bus(stack_env: StackEnv) -> AsyncIterator[Bus]:
     """A connection as any service has it."""
-    found = Bus(stack_env["RR_NATS_URL"], name="catalog-test")
+    found = Bus(stack_env["RR_NATS_URL"], name="catalog-test", identity=ADMIN)
     await found.connect()
     yield found
     await found.close()

@@ -192,6 +192,25 @@ async def test_a_question_goes_to_its_service_alone_and_the_answer_to_who_asked(
         await refused(catalog, f"{inbox('approvals')}.guessed")
 
 
+async def test_nobody_has_an_answer_published_as_somebodys_fact(servers_ready: Servers) -> None:
+    """It is the asker who names the subject of the answer."""
+    answered = asyncio.Event()
+
+    async def answer(message: Msg) -> None:
+        await message.respond(b"{}")
+        answered.set()
+
+    async with signed_in(servers_ready, "timeline") as timeline, signed_in(servers_ready, "worker") as worker:
+        await timeline.nc.subscribe("rpc.timeline.list", queue="timeline", cb=answer)
+        await round_trip(timeline.nc)
+
+        await worker.nc.publish("rpc.timeline.list", b"{}", reply="runbook.started")
+
+        await asyncio.wait_for(answered.wait(), 5)
+        await round_trip(timeline.nc)
+        assert (await timeline.js.stream_info(EVENTS)).state.messages == 0
+
+
 async def test_the_log_is_read_and_the_outboxes_hear_how_far_it_is(servers_ready: Servers) -> None:
     heard = asyncio.Event()
 

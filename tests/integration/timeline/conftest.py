@@ -39,14 +39,14 @@ async def bench(stack_env: StackEnv, client: Client) -> AsyncIterator[Bench]:
     """An empty log and a stream of its own, without deny_delete."""
     env = stack_env.service("timeline")
     settings = TimelineSettings(
-        nats_url=SecretStr(env["RR_NATS_URL"]),
+        nats_url=SecretStr(stack_env["RR_NATS_URL"]),
         postgres_url=SecretStr(env["RR_POSTGRES_URL"]),
         timeline_origin="ranger.test/timeline",
         timeline_standby_seconds=0.1,
         timeline_recheck_seconds=0.1,
     )
     database = Database(env["RR_POSTGRES_URL"], schema="timeline", instance="timeline-test", pool_size=4)
-    bus = Bus(env["RR_NATS_URL"], name="timeline-test")
+    bus = Bus(stack_env["RR_NATS_URL"], name="timeline-test")
     await database.open()
     await bus.connect()
     async with Bench(client, database, bus, settings, number=next(_numbers)) as bench:

@@ -40,6 +40,7 @@ def test_statuses_are_those_of_http() -> None:
         "not_found": 404,
         "conflict": 409,
         "too_large": 413,
+        "misconfigured": 500,
         "unavailable": 503,
     }
 
