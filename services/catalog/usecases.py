@@ -165,8 +165,7 @@ async def match(catalog: Catalog, occasions: Sequence[Occasion]) -> Mapping[str,
     An incident that was matched before is left alone, whatever has been published since.
     """
     for occasion in occasions:
-        resource = Resource("incident", occasion.created.incident_id, occasion.tenant)
-        await require(SYSTEM, "runbook.match", resource)
+        await require(SYSTEM, "runbook.match", Resource("runbook", ANY, occasion.tenant))
     candidates: dict[str, list[Triggered]] = {occasion.tenant: [] for occasion in occasions}
     for candidate in await catalog.triggered(candidates):
         candidates[candidate.tenant].append(candidate)

@@ -1,7 +1,7 @@
 """Executions and their steps as policy knows them: ids, risk, marking, who began it; no text that anybody wrote."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -11,7 +11,9 @@ from libs.runbook.spec import Runbook
 from services.executor.grants import Wanted
 from services.executor.model import Execution
 
-EXECUTION = "execution"
+EXECUTION: Final = "execution"
+NEVER: Final = 4_102_444_800
+"""2100, in Unix seconds."""
 
 
 def execution(found: Execution) -> Resource:
@@ -57,18 +59,28 @@ def beginning(spec: Runbook, tenant: str, marking: Marking) -> Resource:
     )
 
 
-def action(name: str, tenant: str, risk: str, marking: Marking) -> Resource:
-    """What a step would do: the action by its name, so that policy can tell actions apart."""
-    return Resource("action", name, tenant, risk=risk, environment=marking.environment, clearance=marking.clearance)
+def action(name: str, tenant: str, risk: str, marking: Marking, *, mutating: bool) -> Resource:
+    """What a step would do: the action by its name, so that policy can tell actions apart.
+
+    What changes nothing is no high risk, whatever its runbook is.
+    """
+    return Resource(
+        "action",
+        name,
+        tenant,
+        risk=risk if mutating or risk != "high" else "medium",
+        environment=marking.environment,
+        clearance=marking.clearance,
+    )
 
 
-def step(found: Execution, path: str) -> Resource:
-    """A step that a person carries out."""
+def step(found: Execution, path: str, *, done: bool) -> Resource:
+    """A step that a person carries out; there is no risk in saying that it was not `done`."""
     return Resource(
         EXECUTION,
         found.execution_id,
         found.tenant_id,
-        risk=found.spec.risk_of(path),
+        risk=found.spec.risk_of(path) if done else "low",
         status=found.frame.state,
         environment=found.marking.environment,
         clearance=found.marking.clearance,
@@ -77,31 +89,54 @@ def step(found: Execution, path: str) -> Resource:
     )
 
 
-def evidence(found: Execution, wanted: Wanted, rows: Sequence[asyncpg.Record]) -> Context:
-    """What a high-risk step is completed on: the grants that are named, and what they have to be for."""
+def evidence(incident_id: str, wanted: Wanted, rows: Sequence[asyncpg.Record]) -> Context:
+    """What a high-risk step is carried out on: the grants that there are, and what they have to be for."""
     binding = Binding(
-        incident_id=found.incident_id,
+        incident_id=incident_id,
         execution_id=wanted.execution_id,
         step_run_id=wanted.step_run_id,
         plan_hash=wanted.plan_hash,
         action_hash=wanted.action_hash,
     )
-    return Context(rationale_present=True, binding=binding, approvals=[_approval(found, row) for row in rows])
+    return Context(
+        rationale_present=True, binding=binding, approvals=[_approval(incident_id, wanted, row) for row in rows]
+    )
 
 
-def _approval(found: Execution, row: Any) -> Approval:
-    """The copy of a grant; it names no incident, so that it is its execution's."""
-    own = str(row["execution_id"]) == found.execution_id
+def assumed(tenant: str, requester: str) -> Context:
+    """The evidence that there would be if somebody else approved: a plan asks what policy would say then."""
+    named = {"execution_id": "plan", "step_run_id": "plan", "plan_hash": "plan", "action_hash": "plan"}
+    approval = Approval(
+        id="plan",
+        state="granted",
+        incident_id="",
+        tenant=tenant,
+        requester=requester,
+        approver="somebody-else",
+        expires_at=NEVER,
+        **named,
+    )
+    return Context(rationale_present=True, binding=Binding(incident_id="", **named), approvals=[approval])
+
+
+def _approval(incident_id: str, wanted: Wanted, row: Any) -> Approval:
+    """The copy of a grant, whose incident is its execution's.
+
+    A grant that this visit has used stands for the visit's other attempts: it stood when it was used.
+    """
+    own = str(row["execution_id"]) == wanted.execution_id
+    used = row["state"] == "used" and str(row["step_run_id"]) == wanted.step_run_id
+    expires_at = int(row["expires_at"].timestamp()) if row["expires_at"] else 0
     return Approval(
         id=str(row["approval_id"]),
-        state=row["state"],
-        incident_id=found.incident_id if own else "",
+        state="granted" if used else row["state"],
+        incident_id=incident_id if own else "",
         execution_id=str(row["execution_id"] or ""),
         step_run_id=str(row["step_run_id"] or ""),
         plan_hash=row["plan_hash"],
         action_hash=row["action_hash"],
         tenant=row["tenant_id"],
-        requester=found.initiator,
+        requester=wanted.requester,
         approver=row["actor"],
-        expires_at=int(row["expires_at"].timestamp()) if row["expires_at"] else 0,
+        expires_at=NEVER if used else expires_at,
     )

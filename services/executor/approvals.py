@@ -98,6 +98,14 @@ async def _fault_of(tx: Tx, attempt: Attempt) -> Fault:
     return closest_fault([Grant.of(row) for row in rows], wanted)
 
 
+async def used(tx: Tx, attempts: Sequence[Attempt]) -> Sequence[asyncpg.Record]:
+    """The grants that these attempts are carried out under."""
+    if not attempts:
+        return []
+    steps = [uuid.UUID(attempt.step_run_id) for attempt in attempts]
+    return await tx.fetch("SELECT * FROM approval WHERE step_run_id = ANY($1::uuid[]) AND state = 'used'", steps)
+
+
 async def named(tx: Tx, tenant_id: str, approval_ids: Sequence[str]) -> Sequence[asyncpg.Record]:
     """The copies that are known here of approvals that somebody names."""
     return await tx.fetch(_KNOWN, tenant_id, [], [uuid.UUID(i) for i in approval_ids])

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+import asyncpg
+
 from libs.common.clock import Clock
 from libs.common.crash import crash_point
 from libs.common.database import Database, Tx
@@ -125,11 +127,11 @@ class Claims:
             tx, {(a.tenant_id, a.incident_id) for a in (item.attempt for item in asked.values()) if a.requires_firing}
         )
         rows = await tx.fetch(_LOCK_READY, [uuid.UUID(i) for i in sorted(asked)])
-        refused = await permits.refusals([(storage.to_attempt(row), row) for row in rows])
+        attempts = [(storage.to_attempt(row), row) for row in rows]
+        refused = await permits.refusals(attempts)
         turned: list[tuple[Attempt, Turned]] = []
         passed: list[Attempt] = []
-        for row in rows:
-            attempt = storage.to_attempt(row)
+        for attempt, row in attempts:
             refusal = asked[attempt.action_id].refusal or refused.get(attempt.action_id)
             held = row["paused"] or attempt.held_reason == PAUSED  # a pause marks what it meets before it is told
             verdict = Held("paused") if held else _verdict(attempt, refusal, switches)
@@ -146,7 +148,7 @@ class Claims:
         turned += [(attempt, Held("lock")) for attempt in busy]
         free, guarded = await changes.check(tx, self._outbox, free, rows, now=self._clock())
         turned += [(attempt, Held(reason)) for attempt, reason in guarded]
-        free, unapproved = await self._use_approvals(tx, free)
+        free, unapproved = await self._use_approvals(tx, free, {str(row["action_id"]): row for row in rows})
         turned += unapproved
         await _note_holds(tx, turned)
         return await self._run(tx, free, switches), turned
@@ -178,12 +180,20 @@ class Claims:
         return free, [a for a in attempts if a not in free]
 
     async def _use_approvals(
-        self, tx: Tx, attempts: Sequence[Attempt]
+        self, tx: Tx, attempts: Sequence[Attempt], rows: Mapping[str, asyncpg.Record]
     ) -> tuple[list[Attempt], list[tuple[Attempt, Refused]]]:
-        """Those that need no approval or whose grant stands for exactly this plan and action, and why others do not."""
+        """Those that need no approval or whose grant stands for exactly this plan and action, and why others do not.
+
+        Policy has the last word on what was approved: it sees the grant.
+        """
         faults = await approvals.use(tx, [a for a in attempts if a.needs_approval])
-        refused = [(a, Refused(f.code, f.text)) for a in attempts if (f := faults.get(a.action_id)) is not None]
-        return [a for a in attempts if a.action_id not in faults], refused
+        refused = {a.action_id: Refused(f.code, f.text) for a in attempts if (f := faults.get(a.action_id)) is not None}
+        approved = [(a, rows[a.action_id]) for a in attempts if a.needs_approval and a.action_id not in refused]
+        refused |= {key: Refused(*why) for key, why in (await permits.refusals_of_approved(tx, approved)).items()}
+        return (
+            [a for a in attempts if a.action_id not in refused],
+            [(a, refused[a.action_id]) for a in attempts if a.action_id in refused],
+        )
 
     async def _run(self, tx: Tx, attempts: Sequence[Attempt], switches: Switches) -> dict[str, Attempt]:
         if not attempts:

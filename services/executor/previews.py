@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from libs.common.database import Tx
-from libs.common.policy import Decision, Principal, decide, require, worded
+from libs.common.policy import Context, Decision, Principal, Question, decide, decide_many, require, worded
 from libs.common.rpc import Answer, Caller
 from libs.runbook.expressions import ExpressionError
 from libs.runbook.outlook import StepOutlook, outlook
@@ -96,9 +96,13 @@ async def _claim(step: StepOutlook, caller: Caller, wanted: Wanted) -> dict[str,
     """What policy says at the claim, to the worker and to whoever begins it; None where nothing is claimed."""
     if not step.node.action:
         return None
-    action = about.action(step.node.action, caller.tenant, step.risk, wanted.marking)
-    claim = await decide(WORKER, "step.claim", action)
-    return _told(claim if not claim.allow else await decide(caller.principal, "step.run", action))
+    action = about.action(step.node.action, caller.tenant, step.risk, wanted.marking, mutating=step.mutating)
+    context = Context(rationale_present=True)
+    if step.approval is not None:
+        context = about.assumed(caller.tenant, caller.principal.actor)
+    asked = [Question(WORKER, "step.claim", action, context), Question(caller.principal, "step.run", action, context)]
+    decisions = await decide_many(asked, simulated=True)
+    return _told(next((decision for decision in decisions if not decision.allow), decisions[-1]))
 
 
 def _step(step: StepOutlook, held: Mapping[str, dict[str, Any]], policy: Mapping[str, Any] | None) -> dict[str, Any]:

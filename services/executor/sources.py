@@ -51,7 +51,9 @@ class Sources:
         opened = derived_id("incident", execution_id) if opens and execution_id else ""
         incident = None if order.incident_id is None else await self._incident(caller, order.incident_id)
         facts = PlanFacts(alert=None if incident is None else _alert(incident), incident_id=order.incident_id or opened)
-        marking = UNMARKED if incident is None else Marking(incident["environment"], incident["clearance"])
+        marking = (
+            UNMARKED if incident is None else Marking(incident.get("environment", ""), incident.get("clearance", 0))
+        )
         return Wanted(spec, published["version"], published["spec_hash"], facts, opens, marking)
 
     async def _incident(self, caller: Caller, incident_id: str) -> Mapping[str, Any]:

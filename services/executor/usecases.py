@@ -93,9 +93,10 @@ class Commands:
         if found:
             raise InvalidInput("; ".join(f"{fault.path} {fault.message}" for fault in found), code="form_faults")
         context = Context()
-        if command.outcome == "succeeded" and execution.spec.needs_approval(run.path):
+        done = command.outcome == "succeeded"
+        if done and execution.spec.needs_approval(run.path):
             context = await self._require_evidence(tx, execution, run, command)
-        await require(caller.principal, "step.complete", about.step(execution, run.path), context)
+        await require(caller.principal, "step.complete", about.step(execution, run.path, done=done), context)
         actor = caller.principal.actor
         fact = StepCompletedByPerson(
             run.path, run.visit, command.outcome, actor, command.evidence_ref, dict(command.values)
@@ -167,7 +168,7 @@ class Commands:
             raise EvidenceMissing(command.step, "no grant for this plan and step is named in approval_ids")
         wanted = answers.wanted_at(execution, run)
         named = await approvals.named(tx, execution.tenant_id, command.approval_ids)
-        context = about.evidence(execution, wanted, named)
+        context = about.evidence(execution.incident_id, wanted, named)
         fault = await approvals.use_by_person(tx, execution.tenant_id, command.approval_ids, wanted)
         if fault is not None:
             raise GrantRefused(command.step, fault, wanted)

@@ -172,7 +172,8 @@ async def test_policy_is_asked_for_the_start_and_for_each_claim(desk: Desk) -> N
 
     assert not plan["policy"]["start"]["allow"]
     assert codes(plan) == [("refused", "policy.role")]
-    assert plan["steps"][0]["policy"]["allow"]
+    assert plan["steps"][0]["policy"]["reason"] == "role"
+    assert (await desk.plan())["steps"][0]["policy"]["allow"]
 
 
 async def test_what_cannot_be_planned_is_refused_with_every_reason(desk: Desk) -> None:
