@@ -1,5 +1,6 @@
 """Every command of the pages for newcomers, operators, auditors, sceptics, run word for word on stacks of their own."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -53,6 +54,21 @@ def test_an_operator_can_follow_their_page_and_an_auditor_theirs(reader: Reader)
         reader.run(words)
     for words in written[len(until_down) :]:
         reader.run(words)
+
+
+def test_who_lets_people_in_can_follow_their_page(reader: Reader) -> None:
+    reader.run(["rangerctl", "up", "--detach"])
+
+    for words in commands("docs/identity.md"):
+        reader.run(words)
+
+    kept = json.loads((reader.home / "data" / "client.json").read_text())["token"]
+    holding = [
+        path
+        for path in (reader.home / "data").rglob("*")
+        if path.is_file() and "servers" not in path.parts and kept.encode() in path.read_bytes()
+    ]
+    assert [path.name for path in holding] == ["client.json"]
 
 
 def test_a_newcomer_can_follow_the_readme(reader: Reader) -> None:
