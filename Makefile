@@ -7,7 +7,7 @@ SETUP := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test compose-test bench check fmt lint types walls lock clean
+.PHONY: help setup demo up down status test compose-test policy-test policy-stamp bench check fmt lint types walls lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -38,6 +38,12 @@ test: $(SETUP) ## all tests, on real servers that the session starts itself
 
 compose-test: $(SETUP) ## the compose file on a Docker engine, which is started here (as root, on Debian) when none runs
 	RR_COMPOSE_TEST=1 $(BIN)/python -m pytest tests/compose
+
+policy-test: $(SETUP) ## how well the decision table guards the policies: lines, rules, codes, mutants
+	$(BIN)/python -m tests.policy.gate
+
+policy-stamp: $(SETUP) ## name the policies by their content, after a change, and compile them
+	$(BIN)/python -m libs.common.policy
 
 bench: $(SETUP) ## measure the product beside the limits of its parts; figures stay in .bench.json
 	$(BIN)/python -m bench all --quick --save .bench.json

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from libs.common.policy.actions import ACTIONS
 from libs.common.policy.engines.base import EngineFailed
 from libs.common.policy.inputs import InputRefused, canonical, document
-from libs.common.policy.actions import ACTIONS
 from libs.common.policy.model import Context, Decision, Resource
 from libs.common.policy.verdicts import Verdict, seen, verdict
 from tests.policy.table import NOW, Case, Listing, Raw, cases, listings, raws

@@ -58,7 +58,7 @@ def canonical(found: Document) -> str:
 
     Characters stand for themselves: the embedded engine takes escapes of its own for others than JSON's.
     """
-    return json.dumps(found, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return json.dumps(found, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 def key(revision: str, entrypoint: str, found: Document, *, epoch: int, version: int) -> bytes:

@@ -22,6 +22,27 @@ _PROBE: Final = canonical({"v": VERSION, "action": "policy.probe"})
 """Nobody may do it: a package that gives anything but a denial is not the one that is wanted."""
 
 
+def _entrypoints(name: str) -> list[str]:
+    return [f"{name.replace('.', '/')}/{entrypoint}" for entrypoint in ENTRYPOINTS]
+
+
+def _compiled(bundle: PolicyBundle, name: str) -> tuple[Interpreter, Bundle]:
+    from regopy import Interpreter  # 14 MB and 0.1 s: not before the first decision
+
+    interpreter = Interpreter()
+    for module, source in bundle.needed(name).items():
+        interpreter.add_module(module, source)
+    interpreter.add_data_json(json.dumps(bundle.data, ensure_ascii=False))
+    compiled = interpreter.build(None, _entrypoints(name))
+    if not compiled.ok():
+        raise EngineFailed(f"{name} does not compile")
+    return interpreter, compiled
+
+
+def _denies(found: Any) -> bool:
+    return isinstance(found, dict) and found.get("allow") is False
+
+
 class Package:
     """One package, compiled with what it imports; of one thread alone."""
 
@@ -31,21 +52,15 @@ class Package:
         Raises:
             EngineFailed: it does not compile, or an entrypoint is missing or gives something else than it should.
         """
-        from regopy import Interpreter  # 14 MB and 0.1 s: not before the first decision
-
-        self._interpreter: Interpreter = Interpreter()
-        path = name.replace(".", "/")
-        for module, source in bundle.needed(name).items():
-            self._interpreter.add_module(module, source)
-        self._interpreter.add_data_json(json.dumps(bundle.data, ensure_ascii=False))
-        entrypoints = [f"{path}/{entrypoint}" for entrypoint in ENTRYPOINTS]
-        self._bundle: Bundle = self._interpreter.build(None, entrypoints)
-        if not self._bundle.ok():
-            raise EngineFailed(f"{name} does not compile")
-        for entrypoint in entrypoints:
-            found = self.evaluate(entrypoint, _PROBE)
-            if not isinstance(found, dict) or found.get("allow") is not False:
-                raise EngineFailed(f"{entrypoint} is not there, or allows what is not")
+        try:
+            self._interpreter, self._bundle = _compiled(bundle, name)
+            denied = [_denies(self.evaluate(entrypoint, _PROBE)) for entrypoint in _entrypoints(name)]
+        except EngineFailed:
+            raise
+        except Exception as error:  # the library raises several kinds, and prints JSON that is none
+            raise EngineFailed(f"{name} does not compile: {type(error).__name__}") from error
+        if not all(denied):
+            raise EngineFailed(f"{name} allows what is not there")
 
     def evaluate(self, entrypoint: str, term: str) -> Any:
         """The one value that the entrypoint has for this input.
