@@ -14,7 +14,8 @@ from bench.figures import Report
 from bench.options import Options
 
 BENCHES: Final[Mapping[str, str]] = {
-    name: f"bench.{name}" for name in ("path", "steps", "parked", "fanout", "storm", "api", "memory", "startup")
+    name: f"bench.{name}"
+    for name in ("path", "steps", "parked", "fanout", "storm", "api", "memory", "startup", "policy")
 }
 """The module of each, whose `run(options)` gives its report."""
 
