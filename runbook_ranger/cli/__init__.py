@@ -21,7 +21,9 @@ from runbook_ranger.cli import (
     demo,
     events,
     executions,
+    flags,
     incidents,
+    policies,
     runbooks,
     show,
     stack,
@@ -34,7 +36,7 @@ from runbook_ranger.cli.errors import CliError
 
 COMMANDS = (
     *(stack, demo, alerts, incidents, runbooks, executions, approvals, switch),
-    *(events, timeline, audit, deadletters, tokens, traces, chaos, buskeys, about),
+    *(events, timeline, audit, deadletters, tokens, policies, flags, traces, chaos, buskeys, about),
 )
 
 app = typer.Typer(

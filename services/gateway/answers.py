@@ -273,3 +273,23 @@ class Principals(Answer):
     """What the directory says of each person; null where it says nothing."""
 
     items: list[dict[str, Any]]
+
+
+class Flag(Answer):
+    """A part of the product, and whether the caller's tenant has it."""
+
+    name: str
+    about: str
+    enabled: bool
+
+
+class Flags(Answer):
+    """Every flag."""
+
+    items: list[Flag]
+
+
+class Simulated(Answer):
+    """One decision a question, in their order: `allow`, `reasons` with text and fix, and `obligations`."""
+
+    decisions: list[dict[str, Any]]

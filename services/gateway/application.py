@@ -19,14 +19,18 @@ from services.gateway import (
     described,
     events,
     executions,
+    features,
     incidents,
     people,
     problems,
     runbooks,
+    simulation,
     steering,
     timeline,
     webhooks,
 )
+from services.gateway.flags.book import FlagBook
+from services.gateway.flags.desk import FlagDesk
 from services.gateway.frontdoor import FrontDoor
 from services.gateway.principals.reception import Reception
 from services.gateway.settings import GatewaySettings
@@ -38,10 +42,15 @@ provider's JWT; the paths for alerts also take a sender's password or signature.
 one in `Rr-Tenant`. Send `Idempotency-Key` with a change to be able to repeat it safely; every answer carries
 `Trace-Id`. Refusals are `application/problem+json` (RFC 9457): programs decide by `code`, people read `fix`.
 """
-PARTS: Final = (
-    *(webhooks, incidents, runbooks, executions, steering, approvals, timeline, events, brakes, deadletters),
-    *(credentials, people),
-)
+PARTS: Final = (webhooks, timeline, events, brakes, deadletters, credentials, people, features, simulation)
+FLAGGED: Final = {
+    incidents: "incident_center_enabled",
+    runbooks: "runbook_center_enabled",
+    executions: "runbook_center_enabled",
+    steering: "runbook_center_enabled",
+    approvals: "approval_center_enabled",
+}
+"""Parts that a tenant may be without."""
 
 # The front door makes the span: FastAPI's own would join whatever trace a stranger names, and may record bodies.
 _NO_TELEMETRY: Final[TelemetryConfig] = {
@@ -63,8 +72,15 @@ class _Application(FastAPI):
         return super().openapi()
 
 
-def application(settings: GatewaySettings, reception: Reception, bus: Bus, client: RpcClient, tail: Tail) -> FrontDoor:
-    """The ASGI application.
+def application(
+    settings: GatewaySettings,
+    reception: Reception,
+    bus: Bus,
+    client: RpcClient,
+    tail: Tail,
+    flags: tuple[FlagBook, FlagDesk] | None = None,
+) -> FrontDoor:
+    """The ASGI application. Without `flags` every part is there for everyone.
 
     `/openapi.json` stands behind the token like every other path. There are no documentation pages: they load scripts
     from elsewhere, which our Content-Security-Policy forbids.
@@ -81,8 +97,11 @@ def application(settings: GatewaySettings, reception: Reception, bus: Bus, clien
     )
     app.state.bus, app.state.client, app.state.tail = bus, client, tail
     app.state.reception, app.state.settings = reception, settings
+    app.state.flags, app.state.flag_desk = flags or (None, None)
     for part in PARTS:
         app.include_router(part.router)
+    for part, flag in FLAGGED.items():
+        app.include_router(part.router, dependencies=features.needs(flag))
     app.add_exception_handler(RangerError, problems.on_refusal)
     app.add_exception_handler(RequestValidationError, problems.on_validation)
     app.add_exception_handler(HTTPException, problems.on_http)

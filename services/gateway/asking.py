@@ -9,7 +9,7 @@ from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from libs.common.errors import Denied
-from libs.common.policy import Context, Resource, decide, require
+from libs.common.policy import Resource, decide, require
 from libs.common.rpc import RpcClient
 from services.gateway.identity import Identity
 from services.gateway.principals.reception import Reception
@@ -45,29 +45,23 @@ class Asking:
         """The service's answer as a response."""
         return reply(await self.content(service, verb, question), status)
 
-    async def require(self, action: str, kind: str) -> None:
+    async def require(self, action: str, kind: str, *, tenant: str = "") -> None:
         """For what the gateway carries out itself: policy, as every service asks it. A refusal is told as a fact.
+
+        `tenant` is the caller's where none is named; `*` is the whole installation.
 
         Raises:
             Denied: with the reason and how to fix it.
         """
         try:
-            await require(self.identity.principal, action, self._resource(kind), self._context)
+            await require(self.identity.principal, action, Resource(kind, "*", tenant or self.identity.tenant))
         except Denied as denied:
             self.reception.note(self.identity.principal, action, denied.reason_code, denied.data)
             raise
 
     async def allows(self, action: str, kind: str) -> bool:
         """Whether policy would let the caller, where the answer decides what is shown and not whether."""
-        return (await decide(self.identity.principal, action, self._resource(kind), self._context)).allow
-
-    def _resource(self, kind: str) -> Resource:
-        return Resource(kind, "*", self.identity.tenant)
-
-    @property
-    def _context(self) -> Context:
-        """The sealed account is let in with a rationale alone, which each of its requests has."""
-        return Context(rationale_present=self.identity.proof.kind == "break_glass")
+        return (await decide(self.identity.principal, action, Resource(kind, "*", self.identity.tenant))).allow
 
 
 def reply(content: Mapping[str, Any], status: int = 200) -> Response:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, cast
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, StringConstraints, field_validator
 
-from libs.common.errors import InvalidInput, Unavailable
+from libs.common.errors import Denied, InvalidInput, Unavailable
 from services.gateway import answers
 from services.gateway.asking import Ask, Asking, StrictRoute, reply
 from services.gateway.parameters import Limit, Parameters, Uuid, UuidText
@@ -82,7 +82,11 @@ async def create(
         _tuple(wanted.roles),
         _tuple(wanted.tenants),
     )
-    return reply(await _desk(received).create(_asker(ask), asked), 201)
+    try:
+        return reply(await _desk(received).create(_asker(ask), asked), 201)
+    except Denied as denied:
+        received.note(ask.identity.principal, "token.create", denied.reason_code)
+        raise
 
 
 @router.get("/tokens", response_model=answers.Tokens)

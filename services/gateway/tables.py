@@ -4,7 +4,20 @@
 again. Rows that can matter no more are deleted (`principals/upkeep.py`).
 """
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, MetaData, Table, Text, Uuid, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from libs.common.tables import MOMENT, substrate
@@ -68,4 +81,17 @@ denial = Table(
     Column("denial_id", Uuid, primary_key=True),
     Column("noted_at", MOMENT, nullable=False, server_default=func.clock_timestamp()),
     Index("ix_denial_noted", "noted_at"),
+)
+
+feature_flag = Table(
+    "feature_flag",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("tenants", ARRAY(Text), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("changed_at", MOMENT, nullable=False),
+    Column("rationale", Text, nullable=False),
+    CheckConstraint("state IN ('on', 'off', 'listed')", name="ck_feature_flag_state"),
 )

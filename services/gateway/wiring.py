@@ -6,6 +6,8 @@ from libs.common.health import server
 from libs.common.process import Runtime
 from libs.common.rpc import RpcClient
 from services.gateway.application import application
+from services.gateway.flags.book import FlagBook
+from services.gateway.flags.desk import FlagDesk
 from services.gateway.principals.reception import Reception
 from services.gateway.settings import GatewaySettings
 from services.gateway.tail import Tail
@@ -14,11 +16,14 @@ from services.gateway.tail import Tail
 class PublicFace:
     """The public port, served for as long as the process lives."""
 
-    def __init__(self, settings: GatewaySettings, rt: Runtime, reception: Reception, tail: Tail) -> None:
+    def __init__(
+        self, settings: GatewaySettings, rt: Runtime, reception: Reception, tail: Tail, book: FlagBook
+    ) -> None:
         self._ended = asyncio.Event()
         self._tail = tail
         client = RpcClient(rt.bus, timeout=settings.rpc_timeout_seconds)
-        app = application(settings, reception, rt.bus, client, tail)
+        flags = (book, FlagDesk(rt.database, book))
+        app = application(settings, reception, rt.bus, client, tail, flags)
         self._server = server(app, host=settings.gateway_host, port=settings.gateway_port)
 
     async def run(self) -> None:
@@ -42,7 +47,10 @@ async def wire(rt: Runtime) -> None:
     settings = GatewaySettings.read()
     tail = Tail(rt.bus, listeners=settings.gateway_streams)
     reception = Reception.open(settings, rt.database)
-    face = PublicFace(settings, rt, reception, tail)
+    book = FlagBook(rt.database)
+    face = PublicFace(settings, rt, reception, tail, book)
+    rt.health.add("flags", book.ready)
+    rt.add("flags", book)
     rt.add("http", face)
     rt.add("events", tail)
     for name, part in reception.parts:

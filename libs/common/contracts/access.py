@@ -48,6 +48,18 @@ class BreakGlassUsed(Fact):
     until: str
 
 
+class FlagChanged(Fact):
+    """A part of the product was switched: `state` is on, off or listed, which is on for `tenants` alone."""
+
+    subject: ClassVar[str] = "access.flag_changed"
+    aggregate: ClassVar[str] = "flag"
+    flag: str
+    state: str
+    tenants: list[str]
+    rationale: str
+    changed_at: str
+
+
 class AccessDenied(Fact):
     """The gateway itself refused `actor` (`anonymous` where nobody proved who asks) an `action`.
 

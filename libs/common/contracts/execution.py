@@ -1,6 +1,8 @@
 """Facts of executions, published by the executor (its workers write through the same outbox)."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from libs.common.contracts.fact import Fact
 from libs.common.contracts.incident import Severity
@@ -53,6 +55,16 @@ class ExecutionStarted(ExecutionFact):
     plan_hash: str
 
 
+class Level(BaseModel):
+    """Who may decide too, once nobody has for so long: roles and groups."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    after_seconds: float
+    approvers: list[str] = []
+    groups: list[str] = []
+
+
 class ExecutionBlocked(ExecutionFact):
     """Nothing goes on until what `reason` names has happened.
 
@@ -60,6 +72,9 @@ class ExecutionBlocked(ExecutionFact):
     (`requester`); without these it cannot be asked. `action_hash` and `action` are left out where the whole plan is
     asked about. `approvers` are roles of which the person must have one. When a grant came that is for something else,
     it is told once more: `refused_*` say which grant, why, and what that one was for; `detail` says it to people.
+    `quorum` different people have to agree (1 where it is left out); `groups` are named beside `approvers`. Reminders
+    and levels count from the question; `form` is what has to be filled in: name -> type, label, required, one_of.
+    `arguments` are those of the action as they would be carried out, without secrets, and shortened where long.
     """
 
     subject: ClassVar[str] = "runbook.blocked"
@@ -77,6 +92,12 @@ class ExecutionBlocked(ExecutionFact):
     action: str | None = None
     resource_id: str | None = None
     approvers: list[str] | None = None
+    quorum: int | None = None
+    groups: list[str] | None = None
+    remind_after_seconds: list[float] | None = None
+    escalation: list[Level] | None = None
+    form: dict[str, Any] | None = None
+    arguments: dict[str, Any] | None = None
     refused_code: str | None = None
     refused_approval_id: str | None = None
     refused_plan_hash: str | None = None

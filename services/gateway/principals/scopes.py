@@ -22,7 +22,9 @@ def check_narrower(scopes: Iterable[str], held: Iterable[str]) -> None:
     wanted = tuple(scopes)
     unknown = [scope for scope in wanted if scope != "*" and not any(covered(action, {scope}) for action in ACTIONS)]
     if unknown:
-        raise InvalidInput(f"There is no action {', '.join(sorted(unknown))}.", fix="`docs/identity.md` lists them.")
+        raise InvalidInput(
+            f"There is no action {', '.join(sorted(unknown))}.", fix="The actions stand in docs/policies.md."
+        )
     wider = [scope for scope in wanted if not covered(scope, held)]
     if wider:
         raise widened("scopes", wider)

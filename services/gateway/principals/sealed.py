@@ -122,6 +122,7 @@ class Seal:
             except TRANSIENT as error:
                 log.warning("break_glass_unread", error=type(error).__name__)
                 raise Unavailable("The sealed account cannot be opened now.", fix="Try again.") from None
+        log.warning("break_glass_request", actor=account.actor, activation=active.activation_id, rationale=rationale)
         principal = account.principal
         return Proof("break_glass", principal, principal, active.activation_id, active.until.timestamp())
 

@@ -15,6 +15,8 @@ from libs.common.database import Database
 from libs.common.health import server
 from libs.common.rpc import RpcClient
 from services.gateway.application import application
+from services.gateway.flags.book import FlagBook
+from services.gateway.flags.desk import FlagDesk
 from services.gateway.principals.reception import Reception
 from services.gateway.settings import GatewaySettings
 from services.gateway.tail import Tail
@@ -97,6 +99,17 @@ async def reception(
     assert not [part for part in ended if not part.cancelled()]
 
 
+@pytest.fixture
+async def flags(database: Database) -> AsyncIterator[FlagBook]:
+    """The feature flags, read once; they are kept fresh beside."""
+    book = FlagBook(database)
+    await book.read()
+    running = asyncio.create_task(book.run())
+    yield book
+    running.cancel()
+    await asyncio.wait({running})
+
+
 def settings_for(stack_env: StackEnv, more: dict[str, Any]) -> GatewaySettings:
     return GatewaySettings(
         nats_url=SecretStr(stack_env["RR_NATS_URL"]),
@@ -108,11 +121,17 @@ def settings_for(stack_env: StackEnv, more: dict[str, Any]) -> GatewaySettings:
 
 @pytest.fixture
 async def base_url(
-    stack_env: StackEnv, bus: Bus, tail: Tail, reception: Reception, more_settings: dict[str, Any]
+    stack_env: StackEnv,
+    bus: Bus,
+    tail: Tail,
+    reception: Reception,
+    flags: FlagBook,
+    database: Database,
+    more_settings: dict[str, Any],
 ) -> AsyncIterator[str]:
     """The face on a free port, within this process."""
     settings = settings_for(stack_env, more_settings)
-    app = application(settings, reception, bus, RpcClient(bus, timeout=1.0), tail)
+    app = application(settings, reception, bus, RpcClient(bus, timeout=1.0), tail, (flags, FlagDesk(database, flags)))
     face = server(app, host="127.0.0.1", port=0)
     serving = asyncio.create_task(face.serve())
     await eventually(lambda: face.started)
