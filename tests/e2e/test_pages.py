@@ -61,6 +61,7 @@ def test_who_lets_people_in_can_follow_their_page(reader: Reader) -> None:
 
     for words in commands("docs/identity.md"):
         reader.run(words)
+    reader.run(["rangerctl", "audit", "verify"])
 
     kept = json.loads((reader.home / "data" / "client.json").read_text())["token"]
     holding = [

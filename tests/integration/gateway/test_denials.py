@@ -73,6 +73,14 @@ async def test_what_the_door_refuses_is_told_once_a_minute(
     assert {tenant for *_, tenant in await told(database)} == {"default", "acme"}
 
 
+async def test_who_reaches_for_more_is_told_of(http: httpx.AsyncClient, database: Database, denials: Denials) -> None:
+    assert (await http.post("/tokens", json=ASKED | {"roles": ["auditor"]})).status_code == 403
+
+    await denials.write()
+
+    assert await told(database) == [("olga", "token.create", "policy.widened", "default")]
+
+
 async def test_two_gateways_tell_the_same_refusal_once(database: Database) -> None:
     both = [Denials(database, tenant="default", clock=lambda: 1e9) for _ in range(2)]
     for denials in both:
