@@ -178,6 +178,7 @@ def _request_approval(turn: Turn, run: StepRun) -> None:
     except ExpressionError as error:
         fail_attempt(turn, run, "render_refused", f"prompt: {error}")
         return
+    form = {"form": forms.described(step)} if isinstance(step, ApprovalStep) and step.form else {}
     turn.put(replace(run, state="waiting", waiting_for="approval"))
     turn.effects.append(
         RequestApproval(
@@ -189,5 +190,6 @@ def _request_approval(turn: Turn, run: StepRun) -> None:
             expires_seconds=durations.seconds(own.expires),
             prompt=text,
             approvers=own.approvers,
+            terms={**own.conditions, **form},
         )
     )

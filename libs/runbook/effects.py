@@ -47,6 +47,8 @@ class RequestApproval:
 
     The request is for this path and visit, and covers the attempts of that visit. It comes before the `blocked` of the
     same turn, which repeats it for everyone. An action that cannot be rendered has failed: fold `StepFailed`.
+    `terms` are what is asked for beside a single yes in time, as in `blocked`: quorum, groups, remind_after_seconds,
+    escalation, form; each only where it is not as usual.
     """
 
     path: str
@@ -57,6 +59,7 @@ class RequestApproval:
     expires_seconds: float
     prompt: str
     approvers: tuple[str, ...] = ()
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

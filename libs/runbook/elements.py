@@ -25,6 +25,7 @@ from libs.runbook.canonical import OutsideProfile, canonical
 
 SLUG: Final = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 MAX_TEXT: Final = 16_384
+MAX_QUORUM: Final = 20
 
 Risk: TypeAlias = Literal["low", "medium", "high"]
 Effect: TypeAlias = Literal["read", "idempotent", "keyed", "unsafe"]
@@ -204,15 +205,58 @@ class Escalation(Element):
     severity: Severity = "critical"
 
 
-class Approval(Element):
-    """Who must agree before a step is carried out, and by when: after `expires` it is rejected by itself.
+class Level(Element):
+    """Who may decide too, once nobody has for so long."""
 
-    `approvers` are roles of which the person must have one; without them, policy alone decides.
+    after: Duration
+    approvers: Roles = ()
+    groups: Roles = ()
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if not self.approvers and not self.groups:
+            raise ValueError("say who may decide then: approvers, or groups")
+        return self
+
+
+class Terms(Element):
+    """Who must agree, and by when: after `expires` it is rejected by itself.
+
+    `approvers` are roles, `groups` are groups: whoever decides has one of the names; without any, policy alone decides.
+    So many different people as `quorum` says must agree; one who says no is enough for a no. Who may decide is reminded
+    `remind_after` so long (by default at half and at nine tenths of the time); levels of `escalation` come in addition.
     """
 
-    prompt: TemplateText | None = None
     expires: Duration = "15m"
     approvers: Roles = ()
+    groups: Roles = ()
+    quorum: Annotated[StrictInt, Field(ge=1, le=MAX_QUORUM)] = 1
+    remind_after: Annotated[tuple[Duration, ...], AfterValidator(distinct), Field(max_length=10)] | None = None
+    escalation: Annotated[tuple[Level, ...], Field(max_length=5)] = ()
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What is asked for beside a single yes in time, JSON-ready; what is as usual is left out."""
+        levels = [
+            {
+                "after_seconds": durations.seconds(level.after),
+                "approvers": list(level.approvers),
+                "groups": list(level.groups),
+            }
+            for level in self.escalation
+        ]
+        found = {"quorum": self.quorum, "groups": list(self.groups), "escalation": levels}
+        usual: dict[str, Any] = {"quorum": 1, "groups": [], "escalation": []}
+        asked = {name: value for name, value in found.items() if value != usual[name]}
+        if self.remind_after is not None:
+            asked["remind_after_seconds"] = [durations.seconds(after) for after in self.remind_after]
+        return asked
+
+
+class Approval(Terms):
+    """Who must agree before a step is carried out, and what they are asked."""
+
+    prompt: TemplateText | None = None
 
 
 class FormField(Element):

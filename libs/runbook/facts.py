@@ -108,9 +108,13 @@ class StepDecided(StepFact):
 
 @dataclass(frozen=True, slots=True)
 class ApprovalGranted(StepFact):
-    """Somebody who may has granted what `RequestApproval` asked for."""
+    """So many as it takes of those who may have granted what `RequestApproval` asked for.
+
+    `values` are what they filled in; of an approval step they become its outputs, if they fit its form.
+    """
 
     approval_id: str
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The form of a manual step: whether what a person filled in may become the step's outputs."""
+"""Forms of manual and approval steps: whether what a person filled in may become the step's outputs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
@@ -6,9 +6,10 @@ from typing import Any, Final, Literal
 from libs.runbook.canonical import OutsideProfile, canonical
 from libs.runbook.elements import VALUE_TYPES, FormField
 from libs.runbook.problems import Problem
-from libs.runbook.steps import ManualStep
+from libs.runbook.steps import ApprovalStep, ManualStep
 
 MAX_VALUES_BYTES: Final = 64 * 1024
+Form = Mapping[str, FormField]
 
 
 def faults(
@@ -19,16 +20,35 @@ def faults(
     A failure needs neither evidence nor the required fields: there may be nothing to show. What is given is of the
     declared type exactly, and names no field that the form does not have.
     """
-    found = [Problem(f"values.{name}", "the form has no such field") for name in sorted(set(values) - set(step.form))]
-    if outcome == "succeeded":
-        found += list(_missing(step, evidence_ref, values))
-    for name, declared in step.form.items():
+    missing: list[Problem] = []
+    if outcome == "succeeded" and step.evidence == "required" and not evidence_ref:
+        missing.append(Problem("evidence_ref", "is missing; this step needs evidence"))
+    return missing + filled_faults(step.form, values, complete=outcome == "succeeded")
+
+
+def filled_faults(form: Form, values: Mapping[str, Any], *, complete: bool = True) -> list[Problem]:
+    """What is wrong with what was filled in; empty means that it counts. `complete`: no required field is left out."""
+    found = [Problem(f"values.{name}", "the form has no such field") for name in sorted(set(values) - set(form))]
+    if complete:
+        left_out = [name for name, declared in form.items() if declared.required and name not in values]
+        found += [Problem(f"values.{name}", "is missing; give it") for name in left_out]
+    for name, declared in form.items():
         if name in values:
             found += [Problem(f"values.{name}", message) for message in _value_faults(declared, values[name])]
     return found or _size_faults(values)
 
 
-def described(step: ManualStep) -> dict[str, dict[str, Any]]:
+def read(form: Mapping[str, Mapping[str, Any]]) -> dict[str, FormField]:
+    """The form that `described` wrote.
+
+    Raises:
+        pydantic.ValidationError: it did not.
+    """
+    fields = {name: {**field, "one_of": field.get("one_of") or None} for name, field in form.items()}
+    return {name: FormField.model_validate(field) for name, field in fields.items()}
+
+
+def described(step: ManualStep | ApprovalStep) -> dict[str, dict[str, Any]]:
     """The form as JSON-ready data, every key written out."""
     return {
         name: {
@@ -39,14 +59,6 @@ def described(step: ManualStep) -> dict[str, dict[str, Any]]:
         }
         for name, declared in step.form.items()
     }
-
-
-def _missing(step: ManualStep, evidence_ref: str, values: Mapping[str, Any]) -> Iterator[Problem]:
-    if step.evidence == "required" and not evidence_ref:
-        yield Problem("evidence_ref", "is missing; this step needs evidence")
-    for name, declared in step.form.items():
-        if declared.required and name not in values:
-            yield Problem(f"values.{name}", "is missing; give it")
 
 
 def _value_faults(declared: FormField, value: Any) -> Iterator[str]:

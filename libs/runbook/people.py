@@ -61,10 +61,21 @@ def on_granted(turn: Turn, fact: ApprovalGranted) -> None:
     if not run.waits_for("approval"):
         return
     granted = replace(run, approval_id=fact.approval_id, error_code="", message="")
-    if isinstance(turn.spec.step(run.path), ApprovalStep):
-        succeed(turn, replace(granted, outputs={"approval_id": fact.approval_id}), by_person=True)
+    step = turn.spec.step(run.path)
+    if isinstance(step, ApprovalStep):
+        _answered(turn, granted, step, fact)
     else:
         begin(turn, granted, attempt=run.attempts or None)
+
+
+def _answered(turn: Turn, run: StepRun, step: ApprovalStep, fact: ApprovalGranted) -> None:
+    """The answer becomes the step's outputs; one that does not fit the form was given to another question."""
+    faults = forms.filled_faults(step.form, fact.values)
+    if faults:
+        fail_attempt(turn, run, "approval_form", "; ".join(str(fault) for fault in faults))
+    else:
+        outputs = {**fact.values, "approval_id": fact.approval_id}
+        succeed(turn, replace(run, outputs=outputs), by_person=True)
 
 
 def on_denied(turn: Turn, fact: ApprovalDenied) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from libs.runbook import moments
+from libs.runbook import moments, terms
 from libs.runbook.elements import VALUE_TYPES
 from libs.runbook.expressions import OPEN
 from libs.runbook.graph import END, Place, walk
@@ -13,6 +13,7 @@ from libs.runbook.steps import (
     STEP_TYPES,
     ActionStep,
     AnyStep,
+    ApprovalStep,
     CheckStep,
     CompositeStep,
     DecisionStep,
@@ -166,11 +167,15 @@ def _faults(spec: Runbook, step: AnyStep) -> Iterator[Fault]:
         yield from _action(spec, step)
     elif isinstance(step, CheckStep):
         yield from _check(step)
-    elif isinstance(step, ManualStep):
+    elif isinstance(step, ManualStep | ApprovalStep):
         yield from _form(step)
     elif isinstance(step, WaitStep):
         yield from _wait(step)
-    elif isinstance(step, LoopStep) and isinstance(step.over, str) and OPEN not in step.over:
+    if isinstance(step, ApprovalStep):
+        yield from terms.faults(step)
+    elif step.own_approval is not None:
+        yield from ((f"approval.{key}", message) for key, message in terms.faults(step.own_approval))
+    if isinstance(step, LoopStep) and isinstance(step.over, str) and OPEN not in step.over:
         yield "over", "must be a list, or a template that yields one"
 
 
@@ -229,7 +234,9 @@ def _check(step: CheckStep) -> Iterator[Fault]:
         yield "retry", "a check without an action finds the same again; remove it, or name the action"
 
 
-def _form(step: ManualStep) -> Iterator[Fault]:
+def _form(step: ManualStep | ApprovalStep) -> Iterator[Fault]:
+    if isinstance(step, ApprovalStep) and "approval_id" in step.form:
+        yield "form.approval_id", "is what the step answers by itself; choose another name"
     for name, declared in step.form.items():
         expected = VALUE_TYPES[declared.type]
         if any(type(value) is not expected for value in declared.one_of or ()):

@@ -42,9 +42,9 @@ from libs.runbook.elements import (
     FormField,
     InputName,
     Risk,
-    Roles,
     Slug,
     TemplateText,
+    Terms,
     hashable,
 )
 from libs.runbook.expressions import OPEN
@@ -154,15 +154,18 @@ class ManualStep(StepBase):
         return self.risk
 
 
-class ApprovalStep(StepBase):
-    """A question about the whole plan. Nobody's answer in time is a no."""
+class ApprovalStep(StepBase, Terms):
+    """A question about the whole plan. Nobody's answer in time is a no.
+
+    What those who agree fill in (`form`) becomes the step's outputs, beside `approval_id`; they have to agree on that,
+    too.
+    """
 
     type: Literal["approval"]
     of: Literal["plan"] = "plan"
     prompt: TemplateText
-    expires: Duration = "15m"
-    approvers: Roles = ()
     risk: Risk | None = None
+    form: dict[InputName, FormField] = Field(default={}, max_length=50)
 
     @property
     def own_risk(self) -> Risk | None:

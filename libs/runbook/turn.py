@@ -266,7 +266,7 @@ class Turn:
         for effect in self.effects[start:]:
             if isinstance(effect, RequestApproval) and effect.path == path:
                 data = {"of": effect.of, "risk": effect.risk, "expires_seconds": effect.expires_seconds}
-                return {**data, "prompt": effect.prompt, "approvers": list(effect.approvers)}
+                return {**data, "prompt": effect.prompt, "approvers": list(effect.approvers), **effect.terms}
         return {}
 
 

@@ -27,7 +27,7 @@ async def told(tx: Tx, execution: Execution, fact: ApprovalFact, grant: Grant) -
     """What the execution learns from a decision; None when it concerns no step that waits for one."""
     place = await place_of(tx, execution, fact.step_run_id)
     if isinstance(fact, ApprovalGranted) and grant.state in {"granted", "used"}:
-        return await _on_grant(tx, execution, place, grant)
+        return await _on_grant(tx, execution, place, grant, fact)
     if place is None:
         return None
     if isinstance(fact, ApprovalRejected):
@@ -38,7 +38,9 @@ async def told(tx: Tx, execution: Execution, fact: ApprovalFact, grant: Grant) -
     return ApprovalDenied(*place, fact.approval_id, "expired", rationale=silence)
 
 
-async def _on_grant(tx: Tx, execution: Execution, place: tuple[str, int] | None, grant: Grant) -> Fact | None:
+async def _on_grant(
+    tx: Tx, execution: Execution, place: tuple[str, int] | None, grant: Grant, fact: ApprovalGranted
+) -> Fact | None:
     """A grant is good, or refused with its reason, by the step that waits for it (or by whatever waits instead)."""
     run = execution.frame.run(*place) if place is not None else execution.frame.current
     if run is None or not run.waits_for("approval"):
@@ -51,7 +53,7 @@ async def _on_grant(tx: Tx, execution: Execution, place: tuple[str, int] | None,
     if found is None:
         if isinstance(execution.spec.step(run.path), ApprovalStep):
             await tx.execute(_RELY_ON, uuid.UUID(grant.approval_id))
-        return Granted(run.path, run.visit, grant.approval_id)
+        return Granted(run.path, run.visit, grant.approval_id, fact.values or {})
     log.warning("grant_refused", approval_id=grant.approval_id, execution_id=execution.execution_id, code=found.code)
     return await _refusal(tx, execution.tenant_id, run, found, grant, wanted)
 

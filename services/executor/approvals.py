@@ -16,7 +16,7 @@ import asyncpg
 
 from libs.common.clock import Clock
 from libs.common.consumer import FactReceived, Received, handled_span
-from libs.common.contracts.approval import ApprovalFact, ApprovalGranted, ApprovalRejected
+from libs.common.contracts.approval import ApprovalExpired, ApprovalFact, ApprovalGranted, ApprovalRejected
 from libs.common.database import Tx
 from libs.common.outbox import Outbox
 from libs.runbook.facts import ApprovalDenied, Fact, StepStarted
@@ -60,6 +60,8 @@ ON CONFLICT (approval_id) DO UPDATE SET state = 'revoked', actor = EXCLUDED.acto
 RETURNING execution_id, step_run_id
 """
 
+DECISIONS: Final = (ApprovalGranted, ApprovalRejected, ApprovalExpired)
+"""What ends a question; the other facts of approvals change nothing here."""
 _LOCK_READY: Final = """
 SELECT 1 FROM action_log WHERE execution_id = ANY($1::uuid[]) AND state = 'ready' ORDER BY action_id FOR UPDATE
 """
@@ -139,12 +141,12 @@ class Approvals:
     async def apply(self, tx: Tx, messages: Sequence[Received[FactReceived]]) -> list[Hint]:
         """Keep decisions and tell them to the executions that wait for them."""
         facts = [(message, message.value.fact) for message in messages]
-        decided = [(message, fact) for message, fact in facts if isinstance(fact, ApprovalFact)]
+        decided = [(message, fact) for message, fact in facts if isinstance(fact, DECISIONS)]
         executions = await storage.lock(tx, (fact.execution_id for _, fact in decided))
         changes = []
         for message, fact in decided:
-            grant = await _keep(tx, message.tenant, fact)
             execution = executions.get(fact.execution_id)
+            grant = await _keep(tx, message.tenant, fact, execution.initiator if execution else "")
             if execution is None or execution.tenant_id != message.tenant:
                 continue
             told = await answers.told(tx, execution, fact, grant)
@@ -207,11 +209,16 @@ async def _mark_revoked(
     return row
 
 
-async def _keep(tx: Tx, tenant: str, fact: ApprovalFact) -> Grant:
-    """Store a decision; returns what stands (a grant may have been revoked before it came)."""
+async def _keep(tx: Tx, tenant: str, fact: ApprovalFact, initiator: str) -> Grant:
+    """Store a decision; returns what stands (a grant may have been revoked before it came).
+
+    One that whoever asked has agreed to, among others, is kept as theirs: it is never used.
+    """
     state, actor, expires = "expired", "", None
     if isinstance(fact, ApprovalGranted):
-        state, actor, expires = "granted", fact.approver, datetime.fromisoformat(fact.expires_at)
+        own = initiator in (fact.approvers or ())
+        state, actor = "granted", initiator if own else fact.approver
+        expires = datetime.fromisoformat(fact.expires_at)
     elif isinstance(fact, ApprovalRejected):
         state, actor = "rejected", fact.approver
     row = await tx.fetchrow(

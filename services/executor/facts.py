@@ -134,7 +134,7 @@ def _rolling_back(
 _ASKED: Final = (
     "step_run_id", "plan_hash", "action_hash", "approval_of", "risk", "requester", "expires_seconds", "prompt",
     "action", "resource_id", "approvers", "detail", "refused_code", "refused_approval_id", "refused_plan_hash",
-    "refused_action_hash",
+    "refused_action_hash", "quorum", "groups", "remind_after_seconds", "escalation", "form", "arguments",
 )  # fmt: skip
 _Build = Callable[[Execution, Mapping[str, Any], Attempt | None], Fact]
 _FACTS: Final[Mapping[FactType, _Build]] = {

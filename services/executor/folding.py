@@ -36,6 +36,7 @@ from libs.runbook.known import Known
 from libs.runbook.paths import probed
 from libs.runbook.rendering import RenderedAction, RenderRefused, render_action, render_probe, render_rollback, scope_of
 from libs.runbook.spec import TELLING, UNDOING, Runbook
+from services.executor import shown
 from services.executor.changes import Change, cause_of, translated
 from services.executor.evaluator import evaluator_for
 from services.executor.facts import to_fact
@@ -185,6 +186,7 @@ class Folding:
             "expires_seconds": effect.expires_seconds,
             "prompt": effect.prompt,
             "approvers": list(effect.approvers) or None,
+            **effect.terms,
         }
         if effect.of == "action":
             rendered = self._rendered(effect.path, effect.visit)
@@ -195,7 +197,7 @@ class Folding:
                 "action_hash": rendered.action_hash,
                 "action": rendered.action,
                 "resource_id": rendered.resource,
-                "arguments": orjson.loads(rendered.rendered)["with"],
+                "arguments": shown.arguments(orjson.loads(rendered.rendered)["with"]),
             }
         self._asked[effect.path] = asked
         self._writes.asked.append((asked["step_run_id"], asked))

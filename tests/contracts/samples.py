@@ -5,6 +5,8 @@ from __future__ import annotations
 import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pydantic import BaseModel
+
 from libs.common.contracts.choreography import ROWS
 from libs.common.contracts.envelope import Envelope, Ref
 from libs.common.contracts.fact import Fact
@@ -49,6 +51,11 @@ def _value(name: str, kind: Any) -> Any:
         kind = next(choice for choice in get_args(kind) if choice is not type(None))
     if get_origin(kind) is Literal:
         return get_args(kind)[0]
+    if get_origin(kind) is list and get_args(kind)[0] is not str:
+        return [_value(name, get_args(kind)[0])]
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        inner = get_type_hints(kind)
+        return {field: _value(field, inner[field]) for field in kind.model_fields}
     if get_origin(kind) is list:
         return [f"{name} 1", f"{name} 2"]
     if get_origin(kind) is dict:

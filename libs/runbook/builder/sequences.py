@@ -152,10 +152,11 @@ class Steps:
         return self._say(capture=expressions)
 
     def needs_approval(
-        self, prompt: str | None = None, *, expires: str | None = None, approvers: str | Sequence[str] | None = None
-    ) -> Self:
-        """Asks somebody before this one step is carried out."""
-        return self._say(approval=given({"prompt": prompt, "expires": expires, "approvers": approvers}))
+        self, prompt: str | None = None, *, expires: str | None = None,
+        approvers: str | Sequence[str] | None = None, **keys: Any,
+    ) -> Self:  # fmt: skip
+        """Asks somebody before this one step is carried out; `keys` are the others of an approval (`quorum`, ...)."""
+        return self._say(approval=given({"prompt": prompt, "expires": expires, "approvers": approvers} | keys))
 
     def rollback(
         self, action: str, *, with_: Mapping[str, Any] | None = None, effect: str | None = None,

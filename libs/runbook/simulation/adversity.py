@@ -13,7 +13,7 @@ from libs.runbook.simulation.guesses import Condition, Key, open_answer, open_fi
 from libs.runbook.simulation.samples import filled_in
 from libs.runbook.simulation.world import Attempted, Chosen, Decided, Done, Job, Place, Question, Said, Signalled, Task
 from libs.runbook.spec import TELLING, UNDOING, Runbook
-from libs.runbook.steps import ActingStep, ManualStep, NotifyStep, WaitStep
+from libs.runbook.steps import ActingStep, NotifyStep, WaitStep
 
 PLACES_OF_A_STEP: Final = 2
 """In how many iterations a step may go wrong: faults in the fiftieth are those in the second."""
@@ -83,7 +83,8 @@ class Adversity:
             case "expired":
                 return None
             case _:
-                return Said("granted", min(_PERSON_SECONDS, question.expires_seconds / 2))
+                values = filled_in(self._spec.step(question.path)) if question.of == "plan" else {}
+                return Said("granted", min(_PERSON_SECONDS, question.expires_seconds / 2), values)
 
     def manual(self, task: Task) -> Done | None:
         """Done, impossible, or nobody comes."""
@@ -94,8 +95,7 @@ class Adversity:
                 return None
             case _:
                 step = self._spec.step(task.path)
-                values = filled_in(step) if isinstance(step, ManualStep) else {}
-                return Done("succeeded", values, "evidence", _PERSON_SECONDS)
+                return Done("succeeded", filled_in(step), "evidence", _PERSON_SECONDS)
 
     def unknown(self, run: StepRun, *, took_effect: bool) -> Decided:
         """A person finds out; after a time-out either may be the truth."""

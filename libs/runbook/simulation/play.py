@@ -33,8 +33,8 @@ from libs.runbook.facts import (
 from libs.runbook.frame import CHOICE, EVENT, VERIFY, StepRun
 from libs.runbook.paths import probed
 from libs.runbook.simulation.stage import Stage
-from libs.runbook.simulation.world import Attempted, Job, Place, Question, Task, World
-from libs.runbook.steps import ALERT_RESOLVED, ManualStep, WaitStep
+from libs.runbook.simulation.world import Attempted, Job, Place, Question, Said, Task, World
+from libs.runbook.steps import ALERT_RESOLVED, ApprovalStep, ManualStep, WaitStep
 
 LEASE_SECONDS: Final = 30.0
 MAX_TURNS: Final = 100_000
@@ -188,9 +188,16 @@ class _Playing:
         elif said.how == "rejected":
             self._later(said.after, ApprovalDenied(*place, approval, "rejected", PERSON, "as the scenario says"))
         else:
-            self._later(said.after, ApprovalGranted(*place, approval))
+            self._check_form(question, said)
+            self._later(said.after, ApprovalGranted(*place, approval, said.values))
             if said.how == "revoked":
                 self._later(said.after, ApprovalDenied(*place, approval, "revoked", PERSON, "as the scenario says"))
+
+    def _check_form(self, question: Question, said: Said) -> None:
+        """As the approvals service does: what does not fit the form is no answer."""
+        step = self._stage.spec.step(question.path)
+        if isinstance(step, ApprovalStep) and (faults := forms.filled_faults(step.form, said.values)):
+            raise AnswerRefused(question.path, "; ".join(str(fault) for fault in faults))
 
     def _give(self, task: Task) -> None:
         done = self._world.manual(task)

@@ -7,7 +7,7 @@ from libs.runbook.elements import FormField
 from libs.runbook.expressions import ExpressionError, parse, parse_reference
 from libs.runbook.planning import PlanFacts
 from libs.runbook.spec import Input, Runbook
-from libs.runbook.steps import ActionStep, AnyStep, ManualStep
+from libs.runbook.steps import ActionStep, AnyStep, ApprovalStep, ManualStep
 from libs.runbook.triggers import AlertFacts
 
 INCIDENT: Final = "00000000-0000-7000-8000-000000000000"
@@ -41,9 +41,10 @@ def inputs(spec: Runbook) -> dict[str, Any]:
     }
 
 
-def filled_in(step: ManualStep) -> dict[str, Any]:
-    """Some value for each field of a form."""
-    return {name: _value(name, declared) for name, declared in step.form.items()}
+def filled_in(step: AnyStep) -> dict[str, Any]:
+    """Some value for each field of a step's form, where it has one."""
+    form = step.form if isinstance(step, ManualStep | ApprovalStep) else {}
+    return {name: _value(name, declared) for name, declared in form.items()}
 
 
 def _value(name: str, declared: Input | FormField) -> str | int | bool:

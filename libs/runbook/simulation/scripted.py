@@ -24,7 +24,7 @@ from libs.runbook.simulation.samples import filled_in
 from libs.runbook.simulation.scenario import HAPPENINGS, Answer, AnswerKind, Event, Result, Scenario
 from libs.runbook.simulation.world import Attempted, Chosen, Decided, Done, Job, Place, Question, Said, Signalled, Task
 from libs.runbook.spec import Runbook
-from libs.runbook.steps import ActingStep, ManualStep, NotifyStep, WaitStep
+from libs.runbook.steps import ActingStep, NotifyStep, WaitStep
 
 PERSON: Final = "somebody"
 SIMULATED: Final = "simulated_failure"
@@ -95,7 +95,9 @@ class ScriptedWorld:
         answer = self._answer(question.path, "an approval", "granted", ("granted", "rejected", "revoked"))
         match answer.how if answer else None:
             case ("granted" | "rejected" | "revoked") as how:
-                return Said(how, _delay(answer))
+                mentioned = question.of == "action" or self._mentions(question.path)
+                made_up = {} if mentioned else filled_in(self._spec.step(question.path))
+                return Said(how, _delay(answer), {**made_up, **(answer.values if answer else {})})
             case _:
                 return None
 
@@ -107,7 +109,7 @@ class ScriptedWorld:
         if answer is None:
             return None
         step, mentioned = self._spec.step(task.path), self._mentions(task.path)
-        made_up = filled_in(step) if isinstance(step, ManualStep) and not mentioned else {}
+        made_up = filled_in(step) if not mentioned else {}
         evidence = answer.evidence or ("" if mentioned else "evidence of the scenario")
         outcome: Outcome = "succeeded" if answer.how == "done" else "failed"
         return Done(outcome, {**made_up, **answer.values}, evidence, _delay(answer))

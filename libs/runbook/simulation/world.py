@@ -75,10 +75,11 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An approval's answer; `revoked` is granted, and taken back at once."""
+    """An approval's answer; `revoked` is granted, and taken back at once. `values` are what was filled in."""
 
     how: Literal["granted", "rejected", "revoked"]
     after: float = 0.0
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
