@@ -35,7 +35,7 @@ TOKENS = {
     VIEWER: {"actor": "vera", "tenants": ["default"], "roles": ["viewer"]},
     SENDER: {"actor": "alertmanager", "tenants": ["acme"], "roles": ["alerting"]},
     TWO_TENANTS: {"actor": "tim", "tenants": ["acme", "globex"], "roles": ["operator"]},
-    EVERYWHERE: {"actor": "ina", "tenants": ["*"], "roles": ["admin"]},
+    EVERYWHERE: {"actor": "ina", "tenants": ["*"], "roles": ["admin"], "clearance": 3},
 }
 
 
