@@ -62,10 +62,13 @@ class Doorkeeper:
         """
         presented = values(headers, b"authorization")
         for_alerts = method == "POST" and path in ALERT_PATHS
-        if not presented and for_alerts and (claim := self.senders.claim(headers)) is not None:
+        claim = self.senders.claim(headers) if for_alerts else None
+        if claim is not None and not presented:
             return claim
         if not presented:
             raise Rejected("none", "No credential was sent.", fix=_SEND)
+        if claim is not None:
+            raise Rejected("malformed")
         scheme, _, secret = presented[0].partition(" ")
         secret = secret.strip()
         if len(presented) > 1 or not secret:

@@ -138,6 +138,12 @@ async def test_headers_are_all_there_and_once(door: Doorkeeper) -> None:
             await proven(door, headers)
 
 
+async def test_two_credentials_are_none(door: Doorkeeper) -> None:
+    for other in (basic("am-acme", PASSWORD), [(b"authorization", f"Bearer {TOKEN}".encode())]):
+        with pytest.raises(Rejected):
+            await proven(door, [*signed(), *other])
+
+
 @pytest.mark.parametrize(
     "path",
     [b"/webhooks/events/", b"/webhooks/events.json", b"//webhooks/events", b"/webhooks/senders", b"/tokens", b"/"],
