@@ -30,12 +30,21 @@ VIEWER = "canary-viewer-11c0ffee5eed"
 SENDER = "canary-sender-0badcafe4242"
 TWO_TENANTS = "canary-several-5150f00dbabe"
 EVERYWHERE = "canary-everywhere-90deadbeef"
-TOKENS = {
+TOKENS: dict[str, Any] = {
     OPERATOR: {"actor": "olga", "tenants": ["default"], "roles": ["admin"]},
     VIEWER: {"actor": "vera", "tenants": ["default"], "roles": ["viewer"]},
     SENDER: {"actor": "alertmanager", "tenants": ["acme"], "roles": ["alerting"]},
     TWO_TENANTS: {"actor": "tim", "tenants": ["acme", "globex"], "roles": ["operator"]},
     EVERYWHERE: {"actor": "ina", "tenants": ["*"], "roles": ["admin"], "clearance": 3},
+}
+STRANGER = "canary-stranger-0ddba11c0de5"
+ROLE_TOKENS: dict[str, Any] = {
+    role: f"canary-role-{role}-5eed5eed5eed"
+    for role in ("viewer", "operator", "author", "approver", "auditor", "alerting", "admin")
+}
+TOKENS[STRANGER] = {"actor": "steve", "tenants": ["elsewhere"], "roles": ["admin"]}
+TOKENS |= {
+    token: {"actor": f"{role}-1", "tenants": ["default"], "roles": [role]} for role, token in ROLE_TOKENS.items()
 }
 
 
