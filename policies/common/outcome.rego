@@ -18,9 +18,9 @@ params["risk"] := {"risk": access.risk, "roles": concat(", ", data.risks[input.a
 
 params["group"] := {"groups": concat(", ", input.resource.groups)}
 
-obligations := [{"type": "audit", "params": {"level": "break_glass"}}] if access.breaking_glass
+default obligations := []
 
-obligations := [] if not access.breaking_glass
+obligations := [{"type": "audit", "params": {"level": "break_glass"}}] if access.breaking_glass
 
 allowed(name, grants) := {
 	"allow": true,

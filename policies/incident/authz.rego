@@ -30,9 +30,9 @@ grants contains "break_glass" if {
 
 # Whoever is on call for it leads it, whatever they may do elsewhere; closing it is the operators'.
 grants contains "on_call" if {
+	access.on_call
 	input.action in ["incident.assign", "incident.escalate", "incident.transition"]
 	not closing
-	access.on_call
 }
 
 refusals contains "rationale" if {

@@ -1,4 +1,4 @@
-"""The decision table as checks of single evaluations: what goes in as text, and whether what came out is right."""
+"""The decision table as checks of single evaluations: what goes in, and whether what came out is right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from libs.common.policy.actions import ACTIONS
 from libs.common.policy.engines.base import EngineFailed
-from libs.common.policy.inputs import InputRefused, canonical, document
+from libs.common.policy.inputs import Document, InputRefused, document
 from libs.common.policy.model import Context, Decision, Resource
 from libs.common.policy.verdicts import Verdict, seen, verdict
 from tests.policy.table import NOW, Case, Listing, Raw, cases, listings, raws
@@ -16,18 +16,18 @@ from tests.policy.table import NOW, Case, Listing, Raw, cases, listings, raws
 
 @dataclass(frozen=True)
 class Check:
-    """One evaluation. `holds` says whether a value is the right one; `term` is the input as the engine gets it."""
+    """One evaluation. `holds` says whether a value is the right one; `asked` is the input."""
 
     name: str
     package: str
     entrypoint: str
-    term: str
+    asked: Document
     holds: Callable[[Any], bool]
 
-    def passes(self, evaluate: Callable[[str, str], Any]) -> bool:
+    def passes(self, evaluate: Callable[[str, Document], Any]) -> bool:
         """Whether the right value comes out; no value is none."""
         try:
-            return self.holds(evaluate(f"{self.package.replace('.', '/')}/{self.entrypoint}", self.term))
+            return self.holds(evaluate(f"{self.package.replace('.', '/')}/{self.entrypoint}", self.asked))
         except EngineFailed:
             return False
 
@@ -53,7 +53,7 @@ def _decisions() -> Iterator[Check]:
             asked = document(*question, now=NOW)
         except InputRefused:
             continue
-        yield Check(case.name, known.package, "decision", canonical(asked), _agrees(case))
+        yield Check(case.name, known.package, "decision", asked, _agrees(case))
 
 
 def _lists() -> Iterator[Check]:
@@ -62,13 +62,13 @@ def _lists() -> Iterator[Check]:
         if known is not None and known.looks:
             thing = Resource(known.kinds[0], "*", listing.tenant)
             asked = document(listing.actor, listing.action, thing, Context(), now=NOW)
-            yield Check(listing.name, known.package, "scope", canonical(asked), _shows(listing))
+            yield Check(listing.name, known.package, "scope", asked, _shows(listing))
 
 
 def _inputs() -> Iterator[Check]:
     for raw in raws():
         package, _, entrypoint = raw.entrypoint.rpartition("/")
-        yield Check(raw.name, package.replace("/", "."), entrypoint, canonical(raw.document), _says(raw))
+        yield Check(raw.name, package.replace("/", "."), entrypoint, raw.document, _says(raw))
 
 
 def _agrees(case: Case) -> Callable[[Any], bool]:

@@ -75,13 +75,13 @@ def coverage(bundle: PolicyBundle, wanted: Mapping[str, Sequence[Check]]) -> Cov
         reachable |= marked.lines
         failed += [check.name for check in some if not check.passes(plain.evaluate)]
         fired[package] = [
-            codes(plain.evaluate(f"{package.replace('.', '/')}/decision", check.term))
+            codes(plain.evaluate(f"{package.replace('.', '/')}/decision", check.asked))
             for check in some
             if check.entrypoint == "decision"
         ]
         with printed() as take:
             for check in some:
-                marked.evaluate(check.entrypoint, check.term)
+                marked.evaluate(check.entrypoint, check.asked)
                 for line in take():
                     reached.setdefault(line, set()).add(check.name)
     rules = [rule for name, source in bundle.modules.items() for rule in _rules(name, source, reachable)]

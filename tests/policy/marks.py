@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 from regopy import Interpreter
 
 from libs.common.policy.bundle import ENTRYPOINTS, PolicyBundle
+from libs.common.policy.inputs import Document, canonical
 
 Line: TypeAlias = tuple[str, int]
 """A package, and a line of its file, counted from 1."""
@@ -43,9 +44,9 @@ class Marked:
             self._bundle = self._interpreter.load_bundle(room)
         assert self._bundle.ok()
 
-    def evaluate(self, entrypoint: str, term: str) -> None:
+    def evaluate(self, entrypoint: str, asked: Document) -> None:
         """Go through it; what it prints is for `printed`."""
-        self._interpreter.set_input_term(term)
+        self._interpreter.set_input_term(canonical(asked))
         self._interpreter.query_bundle_entrypoint(self._bundle, f"{self._path}/{entrypoint}")
 
     def _with_marks(self, plan: dict[str, Any]) -> dict[str, Any]:

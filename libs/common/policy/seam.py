@@ -72,7 +72,9 @@ class Seam:
             return self._denied(code, {"attribute": str(refused)} if code == "input" else {}, simulated=simulated)
         stands = not simulated and _stands(known, actor, resource, context)
         entrypoint = f"{known.package.replace('.', '/')}/decision"
-        name = key(self.engine.revision, entrypoint, asked, epoch=actor.epoch, version=resource.version)
+        name = b""
+        if stands:
+            name = key(self.engine.revision, entrypoint, asked, epoch=actor.epoch, version=resource.version)
         kept = self._kept.get(name) if stands else None
         if kept is not None:
             metrics.POLICY.labels("again").observe(time.perf_counter() - began)
