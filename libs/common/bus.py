@@ -252,6 +252,9 @@ class Bus:
         denied = self._denials.hear(error)
         if denied is None:
             log.warning("bus_error", error=f"{type(error).__name__}: {error}")
+            if self._inbox and self._denials.unauthorised(error):
+                log.critical("bus_shut_out", fix="the process ends so that it is started again with its newest key")
+                os._exit(EXIT_CLOSED)
             return
         for sent in self._waiting.values():
             if sent.subject.lower() == denied.subject and denied.operation == "publish":

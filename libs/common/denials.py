@@ -59,7 +59,7 @@ class Denials:
         text = str(error)
         found = _SAID.search(text)
         if found is None:
-            if _UNAUTHORISED in text.lower():
+            if self.unauthorised(error):
                 self._tell("bus_unauthorised", "", fix="the server knows neither this key nor this password")
             return None
         denied = NotPermitted(_OPERATIONS[found[1].lower()], found[2])
@@ -75,6 +75,10 @@ class Denials:
         if subject in self._watchers:
             self._watchers[subject](denied)
         return denied
+
+    def unauthorised(self, error: Exception) -> bool:
+        """Whether the server says that it does not know this process at all."""
+        return _UNAUTHORISED in str(error).lower()
 
     @contextlib.asynccontextmanager
     async def unless_denied(self, subject: str) -> AsyncIterator[None]:
