@@ -4,14 +4,23 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from pydantic import ValidationError
+
 from libs.common.contracts.approval import approval_id
 from libs.common.contracts.envelope import Envelope
 from libs.common.contracts.execution import ExecutionBlocked
+from libs.common.contracts.fact import describe
 from libs.common.errors import InvalidInput
+from libs.runbook import forms
 from services.approvals.model import Approval, Told, requested, withdrawn
 
 MAX_PROMPT: Final = 8000
 MAX_SECONDS: Final = 366 * 86_400.0
+MAX_TIMES: Final = 10
+REMIND: Final = (0.5, 0.9)
+"""When those who may decide are reminded of a question that does not say it, as parts of its time."""
+UNREMINDED_SECONDS: Final = 60.0
+"""Who is asked for a shorter time than this is not reminded, unless the question says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,11 @@ def question(fact: ExecutionBlocked, envelope: Envelope, *, now: datetime, defau
     missing = [name for name in wanted if not getattr(fact, name)]
     if missing:
         raise InvalidInput(f"runbook.blocked asks for an approval and lacks: {', '.join(missing)}")
+    try:
+        forms.read(fact.form or {})
+    except (ValidationError, TypeError, AttributeError) as error:
+        told = describe(error) if isinstance(error, ValidationError) else str(error)
+        raise InvalidInput(f"runbook.blocked names a form that cannot be filled in: {told}") from None
     seconds = default_seconds if fact.expires_seconds is None else min(MAX_SECONDS, max(0.0, fact.expires_seconds))
     action_hash = "" if of == "plan" else fact.action_hash or ""
     step_run_id, plan_hash = fact.step_run_id or "", fact.plan_hash or ""
@@ -104,9 +118,23 @@ def question(fact: ExecutionBlocked, envelope: Envelope, *, now: datetime, defau
         traceparent=envelope.traceparent,
         requested_at=now,
         expires_at=now + timedelta(seconds=seconds),
+        groups=tuple(fact.groups or ()),
+        quorum=max(1, fact.quorum or 1),
+        reminders=_reminders(fact, seconds),
+        escalation=tuple(level for level in (fact.escalation or ())[:MAX_TIMES] if level.after_seconds < seconds),
+        form=fact.form or {},
+        arguments=fact.arguments or {},
         environment=envelope.marking.environment,
         clearance=envelope.marking.clearance,
     )
+
+
+def _reminders(fact: ExecutionBlocked, seconds: float) -> tuple[float, ...]:
+    """After how many seconds it is reminded; never when it is over anyway."""
+    asked = fact.remind_after_seconds
+    if asked is None:
+        asked = [seconds * part for part in REMIND] if seconds >= UNREMINDED_SECONDS else []
+    return tuple(sorted(after for after in asked[:MAX_TIMES] if 0 < after < seconds))
 
 
 def _text(text: str) -> str:

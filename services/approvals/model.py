@@ -1,19 +1,46 @@
-"""An approval and how it becomes the next: values in, values out. The clock's reading arrives as an argument."""
+"""An approval and what becomes of it by itself: values in, values out. The clock's reading arrives as an argument.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Final, Literal
+What people do to it is in `deciding.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final, Literal
 
 from libs.common.clock import rfc3339
 from libs.common.contracts import approval as contract
 from libs.common.contracts.approval import ApprovalFact
 from libs.common.contracts.execution import ApprovalOf, Risk
+from libs.common.contracts.levels import Level
 from libs.common.contracts.marking import Marking
-from services.approvals.errors import ApprovalDrift, ApprovalExpired, NotAnApprover, OwnRequest
 from services.approvals.lifecycle import INITIAL, State, after
 
 SERVICE: Final = "approvals"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What a person says: who, why, and through which face; and what let them: names, credential, policy's decision."""
+
+    actor: str
+    names: frozenset[str]
+    rationale: str
+    channel: str
+    method: str = ""
+    decision_id: str = ""
+    policy_revision: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """One person's yes, to exactly these hashes and with these values filled in."""
+
+    word: Word
+    plan_hash: str
+    action_hash: str
+    values: Mapping[str, Any]
+    voted_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +49,7 @@ class Approval:
 
     `asked_version` is the version of the execution's fact that asked. `valid_until` is when a grant ends unused.
     `rationale` is the approver's, or why it was withdrawn; a revocation has a person and a rationale of its own.
+    `level` is how many levels of `escalation` have been reached; `votes` are those that stand, in their order.
     """
 
     tenant: str
@@ -45,11 +73,22 @@ class Approval:
     traceparent: str
     requested_at: datetime
     expires_at: datetime
+    groups: tuple[str, ...] = ()
+    quorum: int = 1
+    reminders: tuple[float, ...] = ()
+    escalation: tuple[Level, ...] = ()
+    level: int = 0
+    form: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    filled: Mapping[str, Any] = field(default_factory=dict)
     state: State = INITIAL
     version: int = 1
     approver: str = ""
     rationale: str = ""
     channel: str = ""
+    method: str = ""
+    decision_id: str = ""
+    policy_revision: str = ""
     decided_at: datetime | None = None
     valid_until: datetime | None = None
     revoked_by: str = ""
@@ -57,36 +96,59 @@ class Approval:
     revoked_at: datetime | None = None
     environment: str = ""
     clearance: int = 0
+    votes: tuple[Vote, ...] = ()
 
     @property
     def marking(self) -> Marking:
         """Who may see it, as of what it is about."""
         return Marking(self.environment, self.clearance)
 
+    @property
+    def deciders(self) -> frozenset[str]:
+        """The roles and groups that may decide now; none named: whoever policy lets."""
+        return deciders(self.approvers, self.groups, self.escalation, self.level)
+
+    @property
+    def standing(self) -> tuple[Vote, ...]:
+        """The votes that count: on what is asked about, and of others than whoever asked."""
+        return tuple(
+            vote
+            for vote in self.votes
+            if (vote.plan_hash, vote.action_hash) == (self.plan_hash, self.action_hash)
+            and vote.word.actor != self.requester
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A fact, the approval as the fact left it, and where in the batch the fact comes from."""
+    """A fact, the approval as the fact left it, and where in the batch the fact comes from.
+
+    `cast` is the vote that the fact tells of, `taken_back` whose vote does not stand any more.
+    """
 
     approval: Approval
     fact: ApprovalFact
     origin: int = 0
+    cast: Vote | None = None
+    taken_back: Word | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """What a person says: who, with which roles, why, and through which face."""
-
-    actor: str
-    roles: frozenset[str]
-    rationale: str
-    channel: str
+def deciders(
+    approvers: Sequence[str], groups: Sequence[str], escalation: Sequence[Level], level: int
+) -> frozenset[str]:
+    """Who may decide at a level; where nobody was named to begin with, nobody is shut out by a level either."""
+    named = {*approvers, *groups}
+    if not named:
+        return frozenset()
+    for reached in escalation[:level]:
+        named |= {*reached.approvers, *reached.groups}
+    return frozenset(named)
 
 
 def requested(approval: Approval, *, origin: int = 0) -> Told:
     """A new question."""
     fact = contract.ApprovalRequested(
-        **_about(approval),
+        **about(approval),
         requester=approval.requester,
         risk=approval.risk,
         expires_at=rfc3339(approval.expires_at),
@@ -94,79 +156,60 @@ def requested(approval: Approval, *, origin: int = 0) -> Told:
         approval_of=approval.of,
         action=approval.action or None,
         resource_id=approval.resource_id or None,
+        quorum=approval.quorum,
+        approvers=list(approval.approvers) or None,
+        groups=list(approval.groups) or None,
+        escalation=list(approval.escalation) or None,
     )
     return Told(approval, fact, origin)
 
 
-def granted(
-    approval: Approval, word: Word, *, plan_hash: str, action_hash: str, now: datetime, valid_for: timedelta
-) -> Told:
-    """A person says yes to what these hashes name.
+def reminded(approval: Approval, number: int) -> Told:
+    """Not enough people have decided so far.
 
     Raises:
-        UndefinedMove, ApprovalExpired, NotAnApprover, OwnRequest, ApprovalDrift: it stands as it did.
+        UndefinedMove: it is decided.
     """
-    state = after(approval.state, "grant")
-    _may_decide(approval, word, now)
-    if word.actor == approval.requester:
-        raise OwnRequest(approval.approval_id, word.actor)
-    seen = {"plan_hash": (plan_hash, approval.plan_hash), "action_hash": (action_hash, approval.action_hash)}
-    drifted = [name for name, (theirs, ours) in seen.items() if theirs != ours]
-    if drifted:
-        raise ApprovalDrift(approval.approval_id, drifted)
-    decided = replace(_decided(approval, state, word, now), valid_until=now + valid_for)
-    fact = contract.ApprovalGranted(
-        **_about(approval),
-        approver=word.actor,
-        rationale=word.rationale,
-        expires_at=rfc3339(now + valid_for),
-        channel=word.channel,
+    after(approval.state, "expire")
+    reached = approval.escalation[: approval.level]
+    fact = contract.ApprovalReminded(
+        **about(approval),
+        number=number,
+        votes=len(approval.standing),
+        quorum=approval.quorum,
+        expires_at=rfc3339(approval.expires_at),
+        approvers=_each(approval.approvers, *(level.approvers for level in reached)),
+        groups=_each(approval.groups, *(level.groups for level in reached)),
     )
-    return Told(decided, fact)
+    return Told(replace(approval, version=approval.version + 1), fact)
 
 
-def rejected(approval: Approval, word: Word, *, now: datetime) -> Told:
-    """A person says no. The requester may: nothing runs for it.
+def escalated(approval: Approval, level: int) -> Told:
+    """Those of this level, counted from 1, may decide too.
 
     Raises:
-        UndefinedMove, ApprovalExpired, NotAnApprover: it stands as it did.
+        UndefinedMove: it is decided.
     """
-    state = after(approval.state, "reject")
-    _may_decide(approval, word, now)
-    fact = contract.ApprovalRejected(
-        **_about(approval), approver=word.actor, rationale=word.rationale, channel=word.channel
+    after(approval.state, "expire")
+    reached = approval.escalation[level - 1]
+    fact = contract.ApprovalEscalated(
+        **about(approval),
+        level=level,
+        expires_at=rfc3339(approval.expires_at),
+        approvers=reached.approvers,
+        groups=reached.groups,
     )
-    return Told(_decided(approval, state, word, now), fact)
-
-
-def revoked(approval: Approval, word: Word, *, now: datetime) -> Told:
-    """A person takes a grant back; true only once the executor has confirmed it.
-
-    Raises:
-        UndefinedMove: it is not granted.
-    """
-    taken_back = replace(
-        approval,
-        state=after(approval.state, "revoke"),
-        version=approval.version + 1,
-        revoked_by=word.actor,
-        revoke_rationale=word.rationale,
-        revoked_at=now,
-    )
-    fact = contract.ApprovalRevoked(
-        **_about(approval), revoked_by=word.actor, rationale=word.rationale, channel=word.channel
-    )
-    return Told(taken_back, fact)
+    return Told(replace(approval, version=approval.version + 1, level=max(level, approval.level)), fact)
 
 
 def expired(approval: Approval, *, now: datetime) -> Told:
-    """Nobody decided in time.
+    """Nobody decided in time, or not enough people.
 
     Raises:
         UndefinedMove: somebody did.
     """
     state = after(approval.state, "expire")
-    return Told(_ended(approval, state, now), contract.ApprovalExpired(**_about(approval)))
+    return Told(ended(approval, state, now), contract.ApprovalExpired(**about(approval)))
 
 
 Reason = Literal["execution_ended", "superseded"]
@@ -179,28 +222,23 @@ def withdrawn(approval: Approval, reason: Reason, *, now: datetime, origin: int 
         UndefinedMove: somebody answered before.
     """
     state = after(approval.state, "withdraw")
-    ended = replace(_ended(approval, state, now), rationale=reason)
-    return Told(ended, contract.ApprovalWithdrawn(**_about(approval), reason=reason), origin)
+    over = replace(ended(approval, state, now), rationale=reason)
+    return Told(over, contract.ApprovalWithdrawn(**about(approval), reason=reason), origin)
 
 
-def _about(approval: Approval) -> dict[str, str]:
+def about(approval: Approval) -> dict[str, Any]:
+    """What every fact of an approval says."""
     names: Sequence[str] = (
         "approval_id", "execution_id", "incident_id", "step_run_id", "plan_hash", "action_hash",
     )  # fmt: skip
     return {name: getattr(approval, name) for name in names}
 
 
-def _may_decide(approval: Approval, word: Word, now: datetime) -> None:
-    if now >= approval.expires_at:
-        raise ApprovalExpired(approval.approval_id, rfc3339(approval.expires_at))
-    if approval.approvers and not word.roles & set(approval.approvers):
-        raise NotAnApprover(approval.approval_id, approval.approvers)
-
-
-def _ended(approval: Approval, state: State, now: datetime) -> Approval:
+def ended(approval: Approval, state: State, now: datetime) -> Approval:
+    """The approval with the end that it has come to."""
     return replace(approval, state=state, version=approval.version + 1, decided_at=now)
 
 
-def _decided(approval: Approval, state: State, word: Word, now: datetime) -> Approval:
-    ended = _ended(approval, state, now)
-    return replace(ended, approver=word.actor, rationale=word.rationale, channel=word.channel)
+def _each(*names: Sequence[str]) -> list[str]:
+    """Every name, once."""
+    return list(dict.fromkeys(name for some in names for name in some))

@@ -1,6 +1,6 @@
 """The approvals service's settings. Durations are seconds."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from libs.common.settings import ProcessSettings
 
@@ -14,5 +14,8 @@ class ApprovalsSettings(ProcessSettings):
     )
     approval_revoke_seconds: float = Field(
         default=3.0, gt=0, le=8, description="how long the executor may take to confirm a revocation"
+    )
+    link_secret: SecretStr = Field(
+        default=SecretStr(""), description="signs links to approvals; `new,old` while it is changed; none, no links"
     )
     approval_census_seconds: float = Field(default=5.0, gt=0, description="how often open approvals are counted")

@@ -1,7 +1,8 @@
 """The approvals service's tables.
 
 `execution` is what facts of executions lock: a row for each that was heard of, so that two processes handle its facts
-one after the other and a question that comes after the end is not asked.
+one after the other and a question that comes after the end is not asked. A `vote` is never deleted: one that was taken
+back says when and why.
 """
 
 from sqlalchemy import (
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Double,
     Identity,
     Index,
     MetaData,
@@ -20,7 +22,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from libs.common.tables import MOMENT, decisions, substrate
 
@@ -62,6 +64,17 @@ approval = Table(
     Column("revoked_by", Text, nullable=False, server_default=text("''")),
     Column("revoke_rationale", Text, nullable=False, server_default=text("''")),
     Column("revoked_at", MOMENT),
+    Column("groups", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("quorum", SmallInteger, nullable=False, server_default=text("1")),
+    Column("reminders", ARRAY(Double), nullable=False, server_default=text("'{}'")),
+    Column("escalation", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("level", SmallInteger, nullable=False, server_default=text("0")),
+    Column("form", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("arguments", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("filled", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("method", Text, nullable=False, server_default=text("''")),
+    Column("decision_id", Text, nullable=False, server_default=text("''")),
+    Column("policy_revision", Text, nullable=False, server_default=text("''")),
     Column("environment", Text, nullable=False, server_default=text("''")),
     Column("clearance", SmallInteger, nullable=False, server_default=text("0")),
     CheckConstraint("approver <> requester OR state <> 'granted'", name="ck_approval_two_people"),
@@ -70,6 +83,34 @@ approval = Table(
     Index("ix_approval_execution", "tenant_id", "execution_id"),
     Index("ix_approval_incident", "tenant_id", "incident_id"),
     Index("ix_approval_open", "tenant_id", "requested_at", "approval_id", postgresql_where=text("state = 'requested'")),
+)
+
+vote = Table(
+    "vote",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("approval_id", Uuid, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("plan_hash", Text, nullable=False),
+    Column("action_hash", Text, nullable=False),
+    Column("filled", JSONB, nullable=False),
+    Column("rationale", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("decision_id", Text, nullable=False),
+    Column("policy_revision", Text, nullable=False),
+    Column("voted_at", MOMENT, nullable=False),
+    Column("withdrawn_at", MOMENT),
+    Column("withdrawn_why", Text, nullable=False, server_default=text("''")),
+    Index(
+        "uq_vote_person",
+        "approval_id",
+        "tenant_id",
+        "actor",
+        unique=True,
+        postgresql_where=text("withdrawn_at IS NULL"),
+    ),
 )
 
 execution = Table(

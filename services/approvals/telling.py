@@ -5,7 +5,7 @@ from datetime import datetime
 
 from libs.common.database import Tx
 from libs.common.outbox import Cause, Outbox
-from services.approvals import metrics, storage
+from services.approvals import metrics, storage, votes
 from services.approvals.lifecycle import INITIAL
 from services.approvals.model import Approval, Told
 
@@ -15,6 +15,7 @@ async def tell(tx: Tx, outbox: Outbox, story: Sequence[tuple[Told, Cause]], *, n
     if not story:
         return
     await storage.write(tx, [told.approval for told, _ in story])
+    await votes.write(tx, [told for told, _ in story], now=now)
     events = [
         outbox.event(
             told.fact,

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from libs.common.contracts.execution import ApprovalOf, Level
+from libs.common.contracts.execution import ApprovalOf
 from libs.common.contracts.fact import Fact
+from libs.common.contracts.levels import Level
 from libs.common.ids import derived_id
 
 

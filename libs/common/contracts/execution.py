@@ -2,10 +2,9 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from libs.common.contracts.fact import Fact
 from libs.common.contracts.incident import Severity
+from libs.common.contracts.levels import Level
 
 BlockedReason = Literal[
     "approval", "person", "choice", "lock", "paused", "unknown", "kill_switch", "budget", "cooldown", "breaker"
@@ -53,16 +52,6 @@ class ExecutionStarted(ExecutionFact):
 
     subject: ClassVar[str] = "runbook.started"
     plan_hash: str
-
-
-class Level(BaseModel):
-    """Who may decide too, once nobody has for so long: roles and groups."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    after_seconds: float
-    approvers: list[str] = []
-    groups: list[str] = []
 
 
 class ExecutionBlocked(ExecutionFact):

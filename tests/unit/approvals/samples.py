@@ -48,4 +48,12 @@ def in_state(state: State) -> Approval:
 
 def word(actor: str = "ada", *roles: str) -> Word:
     """What somebody says."""
-    return Word(actor=actor, roles=frozenset(roles or ("operator",)), rationale="checked the plan", channel="cli")
+    return Word(
+        actor=actor,
+        names=frozenset(roles or ("operator",)),
+        rationale="checked the plan",
+        channel="cli",
+        method="token",
+        decision_id=f"d-{actor}",
+        policy_revision="r-1",
+    )

@@ -9,15 +9,16 @@ from typing import Any, Final
 import pytest
 
 from libs.common.errors import Refusal
+from services.approvals.deciding import agreed, rejected, revoked
 from services.approvals.errors import ApprovalDrift, ApprovalExpired, NotAnApprover, OwnRequest, UndefinedMove
 from services.approvals.lifecycle import STATES, TABLE, State
-from services.approvals.model import Approval, Told, Word, expired, granted, rejected, revoked, withdrawn
+from services.approvals.model import Approval, Told, Word, expired, withdrawn
 from tests.unit.approvals.samples import ACTION, MINUTES_15, NOW, PLAN, SOON, asked, in_state, word
 
 
 def yes(approval: Approval, who: Word | None = None, *, now: datetime = SOON, **seen: str) -> Told:
     hashes = {"plan_hash": PLAN, "action_hash": ACTION} | seen
-    return granted(approval, who or word(), now=now, valid_for=MINUTES_15, **hashes)
+    return agreed(approval, who or word(), now=now, valid_for=MINUTES_15, **hashes)[-1]
 
 
 MOVES: Final[dict[str, Callable[[Approval], Told]]] = {
@@ -59,6 +60,21 @@ def test_a_grant_says_who_why_and_until_when() -> None:
         "rationale": "checked the plan",
         "expires_at": "2026-03-01T10:16:00.000000Z",
         "channel": "cli",
+        "method": "token",
+        "decision_id": "d-ada",
+        "policy_revision": "r-1",
+        "approvers": ["ada"],
+        "votes": [
+            {
+                "approver": "ada",
+                "rationale": "checked the plan",
+                "channel": "cli",
+                "method": "token",
+                "decision_id": "d-ada",
+                "policy_revision": "r-1",
+                "voted_at": "2026-03-01T10:01:00.000000Z",
+            }
+        ],
     }
     assert told.approval.valid_until == SOON + MINUTES_15
 
