@@ -35,7 +35,7 @@ OWN = {  # settings of the stack itself, or given to each process by name
     "RR_NATS_URL_FILE", "RR_POSTGRES_URL_FILE", "RR_REDIS_URL_FILE", "RR_ROLE_SECRET_FILE",
     "RR_DATA_DIR", "RR_RUN_AS", "RR_FORK", "RR_NATS_SYNC", "RR_NATS_KEYS", "RR_PROCESS_ENV",
     "RR_TOKENS", "RR_TOKENS_FILE", "RR_TOKEN", "RR_URL", "RR_HEALTH_PORT", "RR_INSTANCE",
-    "RR_GATEWAY_HOST", "RR_GATEWAY_PORT",
+    "RR_GATEWAY_HOST", "RR_GATEWAY_PORT", "RR_LINK_SECRET", "RR_LINK_SECRET_FILE",
 }  # fmt: skip
 
 
@@ -137,7 +137,8 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
     tokens = first_token.token_map(first_token.keep(layout, url))
     gateway = {"RR_GATEWAY_HOST": host, "RR_GATEWAY_PORT": str(port), "RR_TOKENS": tokens}
     names = [*SERVICES, *(f"worker-{number}" for number in range(1, workers + 1))]
-    particular = {name: _files(layout, name) | (gateway if name == "gateway" else {}) for name in names}
+    own = {"gateway": gateway, "approvals": _links(layout)}
+    particular = {name: _files(layout, name) | own.get(name, {}) for name in names}
     services = [_service(name, stack, ports, particular[name]) for name in names]
     admin = stack.admin_environment()
     return Plan(
@@ -170,6 +171,14 @@ def _service(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> 
     module = "services.executor.worker" if kind == "worker" else f"services.{name}"
     ready = f"http://127.0.0.1:{port}/readyz"
     return ProcessSpec(name, module, env, ready, STAGES.get(kind, SERVICES_STAGE))
+
+
+def _links(layout: Layout) -> dict[str, str]:
+    """What signs links to approvals: the installation's, or a secret of this stack's own."""
+    try:
+        return {"RR_LINK_SECRET": variable("RR_LINK_SECRET") or layout.secret("links")}
+    except UnreadableVariable as error:
+        raise StackError(str(error)) from None
 
 
 def _files(layout: Layout, name: str) -> dict[str, str]:
