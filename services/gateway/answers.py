@@ -146,20 +146,6 @@ class Steps(Answer):
     next: str | None
 
 
-class Approval(Answer):
-    """A request for approval, and what became of it."""
-
-    approval_id: str
-    state: str
-
-
-class Approvals(Answer):
-    """Approvals, newest first."""
-
-    items: list[Approval]
-    next: str | None
-
-
 class Entry(Answer):
     """One event of the log."""
 
