@@ -1,6 +1,7 @@
 """Executions and their steps as policy knows them: ids, risk, marking, who began it; no text that anybody wrote."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import asyncpg
@@ -74,19 +75,9 @@ def action(name: str, tenant: str, risk: str, marking: Marking, *, mutating: boo
     )
 
 
-def step(found: Execution, path: str, *, done: bool) -> Resource:
-    """A step that a person carries out; there is no risk in saying that it was not `done`."""
-    return Resource(
-        EXECUTION,
-        found.execution_id,
-        found.tenant_id,
-        risk=found.spec.risk_of(path) if done else "low",
-        status=found.frame.state,
-        environment=found.marking.environment,
-        clearance=found.marking.clearance,
-        requester=found.initiator,
-        version=found.version,
-    )
+def by_hand(found: Execution, risk: str = "low") -> Resource:
+    """A step that a person carries out. There is no risk in looking at it, or in saying that it was not done."""
+    return replace(execution(found), risk=risk)
 
 
 def evidence(incident_id: str, wanted: Wanted, rows: Sequence[asyncpg.Record]) -> Context:

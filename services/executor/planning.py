@@ -101,9 +101,7 @@ class Planner:
     ) -> "Planned":
         match = message.value.fact
         assert isinstance(match, RunbookMatched)
-        await require(
-            Principal.system(SERVICE), "execution.plan", Resource("execution", match.match_id, message.tenant)
-        )
+        await require(Principal.system(SERVICE), "execution.plan", Resource("execution", "*", message.tenant))
         named = (message.tenant, match.spec_hash)
         if named not in specs:
             specs[named] = await self._spec(tx, message.tenant, match)

@@ -84,6 +84,7 @@ class Commands:
     async def complete_step(self, tx: Tx, caller: Caller, command: CompleteStep) -> Answer:
         """A person did what a manual step says, or could not; of high risk only under a grant and with evidence."""
         execution = await self._desk.locked(tx, caller, command.execution_id, "execution.view")
+        await require(caller.principal, "step.complete", about.by_hand(execution))
         standing = await step_of(tx, execution, command.step)
         run = standing.run
         step = execution.spec.step(run.path) if run is not None else None
@@ -96,7 +97,9 @@ class Commands:
         done = command.outcome == "succeeded"
         if done and execution.spec.needs_approval(run.path):
             context = await self._require_evidence(tx, execution, run, command)
-        await require(caller.principal, "step.complete", about.step(execution, run.path, done=done), context)
+        if done:
+            resource = about.by_hand(execution, execution.spec.risk_of(run.path))
+            await require(caller.principal, "step.complete", resource, context)
         actor = caller.principal.actor
         fact = StepCompletedByPerson(
             run.path, run.visit, command.outcome, actor, command.evidence_ref, dict(command.values)

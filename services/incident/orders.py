@@ -4,7 +4,7 @@ Each order works inside the transaction that stores its answer; a refusal change
 changes nothing either, and its answer says `changed: false`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from libs.common.clock import Clock, rfc3339
 from libs.common.contracts.incident import SeverityChanged
@@ -15,6 +15,7 @@ from libs.common.rpc import Answer, Caller
 from services.incident.commands import ChangeOwner, ChangeSeverity, CreateIncident, LinkRunbook, TransitionIncident
 from services.incident.errors import NoSuchIncident
 from services.incident.judgements import history_of, linked, reassigned, reclassified, worse
+from services.incident.lifecycle import TARGET
 from services.incident.model import Incident, Told, moved, rotations
 from services.incident.openings import opened_by_person
 from services.incident.ports import Incidents
@@ -74,14 +75,13 @@ class Orders:
             NoSuchIncident, Denied, UndefinedMove, RationaleMissing: nothing changed.
         """
         incident = await _visible(store, caller, command.incident_id)
-        step = moved(incident, command.trigger, rationale=command.rationale or "", now=self.clock())
-        action = "incident.close" if step.incident.status == "closed" else "incident.transition"
-        circumstances = Context(
-            to=step.incident.status,
-            mitigated=incident.mitigated_at is not None,
-            rationale_present=bool(command.rationale),
-        )
+        action = "incident.close" if command.trigger == "close" else "incident.transition"
+        mitigated = incident.mitigated_at is not None
+        circumstances = Context(to=TARGET[command.trigger], mitigated=mitigated, rationale_present=True)
         await require(caller.principal, action, about(incident), circumstances)
+        step = moved(incident, command.trigger, rationale=command.rationale or "", now=self.clock())
+        if not command.rationale:
+            await require(caller.principal, action, about(incident), replace(circumstances, rationale_present=False))
         await store.save([step.incident])
         await self._tell(store, caller, step)
         return {**_state(step.incident), "previous": incident.status}, step

@@ -47,7 +47,7 @@ class UseCases:
             for origin, post in enumerate(posts)
             for alert in post.alerts
         )
-        await _permit((p.tenant, incident_id) for p in problems.values() for incident_id in p.openings)
+        await _permit(problem.tenant for problem in problems.values() if problem.openings)
         await store.save_problems(list(problems.values()))
         story = _in_order(problems.values())
         await store.tell([event(self.outbox, step, of_post(step, posts[step.origin]), now) for step in story])
@@ -72,7 +72,7 @@ class UseCases:
                     marking=item.envelope.marking,
                     origin=origin,
                 )
-        await _permit(key for key, remediation in found.items() if remediation.opening)
+        await _permit(tenant for (tenant, _), remediation in found.items() if remediation.opening)
         await store.save_remediations(list(found.values()))
         story = _in_order(found.values())
         await store.tell([event(self.outbox, step, of_fact(step, ours[step.origin]), now) for step in story])
@@ -128,6 +128,7 @@ def as_shown(found: Mapping[str, Any]) -> Resource:
     )
 
 
-async def _permit(openings: Iterable[tuple[str, str]]) -> None:
-    for tenant, incident_id in openings:
-        await require(SYSTEM, "incident.open", Resource(SERVICE, incident_id, tenant))
+async def _permit(tenants: Iterable[str]) -> None:
+    """Ask once a tenant: that a service opens what an alert reports does not depend on which incident it is."""
+    for tenant in sorted(set(tenants)):
+        await require(SYSTEM, "incident.open", Resource(SERVICE, "*", tenant))

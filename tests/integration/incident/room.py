@@ -21,6 +21,7 @@ from libs.common.contracts.alert import SUBJECT_EVENT
 from libs.common.contracts.choreography import BY_SUBJECT, EVENTS, INGRESS
 from libs.common.contracts.envelope import Envelope
 from libs.common.contracts.execution import ExecutionFact
+from libs.common.database import SEES_ALL
 from libs.common.ids import new_id
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Principal
@@ -187,7 +188,7 @@ class Room:
 
     async def rows(self, query: str) -> Sequence[dict[str, Any]]:
         """Rows of the service's schema, over a connection of their own: the server may have gone in between."""
-        connection = await asyncpg.connect(self.env["RR_POSTGRES_URL"])
+        connection = await asyncpg.connect(self.env["RR_POSTGRES_URL"], server_settings=SEES_ALL)
         try:
             return [dict(row) for row in await connection.fetch(query)]
         finally:

@@ -150,7 +150,7 @@ async def test_refused_moves_change_nothing_and_say_why(room: Room, incident: st
     assert (undefined.value.data["status"], undefined.value.data["target"]) == ("new", "closed")
     assert unexplained.value.reason_code == "rationale_missing"
     await room.settled()
-    assert await room.subjects() == ["incident.created"]
+    assert await room.subjects() == ["incident.created", "incident.action_denied"]
 
 
 async def test_missing_and_invisible_are_the_same_answer(room: Room, incident: str) -> None:
