@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -83,6 +84,7 @@ class KeyServer:
         self.asked = 0
         self.silent = False
         self._over = asyncio.Event()
+        self._handling: set[asyncio.Task[None]] = set()
         self.url = ""
 
     @asynccontextmanager
@@ -92,8 +94,12 @@ class KeyServer:
         async with server:
             yield self
             self._over.set()
+        await asyncio.gather(*self._handling)  # or a connection would outlive the loop
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handling.add(task)
         await reader.readuntil(b"\r\n\r\n")
         self.asked += 1
         if self.silent:
@@ -105,3 +111,5 @@ class KeyServer:
             )
             writer.write(head.encode() + self.answer)
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
