@@ -2,20 +2,24 @@
 
 import sys
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from runbook_ranger.cli import show
+from runbook_ranger.cli import questions, show
 from runbook_ranger.cli.errors import CliError, WrongUsage
 from runbook_ranger.cli.options import DataDir, Format, Limit, Output, Rationale, group
+from runbook_ranger.cli.runbooks import pairs
 
 COLUMNS = ("approval_id", "state", "risk", "action", "resource_id", "runbook_id", "step", "requester", "expires_at")
 WHAT = (
     *("approval_id", "state", "risk", "action", "resource_id", "runbook_id", "step", "prompt"),
-    *("incident_id", "execution_id", "requester", "expires_at", "plan_hash", "action_hash"),
+    *("incident_id", "execution_id", "requester", "expires_at", "plan_hash", "action_hash", "arguments"),
 )
 """What a person must have seen before a yes."""
+Value: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--value", help="NAME=VALUE of the form, as a JSON scalar or text; repeatable.")
+]
 
 
 class State(str, Enum):  # noqa: UP042 — as options.Format
@@ -34,7 +38,9 @@ def register(app: typer.Typer) -> None:
     commands = group("approval", "See what waits for a person, and decide it.")
     commands.command("list")(listing)
     commands.command("show")(show_one)
+    commands.command("link")(link)
     commands.command("grant")(grant)
+    commands.command("withdraw-vote")(withdraw_vote)
     commands.command("reject")(reject)
     commands.command("revoke")(revoke)
     app.add_typer(commands)
@@ -44,20 +50,25 @@ def listing(
     state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
     incident: Annotated[str | None, typer.Option(help="Only those for this incident.")] = None,
     execution: Annotated[str | None, typer.Option(help="Only those for this execution.")] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="Only those that a yes of yours would count for now.")] = False,
     after: Annotated[str | None, typer.Option(help="Go on after this approval.")] = None,
     limit: Limit = None,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Approvals, those asked last first."""
+    """Approvals, those asked last first. With --mine each with what exactly would run, for a screen of any width."""
     from runbook_ranger.cli.client import Client
 
-    wanted = state.value if state else None
+    wanted: dict[str, Any] = {"state": state.value if state else None, "incident_id": incident}
+    wanted |= {"execution_id": execution, "mine": True if mine else None, "after": after, "limit": limit}
     with Client.open(data_dir) as client:
-        found = client.get(
-            "/approvals", state=wanted, incident_id=incident, execution_id=execution, after=after, limit=limit
-        )
-    show.answer(found, output, COLUMNS)
+        found = client.get("/approvals", **wanted)
+    if mine and output is Format.TABLE:
+        questions.cards(found["items"])
+        if found.get("next"):
+            show.note(f"there is more: --after {found['next']}")
+    else:
+        show.answer(found, output, COLUMNS)
 
 
 def show_one(approval_id: str, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
@@ -65,17 +76,38 @@ def show_one(approval_id: str, data_dir: DataDir = None, output: Output = Format
     from runbook_ranger.cli.client import Client, segment
 
     with Client.open(data_dir) as client:
-        show.answer(client.get(f"/approvals/{segment(approval_id)}"), output)
+        found = client.get(f"/approvals/{segment(approval_id)}")
+    if output is Format.JSON:
+        show.as_json(found)
+    else:
+        questions.cards([found])
+
+
+def link(approval_id: str, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
+    """A link to an open question, for somebody else: it shows it, signed in, and decides nothing by itself."""
+    from runbook_ranger.cli.client import Client, segment
+
+    with Client.open(data_dir) as client:
+        made = client.get(f"/approvals/{segment(approval_id)}/link")
+        url = client.at(made["path"])
+    if output is Format.JSON:
+        show.as_json({**made, "url": url})
+    else:
+        sys.stdout.write(f"{show.harmless(url)}\n")
+        show.note(f"good until {made['expires_at']}")
 
 
 def grant(
     approval_id: str,
     rationale: Rationale,
+    value: Value = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; what is shown is granted.")] = False,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Allow exactly what is shown, once: a plan or action that changed meanwhile is refused.
+    """Agree to exactly what is shown, once: a plan or action that changed meanwhile is refused.
+
+    Where several must agree, the last of them grants.
 
     Without --yes, the last six characters of the approval must be typed on a terminal.
     """
@@ -87,12 +119,19 @@ def grant(
         if not yes:
             _confirm(approval_id)
         hashes = {"plan_hash": seen["plan_hash"], "action_hash": seen["action_hash"]}
-        body = {"rationale": rationale, "channel": "cli", **hashes}
+        body = {"rationale": rationale, "channel": "cli", "values": pairs(value) if value else None, **hashes}
         show.answer(client.post(f"/approvals/{segment(approval_id)}/grant", body), output)
 
 
+def withdraw_vote(
+    approval_id: str, rationale: Rationale, data_dir: DataDir = None, output: Output = Format.TABLE
+) -> None:
+    """Take your own yes back, while the question is open."""
+    _decide("withdraw-vote", approval_id, rationale, data_dir, output)
+
+
 def reject(approval_id: str, rationale: Rationale, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
-    """Say no."""
+    """Say no; one is enough, however many have agreed."""
     _decide("reject", approval_id, rationale, data_dir, output)
 
 
@@ -113,7 +152,7 @@ def _show_what_runs(seen: dict[str, Any]) -> None:
     """On standard error: it is for the person, also where the answer goes to a program."""
     for name in WHAT:
         value = seen.get(name)
-        if value not in (None, ""):
+        if value not in (None, "", {}):
             show.note(f"{name.replace('_', ' '):14} {value}")
 
 

@@ -95,6 +95,10 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._http.close()
 
+    def at(self, path: str) -> str:
+        """The address of a path, for somebody else's browser."""
+        return f"{self._address.url.rstrip('/')}{path}"
+
     def get(self, path: str, **parameters: Any) -> Any:
         """The answer to a question; parameters that are None are left out."""
         given = {name: value for name, value in parameters.items() if value is not None}

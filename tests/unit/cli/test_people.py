@@ -293,6 +293,72 @@ def test_approvals_are_listed_rejected_and_revoked(run: Run, gateway: FakeGatewa
     assert run("approval", "list", "--state", "maybe").code == 2
 
 
+WIDE = 34
+OPEN: dict[str, Any] = APPROVAL | {
+    "approval_id": "0192f0c1-0000-7000-8000-0000000000aa",
+    "quorum": 2,
+    "votes": [{"approver": "lea", "voted_at": "2026-03-01T10:00:00Z"}],
+    "may_decide": {"names": ["lead", "payments"], "not": ["olga", "lea"], "missing": 1},
+    "arguments": {"url": "http://router.example/shards/seven/of/nine", "headers": {"authorization": "•••"}},
+    "form": {"window": {"type": "integer", "label": "Minutes", "required": True, "one_of": [30, 60]}},
+    "plan_hash": "a" * 64,
+}
+
+
+def test_what_is_mine_to_decide_says_what_would_run_on_a_screen_of_any_width(
+    run: Run, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDE))
+    gateway.answer("/approvals", {"items": [OPEN, OPEN], "next": "a9"})
+
+    ran = run("approval", "list", "--mine")
+
+    assert gateway.asked[0][1] == "/approvals?mine=true"
+    assert max(map(len, ran.out.splitlines())) <= WIDE
+    joined = "".join(ran.out.split())
+    for value in (
+        "agreed:1of2(lea)",
+        "lead,payments,butnotolga,lea",
+        OPEN["plan_hash"],
+        "http://router.example/shards",
+    ):
+        assert value in joined
+    assert "window:Minutes(integerof30,60)" in joined
+    assert "\x1b" not in ran.out
+    assert "--after a9" in ran.err
+
+
+def test_an_approval_is_shown_on_a_screen_of_any_width_and_whole_to_programs(
+    run: Run, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDE))
+    gateway.answer("/approvals/a1", OPEN)
+
+    assert max(map(len, run("approval", "show", "a1").out.splitlines())) <= WIDE
+    assert json.loads(run("approval", "show", "a1", "-o", "json").out) == OPEN
+
+
+def test_a_form_is_filled_in_and_a_vote_taken_back(run: Run, gateway: FakeGateway) -> None:
+    gateway.answer("/approvals/a1", OPEN)
+    gateway.answer("/approvals/a1/grant", OPEN)
+    gateway.answer("/approvals/a1/withdraw-vote", OPEN)
+
+    assert run("approval", "grant", "a1", "-r", "seen", "--yes", "--value", "window=30").code == 0
+    assert gateway.last_body["values"] == {"window": 30}
+    assert run("approval", "withdraw-vote", "a1", "-r", "not sure").code == 0
+    assert gateway.last_body == {"rationale": "not sure", "channel": "cli"}
+
+
+def test_a_link_is_printed_as_an_address_to_pass_on(run: Run, gateway: FakeGateway) -> None:
+    made = {"approval_id": "a1", "path": "/approvals/by-link?token=x.y", "token": "x.y", "expires_at": "soon"}
+    gateway.answer("/approvals/a1/link", made)
+
+    ran = run("approval", "link", "a1")
+
+    assert ran.out == f"{gateway.url}/approvals/by-link?token=x.y\n"
+    assert json.loads(run("approval", "link", "a1", "-o", "json").out)["url"] == ran.out.strip()
+
+
 def event(seq: int) -> bytes:
     data = {"seq": seq, "type": "incident.created", "time": "t", "actor": "olga", "incident_id": "i1"}
     return f"id: 1-{seq}\ndata: {json.dumps(data)}\n\n".encode()
