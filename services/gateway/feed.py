@@ -33,6 +33,7 @@ VIEWS: Final = {
     "token": "principal.view",
     "denial": "principal.view",
     "break_glass": "principal.view",
+    "flag": "flag.view",
 }
 """The action that a caller must be allowed for facts about each kind of thing; a kind that is not here is not shown."""
 
