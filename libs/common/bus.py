@@ -10,7 +10,6 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
@@ -26,7 +25,10 @@ from pydantic import SecretStr
 from libs.common import wire
 from libs.common.contracts import permissions
 from libs.common.denials import Denials, NotPermitted
+from libs.common.publishing import Outgoing, PublishRefused, Sent, Stored, no_responders, outcome
 from libs.common.telemetry import log
+
+__all__ = ["Bus", "Outgoing", "PublishRefused", "Stored", "round_trip"]
 
 EXIT_CLOSED: Final = 71
 RECONNECT_WAIT_SECONDS: Final = 1
@@ -35,41 +37,6 @@ PINGS_OUTSTANDING: Final = 2
 ACK_TIMEOUT_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 2
 WINDOW: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message for JetStream; `headers` hold its `Nats-Msg-Id`, so that a repeated publish is dropped."""
-
-    subject: str
-    payload: bytes
-    headers: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """JetStream's acknowledgement: where the message stands. `duplicate` means that it stood there before."""
-
-    stream: str
-    seq: int
-    duplicate: bool
-
-
-class PublishRefused(Exception):
-    """JetStream answered no, or not in time; in the latter case the message may be stored all the same."""
-
-
-@dataclass(slots=True)
-class _Sent:
-    """A message whose acknowledgement is awaited."""
-
-    subject: str
-    answer: "asyncio.Future[bytes | PublishRefused]"
-
-    def refuse(self, why: str) -> None:
-        """Unless it has been answered."""
-        if not self.answer.done():
-            self.answer.set_result(PublishRefused(why))
 
 
 async def round_trip(client: Client) -> None:
@@ -103,7 +70,7 @@ class Bus:
         self._closing = False
         self._nc: Client | None = None
         self._inbox = ""
-        self._waiting: dict[str, _Sent] = {}
+        self._waiting: dict[str, Sent] = {}
         self._denials = Denials()
         self._count = 0
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
@@ -201,24 +168,24 @@ class Bus:
         """Store `messages` in order, in one window, and say of each what became of it; never raises for one of them."""
         if not self.nc.is_connected:
             return [PublishRefused("not connected") for _ in messages]
-        window: dict[str, _Sent] = {}
+        window: dict[str, Sent] = {}
         loop = asyncio.get_running_loop()
         deadline = loop.time() + ACK_TIMEOUT_SECONDS
         try:
             for message in messages:
                 self._count += 1
                 token = str(self._count)
-                window[token] = self._waiting[token] = _Sent(message.subject, loop.create_future())
+                window[token] = self._waiting[token] = Sent(message.subject, loop.create_future())
                 await self._send(message, token, window[token], deadline)
             if window:
                 answers = [sent.answer for sent in window.values()]
                 await asyncio.wait(answers, timeout=max(0.0, deadline - loop.time()))
-            return [_outcome(sent.answer) for sent in window.values()]
+            return [outcome(sent.answer, ACK_TIMEOUT_SECONDS) for sent in window.values()]
         finally:
             for token in window:
                 self._waiting.pop(token, None)
 
-    async def _send(self, message: Outgoing, token: str, sent: _Sent, deadline: float) -> None:
+    async def _send(self, message: Outgoing, token: str, sent: Sent, deadline: float) -> None:
         """Hand one message to the connection; what cannot be sent is answered here and does not hold up the others."""
         reply = f"{self._inbox}.{token}"
         try:
@@ -241,7 +208,7 @@ class Bus:
     async def _acknowledged(self, message: Msg) -> None:
         sent = self._waiting.get(message.subject.rpartition(".")[2])
         if sent is not None and not sent.answer.done():
-            sent.answer.set_result(b"" if _no_responders(message) else message.data)
+            sent.answer.set_result(b"" if no_responders(message) else message.data)
 
     async def _closed(self) -> None:
         if not self._closing:
@@ -296,22 +263,3 @@ class Bus:
         log.info("bus_reconnected")
         for callback in self._on_reconnect:
             await callback()
-
-
-def _no_responders(message: Msg) -> bool:
-    return (message.headers or {}).get("Status") == "503"
-
-
-def _outcome(future: "asyncio.Future[bytes | PublishRefused]") -> Stored | PublishRefused:
-    if not future.done():
-        future.cancel()
-        return PublishRefused(f"no acknowledgement within {ACK_TIMEOUT_SECONDS} s")
-    answer = future.result()
-    if isinstance(answer, PublishRefused):
-        return answer
-    if not answer:
-        return PublishRefused("no stream takes this subject: run `rangerctl provision`")
-    reply = orjson.loads(answer)
-    if "error" in reply:
-        return PublishRefused(f"{reply['error'].get('err_code')}: {reply['error'].get('description')}")
-    return Stored(stream=reply["stream"], seq=reply["seq"], duplicate=bool(reply.get("duplicate")))
