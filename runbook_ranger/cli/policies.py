@@ -12,7 +12,7 @@ from runbook_ranger.cli import show
 from runbook_ranger.cli.errors import WrongUsage
 from runbook_ranger.cli.options import DataDir, Format, Output, group
 
-DENIED = 3
+DENIED = 1
 """The exit code of `can` where one of the answers is no."""
 COLUMNS = ("action", "allow", "why", "fix")
 _ATTRIBUTES = ("environment", "clearance", "severity", "status", "risk", "rotations", "groups", "requester", "tenant")
@@ -42,7 +42,7 @@ def can(
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Say whether you may, every reason, and how to put it right. Ends with 3 where one of the answers is no."""
+    """Say whether you may, every reason, and how to put it right. Ends with 1 where one of the answers is no."""
     from runbook_ranger.cli.client import Client
 
     resource = _resource(of, that or [])

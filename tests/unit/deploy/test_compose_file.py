@@ -14,6 +14,7 @@ import yaml
 
 from libs.actions.settings import ActionSettings
 from libs.common.contracts.choreography import SERVICES
+from libs.common.policy.settings import PolicySettings
 from libs.common.settings import FileBackedSettings, ProcessSettings, TokenMap
 from runbook_ranger.stack.roles import role_of, role_password
 from services.executor.settings import ExecutorSettings
@@ -42,7 +43,8 @@ FOR_COMPOSE = {"RR_IMAGE", "RR_NATS_IMAGE", "RR_PUBLISH", "RR_PUBLISH_PROMETHEUS
 def known(process: str) -> set[str]:
     if process == "prepare":
         return FOR_PREPARE | {f"{name}_FILE" for name in FOR_PREPARE}
-    plain = {f"RR_{name.upper()}" for settings in SETTINGS[process] for name in settings.model_fields}
+    read = (*SETTINGS[process], PolicySettings)
+    plain = {f"RR_{name.upper()}" for settings in read for name in settings.model_fields}
     backed = [settings for settings in SETTINGS[process] if issubclass(settings, FileBackedSettings)]
     return plain | {f"RR_{name.upper()}_FILE" for settings in backed for name in settings.model_fields}
 
@@ -207,6 +209,15 @@ def test_everything_is_watched_but_the_collector_which_has_nothing_to_ask_with()
     unwatched = {name for name, service in COMPOSE["services"].items() if "test" not in service.get("healthcheck", {})}
 
     assert unwatched == {"prepare", "otel-collector"}
+
+
+def test_the_judge_beside_the_product_is_wanted_explicitly_and_reads_the_policies_of_this_version() -> None:
+    opa = COMPOSE["services"]["opa"]
+
+    assert opa["profiles"] == ["opa"]
+    assert opa["volumes"] == ["./policies:/policies:ro"]
+    assert opa["command"][-2:] == ["--bundle", "/policies"]
+    assert "ports" not in opa
 
 
 def test_prometheus_asks_every_process_on_the_port_that_it_shows() -> None:
