@@ -11,7 +11,7 @@ import pytest
 from nats.aio.msg import Msg
 from pydantic import SecretStr
 
-from libs.common.bus import Bus, Outgoing, PublishRefused, Stored
+from libs.common.bus import ACK_TIMEOUT_SECONDS, Bus, Outgoing, PublishRefused, Stored
 from libs.common.contracts.choreography import EVENTS
 from libs.common.denials import NotPermitted
 from libs.common.errors import Misconfigured, Unavailable
@@ -44,7 +44,7 @@ async def test_a_window_is_refused_where_it_is_not_permitted_and_stored_where_it
 
     outcomes = await incident.publish([own[0], foreign, own[1], foreign])
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < ACK_TIMEOUT_SECONDS
     assert [type(outcome) for outcome in outcomes] == [Stored, PublishRefused, Stored, PublishRefused]
     assert str(outcomes[1]) == "not permitted: publish approval.granted"
     assert (await incident.js.stream_info(EVENTS)).state.messages == 2
@@ -58,7 +58,7 @@ async def test_a_question_that_is_not_permitted_is_no_time_out_and_hinders_no_ot
     with pytest.raises(Misconfigured, match=r"rpc\.catalog\.publish") as refused:
         await client.ask("catalog", "publish", {}, principal=asker, tenant="default")
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < LONG / 2
     assert refused.value.reason_code == "not_permitted"
     assert not isinstance(refused.value, Unavailable)
     assert "error" not in orjson.loads((await patient).data)
