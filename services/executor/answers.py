@@ -23,7 +23,22 @@ from services.executor.model import Execution
 _RELY_ON: Final = "UPDATE approval SET used_at = clock_timestamp() WHERE approval_id = $1 AND state = 'granted'"
 
 
-async def told(tx: Tx, execution: Execution, fact: ApprovalFact, grant: Grant) -> Fact | None:
+async def short(tx: Tx, execution: Execution, fact: ApprovalFact) -> str:
+    """Why a grant is not by as many people as the step asks for, in words; empty when it is.
+
+    A message is no authority: one from a service that has not heard of quorums yet grants nothing that needs one.
+    """
+    place = await place_of(tx, execution, fact.step_run_id) if isinstance(fact, ApprovalGranted) else None
+    if place is None or not isinstance(fact, ApprovalGranted):
+        return ""
+    step = execution.spec.step(place[0])
+    asked = step if isinstance(step, ApprovalStep) else step.own_approval
+    wanted = asked.quorum if asked is not None else 1
+    people = len({*(fact.approvers or ()), fact.approver} - {execution.initiator})
+    return "" if wanted == 1 or people >= wanted else f"{people} of {wanted} people agreed. {BEGIN_AGAIN}"
+
+
+async def told(tx: Tx, execution: Execution, fact: ApprovalFact, grant: Grant, short_of: str = "") -> Fact | None:
     """What the execution learns from a decision; None when it concerns no step that waits for one."""
     place = await place_of(tx, execution, fact.step_run_id)
     if isinstance(fact, ApprovalGranted) and grant.state in {"granted", "used"}:
@@ -33,7 +48,7 @@ async def told(tx: Tx, execution: Execution, fact: ApprovalFact, grant: Grant) -
     if isinstance(fact, ApprovalRejected):
         return ApprovalDenied(*place, fact.approval_id, "rejected", fact.approver, fact.rationale)
     if isinstance(fact, ApprovalGranted):
-        return ApprovalDenied(*place, fact.approval_id, "revoked")
+        return ApprovalDenied(*place, fact.approval_id, "revoked", rationale=short_of)
     silence = f"Nobody decided approval {fact.approval_id} in time. {BEGIN_AGAIN}"
     return ApprovalDenied(*place, fact.approval_id, "expired", rationale=silence)
 

@@ -146,10 +146,11 @@ class Approvals:
         changes = []
         for message, fact in decided:
             execution = executions.get(fact.execution_id)
-            grant = await _keep(tx, message.tenant, fact, execution.initiator if execution else "")
+            short = await answers.short(tx, execution, fact) if execution is not None else ""
+            grant = await _keep(tx, message.tenant, fact, execution.initiator if execution else "", void=bool(short))
             if execution is None or execution.tenant_id != message.tenant:
                 continue
-            told = await answers.told(tx, execution, fact, grant)
+            told = await answers.told(tx, execution, fact, grant, short)
             if told is not None:
                 span = handled_span(message, SERVICE, **{"ranger.execution_id": execution.execution_id})
                 because = Because(message.value.envelope.actor or ACTOR, message.event_id, span)
@@ -209,15 +210,16 @@ async def _mark_revoked(
     return row
 
 
-async def _keep(tx: Tx, tenant: str, fact: ApprovalFact, initiator: str) -> Grant:
+async def _keep(tx: Tx, tenant: str, fact: ApprovalFact, initiator: str, *, void: bool) -> Grant:
     """Store a decision; returns what stands (a grant may have been revoked before it came).
 
-    One that whoever asked has agreed to, among others, is kept as theirs: it is never used.
+    One that whoever asked has agreed to, among others, is kept as theirs, and one that too few have, as revoked
+    (`void`): neither is ever used.
     """
     state, actor, expires = "expired", "", None
     if isinstance(fact, ApprovalGranted):
         own = initiator in (fact.approvers or ())
-        state, actor = "granted", initiator if own else fact.approver
+        state, actor = "revoked" if void else "granted", initiator if own else fact.approver
         expires = datetime.fromisoformat(fact.expires_at)
     elif isinstance(fact, ApprovalRejected):
         state, actor = "rejected", fact.approver
