@@ -77,7 +77,10 @@ class Signer:
         if not self.secrets:
             raise LinksOff
         body, _, signature = text.partition(".")
-        signed = [hmac.compare_digest(_signature(secret, body), signature) for secret in self.secrets]
+        signed = [
+            hmac.compare_digest(_signature(secret, body).encode(), signature.encode(errors="replace"))
+            for secret in self.secrets
+        ]
         if len(text) > MAX_TEXT or not any(signed):
             raise LinkInvalid
         try:
@@ -90,7 +93,7 @@ class Signer:
 
 
 def _signature(secret: str, body: str) -> str:
-    return _encoded(hmac.new(secret.encode(), _DOMAIN + body.encode(), hashlib.sha256).digest())
+    return _encoded(hmac.new(secret.encode(), _DOMAIN + body.encode(errors="replace"), hashlib.sha256).digest())
 
 
 def _encoded(data: bytes) -> str:
