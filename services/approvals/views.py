@@ -79,6 +79,7 @@ def _common(approval: Approval) -> dict[str, Any]:
         **{name: rfc3339(moment) if moment is not None else None for name, moment in moments.items()},
         "approvers": list(approval.approvers),
         "groups": list(approval.groups),
+        "deciders": sorted(approval.deciders),
         "may_decide": _may_decide(approval),
     }
 

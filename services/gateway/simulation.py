@@ -216,7 +216,7 @@ def _of(kind: str, name: str, found: Mapping[str, Any], tenant: str) -> Resource
         status=str(found.get("status") or found.get("state") or ""),
         clearance=int(found.get("clearance") or 0),
         rotations=frozenset({rotation} if rotation else ()),
-        groups=frozenset(map(str, found.get("groups") or ())),
+        groups=frozenset(map(str, found.get("deciders", found.get("groups")) or ())),
         requester=str(found.get("requester") or found.get("initiator") or ""),
     )
 
