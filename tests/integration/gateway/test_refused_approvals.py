@@ -97,7 +97,7 @@ async def test_ones_own_a_rejected_and_a_revoked_approval_are_refused(whole: Who
     execution = await whole.begun(GATED)
     asked = await whole.asked(execution)
     own = await whole.refused(f"/approvals/{asked['approval_id']}/grant", 403, olga=True, **yes(asked))
-    assert (own["code"], own["fix"]) == ("own_request", "Ask somebody else who may approve.")
+    assert (own["code"], own["data"]["reasons"][0]["code"]) == ("policy.four_eyes", "four_eyes")
     assert (await whole.asked(execution))["approval_id"] == asked["approval_id"]
     await whole.done(f"/approvals/{asked['approval_id']}/reject", rationale="not during the audit")
     await whole.failed(execution, "approval_rejected")
