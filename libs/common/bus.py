@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
 import orjson
 from faststream.nats import NatsBroker
+from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -31,8 +31,7 @@ FLUSH_SECONDS: Final = 2
 WINDOW: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """A message for JetStream; `headers` hold its `Nats-Msg-Id`, so that a repeated publish is dropped."""
 
     subject: str
@@ -40,8 +39,7 @@ class Outgoing:
     headers: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """JetStream's acknowledgement: where the message stands. `duplicate` means that it stood there before."""
 
     stream: str

@@ -10,12 +10,16 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
+from asyncpg.pgproto.pgproto import UUID
 from asyncpg.pool import PoolConnectionProxy
 
 from libs.common import telemetry
 
 Tx: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 """A connection inside a transaction."""
+
+Uuid: TypeAlias = UUID
+"""An id as a parameter: a `uuid.UUID` of the driver's own making, which is made and told at a fifth of the cost."""
 
 Isolation: TypeAlias = Literal["repeatable_read", "read_committed"]
 

@@ -3,7 +3,6 @@
 Locks are taken in one order: executions by key, approvals by key, timers. Every moment is the database's.
 """
 
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from services.approvals.docket import Docket, Known
 from services.approvals.lifecycle import INITIAL, OPEN
 from services.approvals.model import Approval
@@ -104,7 +103,7 @@ async def end(tx: Tx, executions: Collection[ExecutionKey]) -> None:
 
 async def lock(tx: Tx, tenant: str, approval_id: str) -> Approval | None:
     """One approval, locked; None when the tenant has none of this id."""
-    row = await tx.fetchrow(_LOCK, tenant, uuid.UUID(approval_id))
+    row = await tx.fetchrow(_LOCK, tenant, Uuid(approval_id))
     return None if row is None else to_approval(row)
 
 
@@ -115,7 +114,7 @@ async def lock_due(tx: Tx, limit: int) -> list[Approval]:
 
 async def fire(tx: Tx, approvals: Sequence[Approval]) -> set[str]:
     """Fire the timers of locked approvals; the ids of those whose timer was still set, and due."""
-    rows = await tx.fetch(_FIRE, [uuid.UUID(a.approval_id) for a in approvals], EXPIRY)
+    rows = await tx.fetch(_FIRE, [Uuid(a.approval_id) for a in approvals], EXPIRY)
     return {str(row["ref_id"]) for row in rows}
 
 
@@ -125,11 +124,11 @@ async def write(tx: Tx, approvals: Sequence[Approval]) -> None:
     new = {(a.tenant, a.approval_id): a for a in approvals if a.version == 1}
     if new:
         await tx.executemany(_ADD, [_whole(approval) for approval in new.values()])
-        await tx.executemany(_SET_TIMER, [(EXPIRY, uuid.UUID(a.approval_id), "1", a.expires_at) for a in new.values()])
+        await tx.executemany(_SET_TIMER, [(EXPIRY, Uuid(a.approval_id), "1", a.expires_at) for a in new.values()])
     moved = [approval for approval in last.values() if approval.version > 1]
     if moved:
-        await tx.executemany(_SAVE, [(a.tenant, uuid.UUID(a.approval_id), *_moving(a)) for a in moved])
-        closed = [uuid.UUID(a.approval_id) for a in moved if a.state not in OPEN]
+        await tx.executemany(_SAVE, [(a.tenant, Uuid(a.approval_id), *_moving(a)) for a in moved])
+        closed = [Uuid(a.approval_id) for a in moved if a.state not in OPEN]
         await tx.execute(_CANCEL, closed)
 
 
@@ -145,7 +144,7 @@ def _key(row: asyncpg.Record) -> ExecutionKey:
 
 def _whole(approval: Approval) -> tuple[Any, ...]:
     values = {name: getattr(approval, name) for name in _FIELDS}
-    return tuple((values | {"approval_id": uuid.UUID(approval.approval_id)}).values())
+    return tuple((values | {"approval_id": Uuid(approval.approval_id)}).values())
 
 
 def _moving(approval: Approval) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import asyncpg
 
 from libs.common.clock import rfc3339
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 
 BRIEF: Final = 300
 """Characters that a list shows of a text; `get` shows it whole."""
@@ -32,7 +32,7 @@ ORDER BY requested_at DESC, approval_id DESC LIMIT $6
 
 async def whole(tx: Tx, tenant: str, approval_id: str) -> dict[str, Any] | None:
     """One approval; None when the tenant has none of this id."""
-    row = await tx.fetchrow(_WHOLE, tenant, uuid.UUID(approval_id))
+    row = await tx.fetchrow(_WHOLE, tenant, Uuid(approval_id))
     return None if row is None else _plain(row)
 
 
@@ -47,7 +47,7 @@ async def page(
     limit: int,
 ) -> Sequence[dict[str, Any]]:
     """At most `limit` approvals, those asked last first, with the beginnings of their texts."""
-    last = uuid.UUID(after) if after else None
+    last = Uuid(after) if after else None
     return [_plain(row) for row in await tx.fetch(_PAGE, tenant, state, incident_id, execution_id, last, limit)]
 
 

@@ -6,14 +6,15 @@ turned away stays ready (held by a lock, a guard or the switch), has failed with
 that is folded in a second transaction, which takes the execution's lock first, as every fold does.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from msgspec.structs import replace
 
 from libs.common.clock import Clock
 from libs.common.crash import crash_point
-from libs.common.database import Database, Tx
+from libs.common.database import Database, Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.common.policy import Principal, Resource, decide
 from libs.runbook import hashing
@@ -126,7 +127,7 @@ class Claims:
         firing = await storage.alerts_fire(
             tx, {(a.tenant_id, a.incident_id) for a in (item.attempt for item in asked.values()) if a.requires_firing}
         )
-        rows = await tx.fetch(_LOCK_READY, [uuid.UUID(i) for i in sorted(asked)])
+        rows = await tx.fetch(_LOCK_READY, [Uuid(i) for i in sorted(asked)])
         turned: list[tuple[Attempt, Turned]] = []
         passed: list[Attempt] = []
         for row in rows:
@@ -166,7 +167,7 @@ class Claims:
             _TAKE_LOCKS,
             [tenant for tenant, _ in wanted],
             [resource for _, resource in wanted],
-            [uuid.UUID(execution_id) for execution_id in wanted.values()],
+            [Uuid(execution_id) for execution_id in wanted.values()],
             self._settings.lock_seconds,
         )
         got = {(row["tenant_id"], row["resource_id"], str(row["execution_id"])) for row in rows}
@@ -190,7 +191,7 @@ class Claims:
             return {}
         rows = await tx.fetch(
             _RUN,
-            [uuid.UUID(a.action_id) for a in attempts],
+            [Uuid(a.action_id) for a in attempts],
             self._worker_id,
             self._settings.lease_seconds,
             [switches.epoch(a.tenant_id) for a in attempts],
@@ -251,7 +252,7 @@ def _change(executions: Mapping[str, Execution], attempt: Attempt, fact: Fact) -
 
 
 async def _note_holds(tx: Tx, turned: Sequence[tuple[Attempt, Turned]]) -> None:
-    held = [(uuid.UUID(a.action_id), verdict.reason) for a, verdict in turned if isinstance(verdict, Held)]
+    held = [(Uuid(a.action_id), verdict.reason) for a, verdict in turned if isinstance(verdict, Held)]
     if held:
         ids, reasons = map(list, zip(*held, strict=True))
         await tx.execute(
@@ -265,7 +266,7 @@ async def _note_holds(tx: Tx, turned: Sequence[tuple[Attempt, Turned]]) -> None:
 async def _still_so(tx: Tx, attempt: Attempt, verdict: Turned) -> bool:
     """Whether the action is still ready, now that its execution is locked; a refused one ends here."""
     if isinstance(verdict, Held):
-        state = await tx.fetchval("SELECT state FROM action_log WHERE action_id = $1", uuid.UUID(attempt.action_id))
+        state = await tx.fetchval("SELECT state FROM action_log WHERE action_id = $1", Uuid(attempt.action_id))
         return bool(state == "ready")
     state, code, message = (
         ("failed", verdict.code, verdict.message)
@@ -275,7 +276,7 @@ async def _still_so(tx: Tx, attempt: Attempt, verdict: Turned) -> bool:
     done = await tx.execute(
         "UPDATE action_log SET state = $2, error_code = $3, message = $4, finished_at = clock_timestamp()"
         " WHERE action_id = $1 AND state = 'ready'",
-        uuid.UUID(attempt.action_id),
+        Uuid(attempt.action_id),
         state,
         code,
         message[:2000],

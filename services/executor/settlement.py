@@ -4,7 +4,6 @@ A result counts while its attempt runs under its fence, or is `unknown` (then it
 comes too late: it is kept as evidence and changes nothing.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ import orjson
 from libs.common.clock import Clock, rfc3339
 from libs.common.contracts.envelope import Ref
 from libs.common.crash import crash_point
-from libs.common.database import Database, Tx
+from libs.common.database import Database, Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.runbook.facts import Fact, StepFailed, StepSucceeded, StepUnknown
 from services.executor import storage
@@ -81,9 +80,7 @@ class Settlements:
         rows = [_row(s) for s in settlements]
         found = await tx.fetch(_SETTLE, *map(list, zip(*rows, strict=True)))
         counted = {str(row["action_id"]) for row in found}
-        late = [
-            (uuid.UUID(s.attempt.action_id), self._late(s)) for s in settlements if s.attempt.action_id not in counted
-        ]
+        late = [(Uuid(s.attempt.action_id), self._late(s)) for s in settlements if s.attempt.action_id not in counted]
         if late:
             await tx.execute(_KEEP_LATE, *map(list, zip(*late, strict=True)))
         return counted
@@ -122,7 +119,7 @@ def _refs(evidence: Mapping[str, Any]) -> tuple[Ref, ...]:
 
 def _row(settlement: Settlement) -> tuple[Any, ...]:
     return (
-        uuid.UUID(settlement.attempt.action_id),
+        Uuid(settlement.attempt.action_id),
         settlement.attempt.fence,
         _STATES[settlement.ending],
         settlement.error_code or None,

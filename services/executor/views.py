@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.policy import Resource, require
 from libs.common.rpc import Answer, Caller
 from libs.runbook.frame import STEP_TERMINAL, Frame
@@ -28,7 +28,7 @@ _COLUMNS = (
 
 async def get_execution(tx: Tx, caller: Caller, question: GetExecution) -> Answer:
     """One execution, whole; missing and invisible are the same answer."""
-    execution_id = uuid.UUID(question.execution_id)
+    execution_id = Uuid(question.execution_id)
     row = await tx.fetchrow(
         f"SELECT {_COLUMNS}, inputs, frame FROM execution e WHERE execution_id = $1 AND tenant_id = $2",
         execution_id,
@@ -73,7 +73,7 @@ async def list_executions(tx: Tx, caller: Caller, question: ListExecutions) -> A
         caller.tenant,
         question.incident_id,
         question.state,
-        uuid.UUID(question.after) if question.after else None,
+        Uuid(question.after) if question.after else None,
         question.limit,
     )
     items = [_summary(row) for row in rows]

@@ -5,11 +5,12 @@ import binascii
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 SPEC_VERSION: Final = "1.0"
 SALT_BYTES: Final = 32
@@ -22,8 +23,7 @@ class MalformedEnvelope(ValueError):
     """A message's headers are not a fact's; the text names the header."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ref:
+class Ref(Struct, frozen=True, order=True):
     """An object in the object store: `kind` is spec, evidence, output, approval or bundle, `sha256` 64 hex digits."""
 
     kind: str
@@ -35,8 +35,7 @@ class Ref:
         return {"k": self.kind, "len": str(self.length), "sha256": self.sha256}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True):
     """Who said what about which aggregate, for whom, and because of what.
 
     `time` is RFC 3339 in UTC with six digits. `tenants` is sorted and contains `tenant`, the owner.
@@ -80,8 +79,8 @@ class Envelope:
             raise MalformedEnvelope("a tenant's name contains a comma or control characters")
         if not 1 <= self.aggregate_version <= MAX_VERSION:
             raise MalformedEnvelope(f"ce-aggregateversion must lie between 1 and {MAX_VERSION}")
-        object.__setattr__(self, "tenants", tuple(sorted({self.tenant, *self.tenants})))
-        object.__setattr__(self, "refs", tuple(sorted(self.refs)))
+        force_setattr(self, "tenants", tuple(sorted({self.tenant, *self.tenants})))
+        force_setattr(self, "refs", tuple(sorted(self.refs)))
 
     def to_headers(self) -> dict[str, str]:
         """NATS headers; `Nats-Msg-Id` is the event's id, so that a publish repeated in the window is dropped."""

@@ -11,12 +11,13 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from msgspec.structs import replace
 
 Patch = Callable[[ModuleType], None]
 FENCE_OF_OUR_OWN = "999999999"
