@@ -103,7 +103,8 @@ class Bus:
         self._nc = await self.broker.connect()
         wire.quicken(self._nc)
         self._inbox = self.nc.new_inbox()
-        await self.nc.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
+        answers = await self.nc.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
+        wire.deliver(self.nc, answers, self._take_answer)
 
     async def serve(self) -> None:
         """Start answering requests; returns once the server knows of it, or will be told at the next reconnection."""
@@ -184,10 +185,14 @@ class Bus:
         """A word on core NATS that may be lost without harm."""
         await self.nc.publish(subject, orjson.dumps(data))
 
-    async def _acknowledged(self, message: Msg) -> None:
+    def _take_answer(self, message: Msg) -> bool:
         future = self._waiting.get(message.subject.rpartition(".")[2])
         if future is not None and not future.done():
             future.set_result(b"" if _no_responders(message) else message.data)
+        return True
+
+    async def _acknowledged(self, message: Msg) -> None:
+        self._take_answer(message)
 
     async def _closed(self) -> None:
         if not self._closing:

@@ -41,14 +41,14 @@ class FactReceived(Struct, frozen=True):
     fact: Fact
 
 
-Decoder = Callable[[Msg, str], tuple[T, str, str, str, str]]
-"""(message, position id) → (value, event id, aggregate id, tenant, traceparent); raises `Malformed…`."""
+Decoder = Callable[[Msg, Callable[[], str]], tuple[T, str, str, str, str]]
+"""(message, its position as an id) → (value, event id, aggregate id, tenant, traceparent); raises `Malformed…`."""
 
 Handler = Callable[[Tx, Sequence[Received[T]]], Awaitable[None]]
 """Applies messages, in order, inside the transaction that marks them as applied."""
 
 
-def decode_fact(message: Msg, _position: str) -> tuple[FactReceived, str, str, str, str]:
+def decode_fact(message: Msg, _position: Callable[[], str]) -> tuple[FactReceived, str, str, str, str]:
     """A fact that the choreography knows.
 
     Raises:

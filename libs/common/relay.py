@@ -50,6 +50,8 @@ class Relay:
         self._vouched = -1
         self._poll = poll_seconds
         self._wake = asyncio.Event()
+        self._leads = False
+        self._passed: tuple[int, int] | None = None
 
     async def run(self) -> None:
         """Publish until cancelled; server outages delay it and nothing else."""
@@ -66,6 +68,9 @@ class Relay:
                     pass
             except TRANSIENT as error:
                 log.warning("relay_waits", schema=self._database.schema, error=f"{type(error).__name__}: {error}")
+            if not self._leads:  # whoever has the lock is woken, too; this one looks after it from time to time
+                await asyncio.sleep(self._poll)
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll):
                     await self._wake.wait()
@@ -73,7 +78,9 @@ class Relay:
     async def publish_once(self) -> int:
         """Publish one window in one transaction; returns how many rows are done (0 when another relay has the lock)."""
         async with self._database.pool.acquire() as tx, tx.transaction():
-            if not await tx.fetchval("SELECT pg_try_advisory_xact_lock(hashtext($1))", channel(self._database.schema)):
+            lock = channel(self._database.schema)
+            self._leads = await tx.fetchval("SELECT pg_try_advisory_xact_lock(hashtext($1))", lock)
+            if not self._leads:
                 return 0
             if self._vouched != self._connection:
                 await self._vouch(tx)
@@ -141,10 +148,16 @@ class Relay:
         return len(stored)
 
     async def _on_position(self, message: Msg) -> None:
-        """The log has come so far: rows up to there are safe in it, once it is known that the stream holds them."""
+        """The log has come so far: rows up to there are safe in it, once it is known that the stream holds them.
+
+        The relay that publishes lets them go at once; the others only when the log says the same again, being idle.
+        """
         if self._vouched != self._connection:
             return
         position = orjson.loads(message.data)
+        passed, self._passed = self._passed, (position["epoch"], position["seq"])
+        if not self._leads and passed != self._passed:
+            return
         try:
             await self._database.pool.execute(
                 "DELETE FROM outbox WHERE published_at IS NOT NULL AND epoch = $1 AND stream_seq <= $2",

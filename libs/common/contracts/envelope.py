@@ -5,7 +5,7 @@ import binascii
 import os
 import re
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import orjson
@@ -79,8 +79,10 @@ class Envelope(Struct, frozen=True, kw_only=True):
             raise MalformedEnvelope("a tenant's name contains a comma or control characters")
         if not 1 <= self.aggregate_version <= MAX_VERSION:
             raise MalformedEnvelope(f"ce-aggregateversion must lie between 1 and {MAX_VERSION}")
-        force_setattr(self, "tenants", tuple(sorted({self.tenant, *self.tenants})))
-        force_setattr(self, "refs", tuple(sorted(self.refs)))
+        if self.tenants != (self.tenant,):
+            force_setattr(self, "tenants", tuple(sorted({self.tenant, *self.tenants})))
+        if self.refs:
+            force_setattr(self, "refs", tuple(sorted(self.refs)))
 
     def to_headers(self) -> dict[str, str]:
         """NATS headers; `Nats-Msg-Id` is the event's id, so that a publish repeated in the window is dropped."""
@@ -112,9 +114,9 @@ class Envelope(Struct, frozen=True, kw_only=True):
         if headers.get("ce-specversion") != SPEC_VERSION:
             raise MalformedEnvelope(f"ce-specversion must be {SPEC_VERSION}")
         texts = {attribute: headers.get(header, "") for header, attribute in _TEXT_HEADERS.items()}
-        for attribute, header in _REQUIRED.items():
-            if not texts[attribute]:
-                raise MalformedEnvelope(f"header {header} is missing")
+        if not all(_required_of(texts)):
+            header = next(header for attribute, header in _REQUIRED.items() if not texts[attribute])
+            raise MalformedEnvelope(f"header {header} is missing")
         return cls(
             **texts,
             aggregate_version=_positive(headers.get("ce-aggregateversion", "")),
@@ -154,6 +156,7 @@ _REQUIRED: Final[Mapping[str, str]] = {
     for header, attribute in _TEXT_HEADERS.items()
     if attribute in {"id", "type", "source", "time", "aggregate_type", "aggregate_id", "tenant", "actor", "correlation"}
 }
+_required_of: Final = itemgetter(*_REQUIRED)
 
 
 def _ill_named(tenant: str) -> bool:
