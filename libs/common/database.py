@@ -37,6 +37,9 @@ TRANSIENT: Final = (
 )
 """Errors that say nothing about the work itself: it is done again when the server is back."""
 
+_WHOLE_TABLES: Final = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
+"""How plans read more of a table than the rows that are asked for."""
+
 
 async def _as_it_was(_connection: Any) -> None:
     """What is left to do when a connection comes back: nothing, its transaction is over (the driver sees to that).
@@ -48,14 +51,21 @@ async def _as_it_was(_connection: Any) -> None:
 
 
 class Database:
-    """The pool of one schema. Every method waits at most `timeout` seconds for a connection."""
+    """The pool of one schema. Every method waits at most `timeout` seconds for a connection.
 
-    def __init__(self, url: str, *, schema: str, instance: str, pool_size: int, timeout: float = 10.0) -> None:
+    `by_key`: all that is asked finds its rows by an index. A prepared statement keeps the plan of its first executions,
+    and while a table is small, or not analyzed yet, that is one that reads all of it: then it costs more with each row.
+    """
+
+    def __init__(
+        self, url: str, *, schema: str, instance: str, pool_size: int, timeout: float = 10.0, by_key: bool = False
+    ) -> None:
         self.schema = schema
         self._url = url
         self._instance = instance
         self._size = pool_size
         self._timeout = timeout
+        self._by_key = by_key
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
@@ -64,6 +74,7 @@ class Database:
         Raises:
             OSError, asyncpg.PostgresError: the server is not there, or does not know this role.
         """
+        plans = dict.fromkeys(_WHOLE_TABLES, "off") if self._by_key else {}
         self._pool = await asyncpg.create_pool(
             self._url,
             min_size=1,
@@ -71,7 +82,7 @@ class Database:
             timeout=self._timeout,
             command_timeout=30,
             reset=_as_it_was,
-            server_settings={"application_name": self._instance, "search_path": self.schema},
+            server_settings={"application_name": self._instance, "search_path": self.schema, **plans},
         )
 
     async def close(self) -> None:

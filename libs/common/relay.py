@@ -36,6 +36,11 @@ FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS t(id, stream, seq) JOIN p
 WHERE outbox.id = t.id
 """
 
+_FREE: Final = "DELETE FROM outbox WHERE published_at IS NOT NULL AND epoch = $1 AND stream_seq <= $2"
+_FREE_KNOWN: Final = f"{_FREE} AND id = ANY($3::bigint[]) RETURNING id"
+_KNOWN: Final = 16 * WINDOW
+"""Rows that a relay remembers until the log has them; more are found by looking."""
+
 _FAIL: Final = """
 UPDATE outbox SET attempts = attempts + 1, last_error = $2 WHERE id = ANY($1::bigint[])
 """
@@ -52,6 +57,7 @@ class Relay:
         self._wake = asyncio.Event()
         self._leads = False
         self._passed: tuple[int, int] | None = None
+        self._unchained: dict[int, int] = {}
 
     async def run(self) -> None:
         """Publish until cancelled; server outages delay it and nothing else."""
@@ -145,25 +151,29 @@ class Relay:
             if aside:
                 await tx.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", aside)
             metrics.PUBLISHED.inc(len(stored))
+            if len(self._unchained) < _KNOWN:
+                self._unchained |= {number: found.seq for number, found in stored.items() if found.stream == EVENTS}
         return len(stored)
 
     async def _on_position(self, message: Msg) -> None:
         """The log has come so far: rows up to there are safe in it, once it is known that the stream holds them.
 
-        The relay that publishes lets them go at once; the others only when the log says the same again, being idle.
+        The relay that published them knows them by id and lets them go at once; whatever another has left behind goes
+        when the log says the same again, being idle: that looks through the whole outbox.
         """
         if self._vouched != self._connection:
             return
         position = orjson.loads(message.data)
         passed, self._passed = self._passed, (position["epoch"], position["seq"])
-        if not self._leads and passed != self._passed:
-            return
+        known = [number for number, seq in self._unchained.items() if seq <= position["seq"]]
         try:
-            await self._database.pool.execute(
-                "DELETE FROM outbox WHERE published_at IS NOT NULL AND epoch = $1 AND stream_seq <= $2",
-                position["epoch"],
-                position["seq"],
-            )
+            freed = await self._database.pool.fetch(_FREE_KNOWN, *self._passed, known) if known else []
+            for row in freed:
+                self._unchained.pop(row["id"], None)
+            if not freed and passed in {None, self._passed}:
+                await self._database.pool.execute(_FREE, *self._passed)
+                if passed is not None:  # what is there still is of another epoch
+                    self._unchained.clear()
         except TRANSIENT as error:
             log.warning("outbox_kept", schema=self._database.schema, error=type(error).__name__)
 
