@@ -64,7 +64,7 @@ OTHER_PLAN: Final = Refused(
     "approval_other_plan", f"The plan that was approved is not the plan that would be carried out. {BEGIN_AGAIN}"
 )
 
-_LOCK_READY: Final = """
+LOCK_READY: Final = """
 SELECT a.*, e.plan_hash, e.initiator, e.state AS execution_state, e.paused, e.guards,
   (SELECT bool_or(p.plan_hash = e.plan_hash) FROM approval p WHERE p.execution_id = a.execution_id
     AND p.state = 'granted' AND p.action_hash = '' AND p.used_at IS NOT NULL) AS plan_stands
@@ -127,22 +127,22 @@ class Claims:
         firing = await storage.alerts_fire(
             tx, {(a.tenant_id, a.incident_id) for a in (item.attempt for item in asked.values()) if a.requires_firing}
         )
-        rows = await tx.fetch(_LOCK_READY, [Uuid(i) for i in sorted(asked)])
+        rows = await tx.fetch(LOCK_READY, [Uuid(i) for i in sorted(asked)])
         turned: list[tuple[Attempt, Turned]] = []
         passed: list[Attempt] = []
         for row in rows:
             attempt = storage.to_attempt(row)
             held = row["paused"] or attempt.held_reason == PAUSED  # a pause marks what it meets before it is told
-            verdict = Held("paused") if held else _verdict(attempt, asked[attempt.action_id].refusal, switches)
-            if verdict is None and row["plan_stands"] is False:
-                verdict = OTHER_PLAN
-            if verdict is None and attempt.requires_firing:
+            found = Held("paused") if held else verdict(attempt, asked[attempt.action_id].refusal, switches)
+            if found is None and row["plan_stands"] is False:
+                found = OTHER_PLAN
+            if found is None and attempt.requires_firing:
                 fires = firing.get((attempt.tenant_id, attempt.incident_id))
-                verdict = NotNeeded() if fires is False else None
-            if verdict is None:
+                found = NotNeeded() if fires is False else None
+            if found is None:
                 passed.append(attempt)
             else:
-                turned.append((attempt, verdict))
+                turned.append((attempt, found))
         free, busy = await self._take_locks(tx, passed)
         turned += [(attempt, Held("lock")) for attempt in busy]
         free, guarded = await changes.check(tx, self._outbox, free, rows, now=self._clock())
@@ -150,7 +150,8 @@ class Claims:
         free, unapproved = await self._use_approvals(tx, free)
         turned += unapproved
         await _note_holds(tx, turned)
-        return await self._run(tx, free, switches), turned
+        running = await run(tx, free, switches, worker_id=self._worker_id, lease_seconds=self._settings.lease_seconds)
+        return running, turned
 
     async def _take_locks(self, tx: Tx, attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
         """Those whose resource their execution holds now, and those whose resource somebody else holds.
@@ -186,28 +187,6 @@ class Claims:
         refused = [(a, Refused(f.code, f.text)) for a in attempts if (f := faults.get(a.action_id)) is not None]
         return [a for a in attempts if a.action_id not in faults], refused
 
-    async def _run(self, tx: Tx, attempts: Sequence[Attempt], switches: Switches) -> dict[str, Attempt]:
-        if not attempts:
-            return {}
-        rows = await tx.fetch(
-            _RUN,
-            [Uuid(a.action_id) for a in attempts],
-            self._worker_id,
-            self._settings.lease_seconds,
-            [switches.epoch(a.tenant_id) for a in attempts],
-        )
-        marks = {str(row["action_id"]): row for row in rows}
-        return {
-            a.action_id: replace(
-                a,
-                worker_id=self._worker_id,
-                fence=marks[a.action_id]["fence"],
-                started_at=marks[a.action_id]["started_at"],
-            )
-            for a in attempts
-            if a.action_id in marks
-        }
-
     async def _fold(self, turned: Sequence[tuple[Attempt, Turned]], released: Sequence[Attempt]) -> list[Hint]:
         """Tell the executions why they do not go on, or that they do. The actions' rows are looked at again."""
         async with self._database.transaction("fold claim") as tx:
@@ -223,7 +202,24 @@ class Claims:
             return await fold(tx, self._outbox, merged(changes), now=self._clock())
 
 
-def _verdict(attempt: Attempt, refusal: tuple[str, str] | None, switches: Switches) -> Turned | None:
+async def run(
+    tx: Tx, attempts: Sequence[Attempt], switches: Switches, *, worker_id: str, lease_seconds: float
+) -> dict[str, Attempt]:
+    """Those of the attempts that were ready still and run now, by action id: each under a new fence and a lease."""
+    if not attempts:
+        return {}
+    epochs = [switches.epoch(a.tenant_id) for a in attempts]
+    rows = await tx.fetch(_RUN, [Uuid(a.action_id) for a in attempts], worker_id, lease_seconds, epochs)
+    marks = {str(row["action_id"]): row for row in rows}
+    return {
+        a.action_id: replace(a, worker_id=worker_id, fence=mark["fence"], started_at=mark["started_at"])
+        for a in attempts
+        if (mark := marks.get(a.action_id)) is not None
+    }
+
+
+def verdict(attempt: Attempt, refusal: tuple[str, str] | None, switches: Switches) -> Turned | None:
+    """What speaks against an attempt, as far as that takes no look at the database."""
     if attempt.mutating and switches.holds(attempt.tenant_id):
         return Held("kill_switch")
     if refusal is not None:

@@ -109,7 +109,10 @@ Ending: TypeAlias = Literal["succeed", "fail", "doubt"]
 
 
 class Settlement(Struct, frozen=True):
-    """How an attempt ended, as its worker saw it. `doubt` means that nobody can say whether it took effect."""
+    """How an attempt ended, as its worker saw it. `doubt` means that nobody can say whether it took effect.
+
+    `going_on`: the worker has room for the step that follows.
+    """
 
     attempt: Attempt
     ending: Ending
@@ -119,6 +122,7 @@ class Settlement(Struct, frozen=True):
     message: str = ""
     retryable: bool = False
     traceparent: str = ""
+    going_on: bool = False
 
 
 class Hint(Struct, frozen=True):
