@@ -103,7 +103,8 @@ class Bus:
         wire.quicken(self._nc)
         self._guard(self._nc)
         self._inbox = self.nc.new_inbox()
-        await self.subscribe(f"{self._inbox}.*", self._acknowledged)
+        answers = await self.subscribe(f"{self._inbox}.*", self._acknowledged)
+        wire.deliver(self.nc, answers, self._take_answer)
 
     async def serve(self) -> None:
         """Start answering requests; returns once the server knows of it, or will be told at the next reconnection.
@@ -205,10 +206,14 @@ class Bus:
         """A word on core NATS that may be lost without harm."""
         await self.nc.publish(subject, orjson.dumps(data))
 
-    async def _acknowledged(self, message: Msg) -> None:
+    def _take_answer(self, message: Msg) -> bool:
         sent = self._waiting.get(message.subject.rpartition(".")[2])
         if sent is not None and not sent.answer.done():
             sent.answer.set_result(b"" if no_responders(message) else message.data)
+        return True
+
+    async def _acknowledged(self, message: Msg) -> None:
+        self._take_answer(message)
 
     async def _closed(self) -> None:
         if not self._closing:

@@ -14,4 +14,5 @@ def utc_now() -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """`moment` as RFC 3339 in UTC with six digits: `2026-03-01T09:59:50.000000Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    told = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return f"{told.isoformat(timespec='microseconds')[:-6]}Z"

@@ -22,7 +22,7 @@ from libs.common.deadletters import Letter
 from libs.common.errors import Refusal
 from libs.common.ids import derived_id
 from libs.common.outbox import channel
-from libs.common.puller import Puller
+from libs.common.puller import Puller, sequence_of
 from libs.common.received import Decoder, FactReceived, Handler, Received, StoredMessage, decode_fact, handled_span
 from libs.common.streams import Epochs
 from libs.common.telemetry import log
@@ -108,7 +108,7 @@ class EventConsumer(Generic[T]):
         received: list[Received[T]] = []
         letters: list[Letter] = []
         for message in messages:
-            seq = message.metadata.sequence.stream
+            seq = sequence_of(message)
             try:
                 received.append(self._received(message, epoch, seq, now))
             except (MalformedEnvelope, MalformedPayload, UnicodeError) as error:
@@ -116,8 +116,9 @@ class EventConsumer(Generic[T]):
         return received, letters
 
     def _received(self, message: Any, epoch: int, seq: int, now: int) -> Received[T]:
-        position = derived_id(self._stream, str(epoch), str(seq))
-        value, event_id, aggregate_id, tenant, traceparent = self._decode(message, position)
+        value, event_id, aggregate_id, tenant, traceparent = self._decode(
+            message, lambda: derived_id(self._stream, str(epoch), str(seq))
+        )
         return Received(
             value=value,
             event_id=event_id,

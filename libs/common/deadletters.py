@@ -15,7 +15,7 @@ import asyncpg
 import orjson
 
 from libs.common import metrics
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.ids import new_id
 from libs.common.telemetry import log
 
@@ -60,7 +60,7 @@ async def set_aside(tx: Tx, letter: Letter, *, channel: str) -> None:
     number = await tx.fetchval(
         _INSERT,
         letter.consumer,
-        uuid.UUID(letter.event_id),
+        Uuid(letter.event_id),
         _storable(letter.tenant_id),
         letter.subject,
         _storable(letter.aggregate_id),
@@ -77,7 +77,7 @@ async def set_aside(tx: Tx, letter: Letter, *, channel: str) -> None:
     headers = {"Nats-Msg-Id": copy_id, "Rr-Reason": _header_text(letter.reason), "Rr-Subject": letter.subject}
     await tx.fetchval(
         _COPY,
-        uuid.UUID(copy_id),
+        Uuid(copy_id),
         copy_id,
         f"dlq.{letter.consumer}",
         letter.payload,

@@ -1,13 +1,12 @@
 """The inbox: what a consumer has applied. It, not the stream's window, is the guard against applying twice."""
 
-import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
 import asyncpg
 
-from libs.common.database import Database, Tx
+from libs.common.database import Database, Tx, Uuid
 
 KEEP: Final = timedelta(days=30)
 
@@ -32,7 +31,7 @@ async def enter(
     Returns the ids that were not applied before, and the aggregates that are parked behind a dead letter.
     """
     ids, epochs, seqs, aggregates = map(list, zip(*messages, strict=True))
-    rows = await tx.fetch(_ENTER, consumer, [uuid.UUID(i) for i in ids], epochs, seqs, aggregates)
+    rows = await tx.fetch(_ENTER, consumer, [Uuid(i) for i in ids], epochs, seqs, aggregates)
     fresh = frozenset(str(row["event_id"]) for row in rows if row["event_id"] is not None)
     parked = frozenset(row["aggregate_id"] for row in rows if row["aggregate_id"] is not None)
     return fresh, parked
@@ -45,7 +44,7 @@ async def count_failure(database: Database, consumer: str, event_id: str, error:
         " ON CONFLICT (consumer, event_id) DO UPDATE SET count = inbox_failure.count + 1, last_error = $3,"
         " updated_at = clock_timestamp() RETURNING count",
         consumer,
-        uuid.UUID(event_id),
+        Uuid(event_id),
         error[:2000],
     )
     return count
@@ -56,7 +55,7 @@ async def settle_failure(tx: "Tx | asyncpg.Pool[asyncpg.Record]", consumer: str,
     await tx.execute(
         "UPDATE inbox_failure SET state = $3, updated_at = clock_timestamp() WHERE consumer = $1 AND event_id = $2",
         consumer,
-        uuid.UUID(event_id),
+        Uuid(event_id),
         state,
     )
 

@@ -6,14 +6,14 @@ goes when the timeline has chained its stream sequence, so every fact is always 
 """
 
 import asyncio
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 import asyncpg
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from libs.common import telemetry
 from libs.common.clock import rfc3339
@@ -21,7 +21,7 @@ from libs.common.contracts.choreography import check_publisher
 from libs.common.contracts.envelope import Envelope, Ref
 from libs.common.contracts.fact import Fact
 from libs.common.contracts.marking import UNMARKED, Marking
-from libs.common.database import TRANSIENT, Database, Tx
+from libs.common.database import TRANSIENT, Database, Tx, Uuid
 from libs.common.ids import new_id
 from libs.common.telemetry import log
 
@@ -29,8 +29,7 @@ POSITION_SUBJECT: Final = "timeline.position"
 """Core NATS note {"stream", "epoch", "seq"}: how far the log has come."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
+class Cause(Struct, frozen=True, kw_only=True):
     """What a fact comes from: who acts for which tenant, and the conversation and message that led here.
 
     `marking` is that of the thing it is about, and passes on to what follows from it.
@@ -71,8 +70,7 @@ class Cause:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxEvent:
+class OutboxEvent(Struct, frozen=True):
     """A fact on its way: the envelope and the payload's bytes, both final."""
 
     envelope: Envelope
@@ -133,7 +131,7 @@ class Outbox:
             return
         rows = [
             (
-                uuid.UUID(e.envelope.id),
+                Uuid(e.envelope.id),
                 e.envelope.aggregate_type,
                 e.envelope.aggregate_id,
                 e.envelope.aggregate_version,

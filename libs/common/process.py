@@ -88,17 +88,18 @@ COLLECT_AFTER: Final = (10_000, 20, 20)
 Wire = Callable[[Runtime], Awaitable[None]]
 
 
-def run(service: str, wire: Wire, *, schema_name: str = "", relay: bool = True) -> None:
+def run(service: str, wire: Wire, *, schema_name: str = "", relay: bool = True, by_key: bool = False) -> None:
     """Run a service until SIGTERM or SIGINT (exit 0), or until a part fails (exit 1).
 
     `relay` publishes the schema's outbox from this process too; all but one of a schema's relays only wait.
+    `by_key` is of `Database`.
     """
     crash.rearm()
     settings = ProcessSettings.read()
     telemetry.set_up(service, settings)
     policy.use(policy.from_settings())
     _collect_less()
-    code = uvloop.run(_main(service, wire, settings, schema_name or service, relay=relay))
+    code = uvloop.run(_main(service, wire, settings, schema_name or service, relay=relay, by_key=by_key))
     telemetry.shut_down()
     sys.exit(code)
 
@@ -109,7 +110,9 @@ def _collect_less() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-async def _main(service: str, wire: Wire, settings: ProcessSettings, schema_name: str, *, relay: bool) -> int:
+async def _main(
+    service: str, wire: Wire, settings: ProcessSettings, schema_name: str, *, relay: bool, by_key: bool
+) -> int:
     instance = settings.instance or service
     health = Health(service, instance)
     watch_loop(asyncio.get_running_loop(), settings.watchdog_seconds)
@@ -121,6 +124,7 @@ async def _main(service: str, wire: Wire, settings: ProcessSettings, schema_name
         schema=schema_name,
         instance=instance,
         pool_size=settings.pool_size,
+        by_key=by_key,
     )
     bus = Bus(settings.nats_url.get_secret_value(), name=instance, identity=service, nkey=settings.nats_nkey)
     runtime = Runtime(service, settings, database, bus, Epochs(bus), health, RpcServer(bus, database, service))

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 from nats.aio.msg import Msg
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """A message for JetStream; `headers` hold its `Nats-Msg-Id`, so that a repeated publish is dropped."""
 
     subject: str
@@ -18,8 +18,7 @@ class Outgoing:
     headers: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """JetStream's acknowledgement: where the message stands. `duplicate` means that it stood there before."""
 
     stream: str

@@ -8,6 +8,7 @@ CPU; here requests stand at the server, messages arrive in a callback, and `next
 import asyncio
 import os
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import nats.errors
@@ -16,6 +17,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.errors import NotFoundError
 
+from libs.common import wire
 from libs.common.bus import Bus
 from libs.common.denials import NotPermitted
 from libs.common.telemetry import log
@@ -28,6 +30,21 @@ LOOK_SECONDS: Final = 1
 BATCH_BYTES: Final = 512 * 1024
 """So that large messages do not make a transaction longer than its acknowledgement is waited for."""
 QUIET_SECONDS: Final = 2.5 * HEARTBEAT_SECONDS
+_OLD_TOKENS: Final = 9
+
+
+def sequence_of(message: Msg) -> int:
+    """A pulled message's sequence in its stream."""
+    tokens = message.reply.split(".")
+    return int(tokens[sequence_at(tokens)])
+
+
+def sequence_at(tokens: Sequence[str]) -> int:
+    """Where the stream's sequence stands in a pulled message's reply subject; the consumer's and the time follow it.
+
+    `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.…`; newer servers put domain and account before the stream.
+    """
+    return 5 if len(tokens) == _OLD_TOKENS else 7
 
 
 class Puller:
@@ -59,6 +76,7 @@ class Puller:
         self._inbox = self._bus.nc.new_inbox()
         self._bus.on_denied(self._subject, self._refuse)
         self._subscription = await self._bus.subscribe(self._inbox, self._receive)
+        wire.deliver(self._bus.nc, self._subscription, self._take_in)
         self._bus.on_reconnect(self._forget)
         await self._forget()
         await self._ask()
@@ -103,10 +121,9 @@ class Puller:
 
         A lost acknowledgement costs a redelivery, which the inbox absorbs.
         """
-        if not last_only:
-            for message in messages[:-1]:
-                await self._bus.nc.publish(message.reply, b"+ACK")
         try:
+            if not last_only:
+                await wire.publish_bare(self._bus.nc, [message.reply for message in messages[:-1]], b"+ACK")
             await self._bus.nc.request(messages[-1].reply, b"+ACK", timeout=5)
         except nats.errors.Error as error:
             log.warning("ack_unanswered", consumer=self.durable, error=f"{type(error).__name__}: {error}")
@@ -144,14 +161,22 @@ class Puller:
         self._denied = NotPermitted(denied.operation, self._subject)
         self._arrived.set()
 
-    async def _receive(self, message: Msg) -> None:
+    def _take_in(self, message: Msg) -> bool:
+        """Keep what the stream holds; what the server says of a request is for `_receive`."""
+        if message.headers and "Status" in message.headers:
+            return False
         self._heard = asyncio.get_running_loop().time()
-        status = message.headers.get("Status") if message.headers else None
-        if status is None:
-            self._credit = max(0, self._credit - 1)
-            self._buffer.append(message)
-            self._arrived.set()
-        elif status != "100":
+        self._credit = max(0, self._credit - 1)
+        self._buffer.append(message)
+        self._arrived.set()
+        return True
+
+    async def _receive(self, message: Msg) -> None:
+        if self._take_in(message):
+            return
+        self._heard = asyncio.get_running_loop().time()
+        status = (message.headers or {}).get("Status")
+        if status != "100":
             # A request ended early; the header says how much of it was left. `next` asks again, so that a server which
             # is still starting is not asked in a hot loop.
             left = (message.headers or {}).get("Nats-Pending-Messages", str(ASK))

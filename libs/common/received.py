@@ -1,10 +1,10 @@
 """What consumers hand to handlers: messages read into values, with their place in the stream."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import orjson
+from msgspec import Struct
 from nats.aio.msg import Msg
 
 from libs.common import telemetry
@@ -17,8 +17,7 @@ from libs.common.ids import is_id
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received(Generic[T]):
+class Received(Struct, Generic[T], frozen=True, kw_only=True):
     """A message to apply. `event_id` is its identity for the inbox; `aggregate_id` is empty where there is none."""
 
     value: T
@@ -35,22 +34,21 @@ class Received(Generic[T]):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FactReceived:
+class FactReceived(Struct, frozen=True):
     """A fact with its envelope, as services handle it."""
 
     envelope: Envelope
     fact: Fact
 
 
-Decoder = Callable[[Msg, str], tuple[T, str, str, str, str]]
-"""(message, position id) → (value, event id, aggregate id, tenant, traceparent); raises `Malformed…`."""
+Decoder = Callable[[Msg, Callable[[], str]], tuple[T, str, str, str, str]]
+"""(message, its position as an id) → (value, event id, aggregate id, tenant, traceparent); raises `Malformed…`."""
 
 Handler = Callable[[Tx, Sequence[Received[T]]], Awaitable[None]]
 """Applies messages, in order, inside the transaction that marks them as applied."""
 
 
-def decode_fact(message: Msg, _position: str) -> tuple[FactReceived, str, str, str, str]:
+def decode_fact(message: Msg, _position: Callable[[], str]) -> tuple[FactReceived, str, str, str, str]:
     """A fact that the choreography knows.
 
     Raises:

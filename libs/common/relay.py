@@ -36,6 +36,11 @@ FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS t(id, stream, seq) JOIN p
 WHERE outbox.id = t.id
 """
 
+_FREE: Final = "DELETE FROM outbox WHERE published_at IS NOT NULL AND epoch = $1 AND stream_seq <= $2"
+_FREE_KNOWN: Final = f"{_FREE} AND id = ANY($3::bigint[]) RETURNING id"
+_KNOWN: Final = 16 * WINDOW
+"""Rows that a relay remembers until the log has them; more are found by looking."""
+
 _FAIL: Final = """
 UPDATE outbox SET attempts = attempts + 1, last_error = $2 WHERE id = ANY($1::bigint[])
 """
@@ -50,6 +55,9 @@ class Relay:
         self._vouched = -1
         self._poll = poll_seconds
         self._wake = asyncio.Event()
+        self._leads = False
+        self._passed: tuple[int, int] | None = None
+        self._unchained: dict[int, int] = {}
 
     async def run(self) -> None:
         """Publish until cancelled; server outages delay it and nothing else."""
@@ -66,6 +74,9 @@ class Relay:
                     pass
             except TRANSIENT as error:
                 log.warning("relay_waits", schema=self._database.schema, error=f"{type(error).__name__}: {error}")
+            if not self._leads:  # whoever has the lock is woken, too; this one looks after it from time to time
+                await asyncio.sleep(self._poll)
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll):
                     await self._wake.wait()
@@ -73,7 +84,9 @@ class Relay:
     async def publish_once(self) -> int:
         """Publish one window in one transaction; returns how many rows are done (0 when another relay has the lock)."""
         async with self._database.pool.acquire() as tx, tx.transaction():
-            if not await tx.fetchval("SELECT pg_try_advisory_xact_lock(hashtext($1))", channel(self._database.schema)):
+            lock = channel(self._database.schema)
+            self._leads = await tx.fetchval("SELECT pg_try_advisory_xact_lock(hashtext($1))", lock)
+            if not self._leads:
                 return 0
             if self._vouched != self._connection:
                 await self._vouch(tx)
@@ -138,19 +151,29 @@ class Relay:
             if aside:
                 await tx.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", aside)
             metrics.PUBLISHED.inc(len(stored))
+            if len(self._unchained) < _KNOWN:
+                self._unchained |= {number: found.seq for number, found in stored.items() if found.stream == EVENTS}
         return len(stored)
 
     async def _on_position(self, message: Msg) -> None:
-        """The log has come so far: rows up to there are safe in it, once it is known that the stream holds them."""
+        """The log has come so far: rows up to there are safe in it, once it is known that the stream holds them.
+
+        The relay that published them knows them by id and lets them go at once; whatever another has left behind goes
+        when the log says the same again, being idle: that looks through the whole outbox.
+        """
         if self._vouched != self._connection:
             return
         position = orjson.loads(message.data)
+        passed, self._passed = self._passed, (position["epoch"], position["seq"])
+        known = [number for number, seq in self._unchained.items() if seq <= position["seq"]]
         try:
-            await self._database.pool.execute(
-                "DELETE FROM outbox WHERE published_at IS NOT NULL AND epoch = $1 AND stream_seq <= $2",
-                position["epoch"],
-                position["seq"],
-            )
+            freed = await self._database.pool.fetch(_FREE_KNOWN, *self._passed, known) if known else []
+            for row in freed:
+                self._unchained.pop(row["id"], None)
+            if not freed and passed in {None, self._passed}:
+                await self._database.pool.execute(_FREE, *self._passed)
+                if passed is not None:  # what is there still is of another epoch
+                    self._unchained.clear()
         except TRANSIENT as error:
             log.warning("outbox_kept", schema=self._database.schema, error=type(error).__name__)
 

@@ -9,10 +9,12 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -80,8 +82,11 @@ def span(
     else:
         above = trace.get_current_span()
     if above.get_span_context().is_valid and not above.get_span_context().trace_flags.sampled:
-        with trace.use_span(above, record_exception=False, set_status_on_exception=False):
+        token = context_api.attach(context or context_api.get_current())
+        try:
             yield above
+        finally:
+            context_api.detach(token)
         return
     linked = [Link(found) for found in map(parse_traceparent, links) if found is not None]
     with _TRACER.start_as_current_span(
@@ -119,6 +124,7 @@ def format_traceparent(context: SpanContext) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
+@lru_cache(maxsize=2048)
 def parse_traceparent(text: str) -> SpanContext | None:
     """The remote context in `text`, or None where it is not one: a broken header never breaks a message."""
     found = _TRACEPARENT.match(text)

@@ -25,8 +25,9 @@ Rules, in the order of their weight:
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from libs.runbook import doubts, durations, people
 from libs.runbook.beginning import begin

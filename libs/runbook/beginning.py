@@ -1,8 +1,9 @@
 """How each type of step begins. Only the engine uses it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from libs.runbook import durations, forms, moments
 from libs.runbook.canonical import OutsideProfile, canonical

@@ -7,6 +7,7 @@ are the bytes of RFC 8785.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -31,7 +32,29 @@ def canonical(value: Any) -> bytes:
         OutsideProfile: a float, an integer beyond ±(2⁵³ - 1), a key that is no string, text that is not Unicode,
             a value nested deeper than 64, or a type that JSON does not know.
     """
+    if _plain(value, 0):
+        with suppress(TypeError):  # text that is not Unicode: where it stands is said below
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return canonical_with_care(value)
+
+
+def canonical_with_care(value: Any) -> bytes:
+    """As `canonical`, for whatever `_plain` does not take: it copies, and knows where it is."""
     return orjson.dumps(_checked(value, "", 0), option=orjson.OPT_SORT_KEYS)
+
+
+def _plain(value: Any, depth: int) -> bool:
+    """Whether a value is of plain types and inside the profile: nearly every one is, and needs no copy and no paths."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return depth <= MAX_DEPTH
+    if kind is int:
+        return depth <= MAX_DEPTH and -MAX_INTEGER <= value <= MAX_INTEGER
+    if depth > MAX_DEPTH:
+        return False
+    if kind is dict:
+        return all(type(key) is str and _plain(item, depth + 1) for key, item in value.items())
+    return kind is list and all(_plain(item, depth + 1) for item in value)
 
 
 def _checked(value: Any, path: str, depth: int) -> Any:

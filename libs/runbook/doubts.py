@@ -1,7 +1,8 @@
 """Steps of which nobody knows whether they took effect, and probes that find out. Only `advance` uses it."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from libs.runbook.effects import AskProbe
 from libs.runbook.expressions import ExpressionError

@@ -1,8 +1,9 @@
 """Composite steps: branches and iterations begin, end, and decide how the step ends. Only the engine uses it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from libs.runbook.frame import Closing, Fan, Frame, StepRun
 from libs.runbook.paths import around, inside, name_of

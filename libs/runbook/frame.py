@@ -8,8 +8,9 @@ Phase and blocked reason are derived from the steps: waiting is a state of a ste
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
+
+from msgspec import Struct, field
 
 from libs.runbook.paths import around
 
@@ -57,8 +58,7 @@ _FIRST: Final = ("unknown", "choice", "person", "approval", "breaker")
 """Of several reasons, the ones that a person has to hear of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fan:
+class Fan(Struct, frozen=True):
     """How far the branches or iterations of a composite step are. Those of `failures` are the first that failed.
 
     `closing`: it is decided how the step ends, and nothing more of it begins; what is under way is let finish.
@@ -78,8 +78,7 @@ class Fan:
         return self.begun - self.succeeded - self.failed - self.stopped
 
 
-@dataclass(frozen=True, slots=True)
-class StepRun:
+class StepRun(Struct, frozen=True):
     """One visit of one step. `attempts` counts actions asked for, `losses` those whose worker vanished.
 
     `approval_id` is the approval under which it may be carried out, `denied` why that does not stand any more.
@@ -128,8 +127,7 @@ class StepRun:
         return self.state == "waiting" and self.waiting_for == reason
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One sequence of steps. `step_runs` are in the order in which they were reached; at the last one it stands.
 
     `timers` are those set and not yet fired. `names` are what an iteration's expressions know besides: item and index.
@@ -281,6 +279,6 @@ _ADDED: Final = frozenset({
     "approval_id", "denied", "refused", "revoked", "probes", "fan", "changed", "paused", "kept", "undone", "undoing",
     "telling", "names", "rounds", "base", "carried",
 })  # fmt: skip
-_RUN_FIELDS: Final = tuple(field.name for field in fields(StepRun))
-_FAN_FIELDS: Final = tuple(field.name for field in fields(Fan))
-_FRAME_FIELDS: Final = tuple(field.name for field in fields(Frame) if field.name not in {"children", "items"})
+_RUN_FIELDS: Final = StepRun.__struct_fields__
+_FAN_FIELDS: Final = Fan.__struct_fields__
+_FRAME_FIELDS: Final = tuple(name for name in Frame.__struct_fields__ if name not in {"children", "items"})

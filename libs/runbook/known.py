@@ -1,8 +1,9 @@
 """What conditions and templates of one execution may refer to, and the function that evaluates them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from libs.runbook.expressions import Evaluate, ExpressionError, NotText, evaluate_reference, render
 from libs.runbook.frame import Frame
@@ -14,8 +15,7 @@ class NotBoolean(ExpressionError):
     """A condition yields something that is neither true nor false: never read as either."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """The resolved inputs and the occasion: the same for every fact of an execution, as in its plan.
 
     `evaluate` must be a function of its arguments, and raise `ExpressionError` for whatever has no value; without it,

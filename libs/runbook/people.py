@@ -1,8 +1,9 @@
 """What people tell an execution: decisions, grants, completed steps, an end. Only `advance` uses it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from libs.runbook import forms
 from libs.runbook.beginning import begin

@@ -7,7 +7,7 @@ that is there and wrong never does.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -101,6 +101,11 @@ class Plan:
         }
 
 
+_GRAPHS_KEPT: Final = 512
+_graphs: dict[str, tuple[tuple[Node, ...], Sequence[Mapping[str, Any]]]] = {}
+"""By the hash of the spec."""
+
+
 def make_plan(spec: Runbook, given: Mapping[str, Any], facts: PlanFacts, *, evaluate: Evaluate | None = None) -> Plan:
     """The plan of one execution; equal arguments give an equal plan and hash.
 
@@ -117,10 +122,19 @@ def make_plan(spec: Runbook, given: Mapping[str, Any], facts: PlanFacts, *, eval
         keys, problems = rendered_keys(spec, {"inputs": inputs, **facts.to_scope()}, evaluate)
     if problems:
         raise PlanRefused(problems)
-    digest = hashing.spec_hash(spec.to_json())
-    graph = step_graph(spec)
-    plan_digest = hashing.plan_hash(digest, inputs, [node.to_json() for node in graph])
-    return Plan(digest, plan_digest, inputs, graph, _resources(spec, inputs, facts, evaluate), keys)
+    graph, told = _graph_of(spec)
+    plan_digest = hashing.plan_hash(spec.digest, inputs, told)
+    return Plan(spec.digest, plan_digest, inputs, graph, _resources(spec, inputs, facts, evaluate), keys)
+
+
+def _graph_of(spec: Runbook) -> tuple[tuple[Node, ...], Sequence[Mapping[str, Any]]]:
+    """The graph, as nodes and as JSON: it depends on the spec alone, and its executions are many."""
+    if spec.digest not in _graphs:
+        if len(_graphs) >= _GRAPHS_KEPT:
+            _graphs.clear()
+        graph = step_graph(spec)
+        _graphs[spec.digest] = graph, [node.to_json() for node in graph]
+    return _graphs[spec.digest]
 
 
 def resolve_inputs(

@@ -1,8 +1,9 @@
 """From step to step: how an attempt, a step and an execution end, and what follows. Only the engine uses it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from libs.runbook import durations
 from libs.runbook.effects import CancelAction, KeepRollback

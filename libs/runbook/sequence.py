@@ -1,6 +1,6 @@
 """Along the sequences of an execution: to the next step, to the end of a branch, or back. Only `advance` uses it."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from libs.runbook import fans
 from libs.runbook.beginning import begin, enter

@@ -34,6 +34,7 @@ from libs.runbook.elements import (
     distinct,
 )
 from libs.runbook.graph import Graph
+from libs.runbook.hashing import spec_hash
 from libs.runbook.limits import Breaker, Budget, Concurrency, RateLimit
 from libs.runbook.steps import STEP_TYPES, ActionStep, AnyStep, ApprovalStep, ManualStep, NotifyStep, Step
 
@@ -131,6 +132,11 @@ class Runbook(Element):
             pydantic.ValidationError: it is not a spec that this version knows.
         """
         return cls.model_validate(data)
+
+    @cached_property
+    def digest(self) -> str:
+        """The name of its content."""
+        return spec_hash(self.to_json())
 
     @cached_property
     def sequence(self) -> tuple[AnyStep, ...]:

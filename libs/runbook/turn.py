@@ -1,8 +1,10 @@
 """One fact's turn: the frame as it changes, and the effects asked for so far. Only `advance` uses it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from libs.runbook.effects import (
     CancelAction,
@@ -26,24 +28,21 @@ _WITHDRAWN: Final = frozenset({"ready", "running", "waiting"})
 Ending: TypeAlias = Literal["succeeded", "failed", "stopped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class Go(Struct, frozen=True):
     """To the step of that id in a frame; None is its end."""
 
     frame_path: str
     step_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """A branch or an iteration has ended."""
 
     frame_path: str
     how: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class More:
+class More(Struct, frozen=True):
     """The composite step of that path may begin more, or end."""
 
     path: str

@@ -5,10 +5,10 @@ hostile message cannot stop the log.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import orjson
+from msgspec import Struct
 
 from libs.tlog.errors import LeafError
 from libs.tlog.leaf import (
@@ -31,16 +31,14 @@ ChainKey: TypeAlias = tuple[str, str]  # (kind, id)
 EventKey: TypeAlias = tuple[str, str]  # (source, event id)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """Where a chain ends: its n-th leaf and that leaf's hash."""
 
     n: int
     event_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A stream message whose envelope could be read."""
 
     src: Source
@@ -49,16 +47,14 @@ class Message:
     salt: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """A stream message without a valid envelope. `reason` must depend on the message alone."""
 
     src: Source
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """Sequences first..last, confirmed absent from the stream."""
 
     stream: str
@@ -67,8 +63,7 @@ class Missing:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(Struct, frozen=True):
     """Something the log says about itself."""
 
     body: Mapping[str, str]
@@ -77,16 +72,14 @@ class Control:
 Item: TypeAlias = Message | Unreadable | Missing | Control
 
 
-@dataclass(frozen=True, slots=True)
-class First:
+class First(Struct, frozen=True):
     """The event leaf that holds an id: its index and its bytes."""
 
     index: int
     leaf: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One leaf to be appended, and the item it tells of."""
 
     index: int
@@ -96,8 +89,7 @@ class Entry:
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Entries in order, and the heads of the chains that they moved."""
 
     entries: list[Entry]

@@ -9,8 +9,9 @@ Leaf bytes are a pure function of the stream message and its place in the log: a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
+
+from msgspec import Struct
 
 from libs.tlog.errors import LeafError, ProfileError
 from libs.tlog.profile import encode_checked
@@ -20,8 +21,7 @@ SALT_BYTES = 32
 _SUBJECT_SHOWN = 200  # characters of a rejected message's subject: its leaf must fit whatever was sent
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where a message stands: stream, how often that stream was made anew, sequence, subject, stored time.
 
     `ts` is JetStream's stored timestamp, UTC with nine digits: `2026-03-01T10:00:00.000000000Z`.
@@ -34,8 +34,7 @@ class Source:
     ts: str
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ref:
+class Ref(Struct, frozen=True, order=True):
     """An object that an event names: kind (spec, evidence, output, approval, bundle), SHA-256 in hex, bytes."""
 
     k: str
@@ -43,8 +42,7 @@ class Ref:
     len: int
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """What an event's envelope says. `tenants` and `refs` may come in any order; `causation` may be empty."""
 
     id: str
@@ -71,8 +69,7 @@ class Event:
         return [(kind, chain_id) for kind, chain_id in named if chain_id]
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A leaf's place in one chain: the n-th of (kind, id), after the leaf whose hash is `prev`."""
 
     kind: str

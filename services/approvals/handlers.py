@@ -1,9 +1,11 @@
 """Facts of executions: what waits for an approval is asked about once, and what has ended asks no more."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from msgspec.structs import replace
 
 from libs.common.consumer import FactReceived, Received, handled_span
 from libs.common.contracts.execution import (

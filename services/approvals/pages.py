@@ -1,11 +1,10 @@
 """Approvals as they are read: pages by keyset, those asked last first, and single ones; nothing is locked."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.policy import Scope
 from libs.common.sight import filters, seen
 from services.approvals import storage
@@ -46,13 +45,13 @@ def open_of(question: ListApprovals, after: str | None) -> Wanted:
 
 async def one(tx: Tx, tenant: str, approval_id: str) -> Approval | None:
     """One approval with its votes; None when the tenant has none of this id."""
-    row = await tx.fetchrow(_ONE, tenant, uuid.UUID(approval_id))
+    row = await tx.fetchrow(_ONE, tenant, Uuid(approval_id))
     return None if row is None else (await storage.with_votes(tx, [storage.to_approval(row)]))[0]
 
 
 async def page(tx: Tx, tenant: str, scope: Scope, which: Wanted, *, limit: int) -> list[Approval]:
     """At most `limit` approvals that `scope` covers."""
-    last = uuid.UUID(which.after) if which.after else None
+    last = Uuid(which.after) if which.after else None
     asked: Sequence[object] = (tenant, which.state, which.incident_id, which.execution_id, last, limit)
     rows = await tx.fetch(_PAGE, *asked, *filters(scope))
     return await storage.with_votes(tx, [storage.to_approval(row) for row in rows])

@@ -3,7 +3,6 @@
 Locks are taken in one order: executions by key, approvals by key, timers. Every moment is the database's.
 """
 
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
@@ -13,7 +12,7 @@ import asyncpg
 import orjson
 
 from libs.common.contracts.levels import Level
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from services.approvals import votes
 from services.approvals.docket import Docket, Known
 from services.approvals.lifecycle import INITIAL, OPEN
@@ -120,7 +119,7 @@ async def end(tx: Tx, executions: Collection[ExecutionKey]) -> None:
 
 async def lock(tx: Tx, tenant: str, approval_id: str) -> Approval | None:
     """One approval with its votes, locked; None when the tenant has none of this id."""
-    row = await tx.fetchrow(_LOCK, tenant, uuid.UUID(approval_id))
+    row = await tx.fetchrow(_LOCK, tenant, Uuid(approval_id))
     return None if row is None else (await with_votes(tx, [to_approval(row)]))[0]
 
 
@@ -141,7 +140,7 @@ async def with_votes(tx: Tx, approvals: Sequence[Approval]) -> list[Approval]:
 
 async def fire(tx: Tx, approvals: Sequence[Approval]) -> list[Fired]:
     """Fire the timers of locked approvals that were still set, and due; in the order in which they became due."""
-    rows = await tx.fetch(_FIRE, [uuid.UUID(a.approval_id) for a in approvals])
+    rows = await tx.fetch(_FIRE, [Uuid(a.approval_id) for a in approvals])
     fired = [Fired(str(row["ref_id"]), row["kind"], int(row["ref_version"]), row["due_at"]) for row in rows]
     return sorted(fired, key=lambda timer: (timer.due_at, timer.kind, timer.number))
 
@@ -155,14 +154,14 @@ async def write(tx: Tx, approvals: Sequence[Approval]) -> None:
         await tx.executemany(_SET_TIMER, [timer for approval in new.values() for timer in _timers(approval)])
     moved = [approval for approval in last.values() if approval.version > 1]
     if moved:
-        await tx.executemany(_SAVE, [(a.tenant, uuid.UUID(a.approval_id), *_moving(a)) for a in moved])
-        closed = [uuid.UUID(a.approval_id) for a in moved if a.state not in OPEN]
+        await tx.executemany(_SAVE, [(a.tenant, Uuid(a.approval_id), *_moving(a)) for a in moved])
+        closed = [Uuid(a.approval_id) for a in moved if a.state not in OPEN]
         await tx.execute(_CANCEL, closed)
 
 
 def _timers(approval: Approval) -> list[tuple[Any, ...]]:
     """Its end, its reminders and its levels, each counted from 1."""
-    key, asked = uuid.UUID(approval.approval_id), approval.requested_at
+    key, asked = Uuid(approval.approval_id), approval.requested_at
     levels = [level.after_seconds for level in approval.escalation]
     later = [(REMINDER, approval.reminders), (ESCALATION, levels)]
     return [
@@ -190,7 +189,7 @@ def _key(row: asyncpg.Record) -> ExecutionKey:
 
 def _whole(approval: Approval) -> tuple[Any, ...]:
     stored = {name: _stored(approval, name) for name in _FIELDS}
-    return tuple((stored | {"approval_id": uuid.UUID(approval.approval_id)}).values())
+    return tuple((stored | {"approval_id": Uuid(approval.approval_id)}).values())
 
 
 def _moving(approval: Approval) -> tuple[Any, ...]:

@@ -1,6 +1,5 @@
 """Votes in Postgres: a row each, never changed but to say that it was taken back. The approval's lock guards them."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -8,7 +7,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from services.approvals.model import Told, Vote, Word
 
 _STANDING: Final = "SELECT * FROM vote WHERE approval_id = ANY($1::uuid[]) AND withdrawn_at IS NULL ORDER BY id"
@@ -28,7 +27,7 @@ async def standing(tx: Tx, approval_ids: Sequence[str]) -> Mapping[tuple[str, st
     if not approval_ids:
         return {}
     found: dict[tuple[str, str], tuple[Vote, ...]] = {}
-    for row in await tx.fetch(_STANDING, [uuid.UUID(key) for key in approval_ids]):
+    for row in await tx.fetch(_STANDING, [Uuid(key) for key in approval_ids]):
         key = row["tenant_id"], str(row["approval_id"])
         found[key] = (*found.get(key, ()), to_vote(row))
     return found
@@ -38,7 +37,7 @@ async def write(tx: Tx, story: Sequence[Told], *, now: datetime) -> None:
     """Store the votes that were cast and taken back, in the order in which that is told."""
     for told in story:
         approval = told.approval
-        key = approval.tenant, uuid.UUID(approval.approval_id)
+        key = approval.tenant, Uuid(approval.approval_id)
         if told.cast is not None:
             await tx.execute(_CAST, *key, *_columns(told.cast))
         if told.taken_back is not None:

@@ -1,7 +1,8 @@
 """The catalog's verbs, and what it does when an incident is created."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from libs.common.clock import Clock
 from libs.common.consumer import FactReceived, Received, handled_span

@@ -1,13 +1,12 @@
 """The catalog's rows. One round trip a call; parsed specs are kept in memory, since a version never changes."""
 
-import uuid
 from collections.abc import Collection, Sequence
 from typing import Final
 
 import asyncpg
 import orjson
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.runbook.spec import Runbook
 from services.catalog.model import Draft, DraftHeader, Header, Listed, Match, Published, Triggered
 
@@ -183,7 +182,7 @@ class PostgresCatalog:
             return frozenset()
         rows = [
             (
-                uuid.UUID(m.match_id),
+                Uuid(m.match_id),
                 m.tenant,
                 m.incident_id,
                 m.runbook_id,
@@ -230,7 +229,7 @@ def _draft(row: asyncpg.Record) -> DraftHeader:
 def _row(match: Match) -> tuple[object, ...]:
     """In the order of `_CLAIM`."""
     named = (match.tenant, match.incident_id, match.runbook_id, match.version, match.spec_hash)
-    return (uuid.UUID(match.match_id), *named, match.conditions, match.exact)
+    return (Uuid(match.match_id), *named, match.conditions, match.exact)
 
 
 def _triggered(row: asyncpg.Record) -> tuple[Key, Triggered]:

@@ -6,7 +6,7 @@ from services.executor.wiring import wire
 
 def main() -> None:
     """Run the executor."""
-    run("executor", wire)
+    run("executor", wire, by_key=True)
 
 
 if __name__ == "__main__":

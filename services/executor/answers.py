@@ -5,11 +5,10 @@ the step. One of something else (another plan, another action, another step) beg
 `runbook.blocked` says which grant was refused, why, with both hashes, and asks about what would be done now.
 """
 
-import uuid
 from typing import Final
 
 from libs.common.contracts.approval import ApprovalFact, ApprovalGranted, ApprovalRejected, approval_id
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.telemetry import log
 from libs.runbook.facts import ApprovalDenied, Fact, GrantRefused
 from libs.runbook.facts import ApprovalGranted as Granted
@@ -67,7 +66,7 @@ async def _on_grant(
     found = fault(grant, wanted)
     if found is None:
         if isinstance(execution.spec.step(run.path), ApprovalStep):
-            await tx.execute(_RELY_ON, uuid.UUID(grant.approval_id))
+            await tx.execute(_RELY_ON, Uuid(grant.approval_id))
         return Granted(run.path, run.visit, grant.approval_id, fact.values or {})
     log.warning("grant_refused", approval_id=grant.approval_id, execution_id=execution.execution_id, code=found.code)
     return await _refusal(tx, execution.tenant_id, run, found, grant, wanted)
@@ -78,7 +77,7 @@ async def _refusal(tx: Tx, tenant_id: str, run: StepRun, found: Fault, grant: Gr
     about = {"execution_id": wanted.execution_id, "step_run_id": wanted.step_run_id}
     hashes = {"plan_hash": wanted.plan_hash, "action_hash": wanted.action_hash}
     question = approval_id(tenant=tenant_id, **about, **hashes)
-    decided = await tx.fetchval("SELECT 1 FROM approval WHERE approval_id = $1", uuid.UUID(question))
+    decided = await tx.fetchval("SELECT 1 FROM approval WHERE approval_id = $1", Uuid(question))
     if decided is not None and found.code != "approval_other_step":
         return ApprovalDenied(run.path, run.visit, grant.approval_id, found.why, rationale=found.text)
     message = f"{found.sentence} {ASKED_AGAIN}"
@@ -104,7 +103,7 @@ async def place_of(tx: Tx, execution: Execution, step_run_id: str) -> tuple[str,
     """Path and visit of a step run of this execution."""
     row = await tx.fetchrow(
         "SELECT path, visit FROM step_run WHERE step_run_id = $1 AND execution_id = $2",
-        uuid.UUID(step_run_id),
-        uuid.UUID(execution.execution_id),
+        Uuid(step_run_id),
+        Uuid(execution.execution_id),
     )
     return (row["path"], row["visit"]) if row is not None else None

@@ -17,7 +17,7 @@ import asyncpg
 from libs.common.clock import Clock
 from libs.common.consumer import FactReceived, Received, handled_span
 from libs.common.contracts.approval import ApprovalExpired, ApprovalFact, ApprovalGranted, ApprovalRejected
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.runbook.facts import ApprovalDenied, Fact, StepStarted
 from services.executor import answers, storage
@@ -81,8 +81,8 @@ async def use(tx: Tx, attempts: Sequence[Attempt]) -> dict[str, Fault]:
     rows = await tx.fetch(
         _USE,
         [attempt.tenant_id for attempt in attempts],
-        [uuid.UUID(attempt.execution_id) for attempt in attempts],
-        [uuid.UUID(attempt.step_run_id) for attempt in attempts],
+        [Uuid(attempt.execution_id) for attempt in attempts],
+        [Uuid(attempt.step_run_id) for attempt in attempts],
         [attempt.plan_hash for attempt in attempts],
         [attempt.action_hash for attempt in attempts],
         [attempt.requester for attempt in attempts],
@@ -96,7 +96,7 @@ async def _fault_of(tx: Tx, attempt: Attempt) -> Fault:
     wanted = Wanted(
         attempt.execution_id, attempt.step_run_id, attempt.plan_hash, attempt.action_hash, attempt.requester
     )
-    rows = await tx.fetch(_KNOWN, attempt.tenant_id, [uuid.UUID(attempt.step_run_id)], [])
+    rows = await tx.fetch(_KNOWN, attempt.tenant_id, [Uuid(attempt.step_run_id)], [])
     return closest_fault([Grant.of(row) for row in rows], wanted)
 
 
@@ -104,24 +104,24 @@ async def used(tx: Tx, attempts: Sequence[Attempt]) -> Sequence[asyncpg.Record]:
     """The grants that these attempts are carried out under."""
     if not attempts:
         return []
-    steps = [uuid.UUID(attempt.step_run_id) for attempt in attempts]
+    steps = [Uuid(attempt.step_run_id) for attempt in attempts]
     return await tx.fetch("SELECT * FROM approval WHERE step_run_id = ANY($1::uuid[]) AND state = 'used'", steps)
 
 
 async def named(tx: Tx, tenant_id: str, approval_ids: Sequence[str]) -> Sequence[asyncpg.Record]:
     """The copies that are known here of approvals that somebody names."""
-    return await tx.fetch(_KNOWN, tenant_id, [], [uuid.UUID(i) for i in approval_ids])
+    return await tx.fetch(_KNOWN, tenant_id, [], [Uuid(i) for i in approval_ids])
 
 
 async def use_by_person(tx: Tx, tenant_id: str, approval_ids: Sequence[str], wanted: Wanted) -> Fault | None:
     """Take the grant of a step that a person carried out; why none of those named stands for it, if none does."""
-    named = [uuid.UUID(i) for i in approval_ids]
+    named = [Uuid(i) for i in approval_ids]
     done = await tx.execute(
         _USE_BY_PERSON,
         named,
         tenant_id,
-        uuid.UUID(wanted.execution_id),
-        uuid.UUID(wanted.step_run_id),
+        Uuid(wanted.execution_id),
+        Uuid(wanted.step_run_id),
         wanted.plan_hash,
         wanted.action_hash,
         wanted.requester,
@@ -189,11 +189,11 @@ async def _take_back(
     while True:
         known = await tx.fetchval(
             "SELECT execution_id FROM approval WHERE approval_id = $1 AND tenant_id = $2",
-            uuid.UUID(approval_id),
+            Uuid(approval_id),
             tenant_id,
         )
         executions = await storage.lock(tx, [str(known)] if known else [])
-        await tx.execute(_LOCK_READY, [uuid.UUID(key) for key in executions])
+        await tx.execute(_LOCK_READY, [Uuid(key) for key in executions])
         try:
             async with tx.transaction():
                 return executions, await _mark_revoked(tx, tenant_id, approval_id, actor, unheard=not executions)
@@ -204,7 +204,7 @@ async def _take_back(
 async def _mark_revoked(
     tx: Tx, tenant_id: str, approval_id: str, actor: str, *, unheard: bool
 ) -> asyncpg.Record | None:
-    row = await tx.fetchrow(_REVOKE, uuid.UUID(approval_id), tenant_id, actor)
+    row = await tx.fetchrow(_REVOKE, Uuid(approval_id), tenant_id, actor)
     if unheard and row is not None and row["execution_id"] is not None:
         raise _GrantArrived
     return row
@@ -225,10 +225,10 @@ async def _keep(tx: Tx, tenant: str, fact: ApprovalFact, initiator: str, *, void
         state, actor = "rejected", fact.approver
     row = await tx.fetchrow(
         _KEEP,
-        uuid.UUID(fact.approval_id),
+        Uuid(fact.approval_id),
         tenant,
-        uuid.UUID(fact.execution_id),
-        uuid.UUID(fact.step_run_id),
+        Uuid(fact.execution_id),
+        Uuid(fact.step_run_id),
         fact.plan_hash,
         fact.action_hash,
         state,
@@ -243,7 +243,7 @@ async def _running(tx: Tx, execution: Execution) -> list[Fact]:
     """`StepStarted` of whatever runs: a claim does not write the frame."""
     rows = await tx.fetch(
         "SELECT path, visit FROM action_log WHERE execution_id = $1 AND state = 'running'",
-        uuid.UUID(execution.execution_id),
+        Uuid(execution.execution_id),
     )
     return [StepStarted(row["path"], row["visit"]) for row in rows]
 

@@ -6,16 +6,16 @@ turned away stays ready (held by a lock, a guard or the switch), has failed with
 that is folded in a second transaction, which takes the execution's lock first, as every fold does.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import asyncpg
+from msgspec.structs import replace
 
 from libs.common.clock import Clock
 from libs.common.crash import crash_point
-from libs.common.database import Database, Tx
+from libs.common.database import Database, Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.runbook import hashing
 from libs.runbook.facts import Fact, StepFailed, StepHeld, StepNotNeeded, StepStarted
@@ -62,7 +62,7 @@ OTHER_PLAN: Final = Refused(
     "approval_other_plan", f"The plan that was approved is not the plan that would be carried out. {BEGIN_AGAIN}"
 )
 
-_LOCK_READY: Final = """
+LOCK_READY: Final = """
 SELECT a.*, e.plan_hash, e.initiator, e.rights, e.environment, e.clearance, e.state AS execution_state, e.paused,
   e.guards,
   (SELECT bool_or(p.plan_hash = e.plan_hash) FROM approval p WHERE p.execution_id = a.execution_id
@@ -126,7 +126,7 @@ class Claims:
         firing = await storage.alerts_fire(
             tx, {(a.tenant_id, a.incident_id) for a in (item.attempt for item in asked.values()) if a.requires_firing}
         )
-        rows = await tx.fetch(_LOCK_READY, [uuid.UUID(i) for i in sorted(asked)])
+        rows = await tx.fetch(LOCK_READY, [Uuid(i) for i in sorted(asked)])
         attempts = [(storage.to_attempt(row), row) for row in rows]
         refused = await permits.refusals(attempts)
         turned: list[tuple[Attempt, Turned]] = []
@@ -134,16 +134,16 @@ class Claims:
         for attempt, row in attempts:
             refusal = asked[attempt.action_id].refusal or refused.get(attempt.action_id)
             held = row["paused"] or attempt.held_reason == PAUSED  # a pause marks what it meets before it is told
-            verdict = Held("paused") if held else _verdict(attempt, refusal, switches)
-            if verdict is None and row["plan_stands"] is False:
-                verdict = OTHER_PLAN
-            if verdict is None and attempt.requires_firing:
+            found = Held("paused") if held else verdict(attempt, refusal, switches)
+            if found is None and row["plan_stands"] is False:
+                found = OTHER_PLAN
+            if found is None and attempt.requires_firing:
                 fires = firing.get((attempt.tenant_id, attempt.incident_id))
-                verdict = NotNeeded() if fires is False else None
-            if verdict is None:
+                found = NotNeeded() if fires is False else None
+            if found is None:
                 passed.append(attempt)
             else:
-                turned.append((attempt, verdict))
+                turned.append((attempt, found))
         free, busy = await self._take_locks(tx, passed)
         turned += [(attempt, Held("lock")) for attempt in busy]
         free, guarded = await changes.check(tx, self._outbox, free, rows, now=self._clock())
@@ -151,7 +151,8 @@ class Claims:
         free, unapproved = await self._use_approvals(tx, free, {str(row["action_id"]): row for row in rows})
         turned += unapproved
         await _note_holds(tx, turned)
-        return await self._run(tx, free, switches), turned
+        running = await run(tx, free, switches, worker_id=self._worker_id, lease_seconds=self._settings.lease_seconds)
+        return running, turned
 
     async def _take_locks(self, tx: Tx, attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
         """Those whose resource their execution holds now, and those whose resource somebody else holds.
@@ -168,7 +169,7 @@ class Claims:
             _TAKE_LOCKS,
             [tenant for tenant, _ in wanted],
             [resource for _, resource in wanted],
-            [uuid.UUID(execution_id) for execution_id in wanted.values()],
+            [Uuid(execution_id) for execution_id in wanted.values()],
             self._settings.lock_seconds,
         )
         got = {(row["tenant_id"], row["resource_id"], str(row["execution_id"])) for row in rows}
@@ -195,28 +196,6 @@ class Claims:
             [(a, refused[a.action_id]) for a in attempts if a.action_id in refused],
         )
 
-    async def _run(self, tx: Tx, attempts: Sequence[Attempt], switches: Switches) -> dict[str, Attempt]:
-        if not attempts:
-            return {}
-        rows = await tx.fetch(
-            _RUN,
-            [uuid.UUID(a.action_id) for a in attempts],
-            self._worker_id,
-            self._settings.lease_seconds,
-            [switches.epoch(a.tenant_id) for a in attempts],
-        )
-        marks = {str(row["action_id"]): row for row in rows}
-        return {
-            a.action_id: replace(
-                a,
-                worker_id=self._worker_id,
-                fence=marks[a.action_id]["fence"],
-                started_at=marks[a.action_id]["started_at"],
-            )
-            for a in attempts
-            if a.action_id in marks
-        }
-
     async def _fold(self, turned: Sequence[tuple[Attempt, Turned]], released: Sequence[Attempt]) -> list[Hint]:
         """Tell the executions why they do not go on, or that they do. The actions' rows are looked at again."""
         async with self._database.transaction("fold claim") as tx:
@@ -232,7 +211,24 @@ class Claims:
             return await fold(tx, self._outbox, merged(changes), now=self._clock())
 
 
-def _verdict(attempt: Attempt, refusal: tuple[str, str] | None, switches: Switches) -> Turned | None:
+async def run(
+    tx: Tx, attempts: Sequence[Attempt], switches: Switches, *, worker_id: str, lease_seconds: float
+) -> dict[str, Attempt]:
+    """Those of the attempts that were ready still and run now, by action id: each under a new fence and a lease."""
+    if not attempts:
+        return {}
+    epochs = [switches.epoch(a.tenant_id) for a in attempts]
+    rows = await tx.fetch(_RUN, [Uuid(a.action_id) for a in attempts], worker_id, lease_seconds, epochs)
+    marks = {str(row["action_id"]): row for row in rows}
+    return {
+        a.action_id: replace(a, worker_id=worker_id, fence=mark["fence"], started_at=mark["started_at"])
+        for a in attempts
+        if (mark := marks.get(a.action_id)) is not None
+    }
+
+
+def verdict(attempt: Attempt, refusal: tuple[str, str] | None, switches: Switches) -> Turned | None:
+    """What speaks against an attempt, as far as that takes no look at the database."""
     if attempt.mutating and switches.holds(attempt.tenant_id):
         return Held("kill_switch")
     if refusal is not None:
@@ -258,7 +254,7 @@ def _change(executions: Mapping[str, Execution], attempt: Attempt, fact: Fact) -
 
 
 async def _note_holds(tx: Tx, turned: Sequence[tuple[Attempt, Turned]]) -> None:
-    held = [(uuid.UUID(a.action_id), verdict.reason) for a, verdict in turned if isinstance(verdict, Held)]
+    held = [(Uuid(a.action_id), verdict.reason) for a, verdict in turned if isinstance(verdict, Held)]
     if held:
         ids, reasons = map(list, zip(*held, strict=True))
         await tx.execute(
@@ -272,7 +268,7 @@ async def _note_holds(tx: Tx, turned: Sequence[tuple[Attempt, Turned]]) -> None:
 async def _still_so(tx: Tx, attempt: Attempt, verdict: Turned) -> bool:
     """Whether the action is still ready, now that its execution is locked; a refused one ends here."""
     if isinstance(verdict, Held):
-        state = await tx.fetchval("SELECT state FROM action_log WHERE action_id = $1", uuid.UUID(attempt.action_id))
+        state = await tx.fetchval("SELECT state FROM action_log WHERE action_id = $1", Uuid(attempt.action_id))
         return bool(state == "ready")
     state, code, message = (
         ("failed", verdict.code, verdict.message)
@@ -282,7 +278,7 @@ async def _still_so(tx: Tx, attempt: Attempt, verdict: Turned) -> bool:
     done = await tx.execute(
         "UPDATE action_log SET state = $2, error_code = $3, message = $4, finished_at = clock_timestamp()"
         " WHERE action_id = $1 AND state = 'ready'",
-        uuid.UUID(attempt.action_id),
+        Uuid(attempt.action_id),
         state,
         code,
         message[:2000],

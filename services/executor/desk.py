@@ -1,12 +1,11 @@
 """What every command of a person does: take the execution under its lock, ask policy, fold, and say how it stands."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from libs.common.clock import Clock
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.common.policy import decide, require
 from libs.common.rpc import Caller
@@ -89,7 +88,7 @@ async def standing(tx: Tx, execution_id: str) -> dict[str, Any]:
     """How an execution stands, in brief."""
     row = await tx.fetchrow(
         "SELECT state, phase, blocked_reason, reason, paused FROM execution WHERE execution_id = $1",
-        uuid.UUID(execution_id),
+        Uuid(execution_id),
     )
     assert row is not None
     return {"execution_id": execution_id, **dict(row)}
@@ -97,10 +96,10 @@ async def standing(tx: Tx, execution_id: str) -> dict[str, Any]:
 
 async def under_way(tx: Tx, execution: Execution) -> list[StepStarted]:
     """`StepStarted` of whatever runs: a claim does not write the frame. Claims that are committing are waited for."""
-    await tx.execute(_LOCK_READY, uuid.UUID(execution.execution_id))
+    await tx.execute(_LOCK_READY, Uuid(execution.execution_id))
     rows = await tx.fetch(
         "SELECT path, visit FROM action_log WHERE execution_id = $1 AND state = 'running' ORDER BY action_id",
-        uuid.UUID(execution.execution_id),
+        Uuid(execution.execution_id),
     )
     return [StepStarted(row["path"], row["visit"]) for row in rows]
 
@@ -121,7 +120,7 @@ async def step_of(tx: Tx, execution: Execution, step: str) -> Standing:
         return Standing(found.state, found.waiting_for, found)
     row = await tx.fetchrow(
         "SELECT state FROM step_run WHERE execution_id = $1 AND path = $2 ORDER BY visit DESC LIMIT 1",
-        uuid.UUID(execution.execution_id),
+        Uuid(execution.execution_id),
         step,
     )
     return Standing(row["state"] if row is not None else NOT_REACHED)

@@ -2,11 +2,11 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
+from msgspec.structs import replace
 
 from libs.common.clock import rfc3339
 from libs.common.contracts.envelope import Ref

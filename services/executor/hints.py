@@ -16,7 +16,8 @@ from redis.exceptions import RedisError, ResponseError
 from libs.common.telemetry import log
 from services.executor.model import Hint
 
-STREAMS: Final = ("rr:steps:default:high", "rr:steps:default:normal")
+URGENT: Final = "rr:steps:default:high"
+STREAMS: Final = (URGENT, "rr:steps:default:normal")
 GROUP: Final = "workers"
 DATA_KEY: Final = "__data__"
 KEPT: Final = 100_000

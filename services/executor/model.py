@@ -1,9 +1,12 @@
 """What the executor reasons about: an execution under its lock, an attempt of an action, and how an attempt ended."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from libs.common.contracts.execution import Risk
 from libs.common.contracts.marking import UNMARKED, Marking
@@ -20,8 +23,7 @@ ACTOR: Final = "svc_executor"
 GLOBAL_SCOPE: Final = "global"
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Struct, frozen=True):
     """One execution, as read under its row's lock. `version` counts its published facts.
 
     A dry run changes nothing and asks nobody. `retry_of` is the execution that it goes on with, from `retry_from` on.
@@ -68,8 +70,7 @@ def idem_key(step_run_id: str) -> str:
     return f"rr-{step_run_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One row of the action log, as a worker or a sweeper needs it."""
 
     action_id: str
@@ -119,9 +120,11 @@ class KeptRollback:
 Ending: TypeAlias = Literal["succeed", "fail", "doubt"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """How an attempt ended, as its worker saw it. `doubt` means that nobody can say whether it took effect."""
+class Settlement(Struct, frozen=True):
+    """How an attempt ended, as its worker saw it. `doubt` means that nobody can say whether it took effect.
+
+    `going_on`: the worker has room for the step that follows.
+    """
 
     attempt: Attempt
     ending: Ending
@@ -131,10 +134,10 @@ class Settlement:
     message: str = ""
     retryable: bool = False
     traceparent: str = ""
+    going_on: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(Struct, frozen=True):
     """A word to the workers: this action may be ready. It may come twice, late, or never."""
 
     action_id: str

@@ -4,12 +4,11 @@ What the old one has been through is carried over and not done again; questions 
 approval is for one time. What was taken back is done again. Where repeating could do harm, it is refused instead.
 """
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.errors import InvalidInput
 from libs.common.ids import new_id
 from libs.common.policy import require
@@ -153,7 +152,7 @@ async def _check_standing(tx: Tx, old: Execution) -> None:
         raise NotRetryable(old.execution_id, state, "it was a dry run, which changed nothing.", AGAIN)
     if not old.plan_hash:
         raise NotRetryable(old.execution_id, state, "it was never planned.", AGAIN)
-    newer = await tx.fetchval(_NEWER, uuid.UUID(old.execution_id))
+    newer = await tx.fetchval(_NEWER, Uuid(old.execution_id))
     if newer is not None:
         text = f"it was retried already, by execution {newer}."
         raise NotRetryable(old.execution_id, state, text, f"Retry {newer} instead, if that has failed.", "retried")
@@ -162,7 +161,7 @@ async def _check_standing(tx: Tx, old: Execution) -> None:
 async def _check_doubts(tx: Tx, old: Execution, *, repeat_unknown: bool) -> None:
     """Nothing of it may be under way; what nobody knows the effect of is repeated only if somebody says so."""
     state = old.frame.state
-    rows = await tx.fetch(_ATTEMPTS, uuid.UUID(old.execution_id))
+    rows = await tx.fetch(_ATTEMPTS, Uuid(old.execution_id))
     running = sorted({row["path"] for row in rows if row["state"] == "running"})
     if running:
         fix = "Wait until it has stopped; `rangerctl execution terminate` does not wait."
@@ -180,7 +179,7 @@ async def _check_doubts(tx: Tx, old: Execution, *, repeat_unknown: bool) -> None
 
 async def _check_nested(tx: Tx, old: Execution, carried: Mapping[str, Any]) -> None:
     """Inside loops, and branches that an abort cut off, what was done is not carried: changes are not repeated."""
-    rows = await tx.fetch(_NESTED, uuid.UUID(old.execution_id))
+    rows = await tx.fetch(_NESTED, Uuid(old.execution_id))
     again = [row["path"] for row in rows if row["path"] not in carried and not _inside(row["path"], carried)]
     harm = sorted(path for path in again if old.spec.step(path).effect_name != "read")
     if harm:

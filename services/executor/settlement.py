@@ -4,22 +4,22 @@ A result counts while its attempt runs under its fence, or is `unknown` (then it
 comes too late: it is kept as evidence and changes nothing.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from libs.common.clock import Clock, rfc3339
 from libs.common.contracts.envelope import Ref
 from libs.common.crash import crash_point
-from libs.common.database import Database, Tx
+from libs.common.database import Database, Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.runbook.facts import Fact, StepFailed, StepSucceeded, StepUnknown
 from services.executor import storage
 from services.executor.fold import Because, Change, fold, merged
 from services.executor.lifecycle import ActionState, after
 from services.executor.model import Attempt, Hint, Settlement
+from services.executor.succession import Succession
 
 _STATES: Final[Mapping[str, ActionState]] = {
     "succeed": after("running", "succeed"),
@@ -43,16 +43,26 @@ FROM unnest($1::uuid[], $2::text[]) AS t(id, evidence) WHERE action_id = t.id
 """
 
 
+class Settled(NamedTuple):
+    """What settling brought: hints for what is ready, and by the settled action's id what its worker has claimed."""
+
+    hints: list[Hint]
+    following: dict[str, Attempt]
+
+
 class Settlements:
     """Settles batches for one worker."""
 
-    def __init__(self, database: Database, outbox: Outbox, *, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, outbox: Outbox, *, clock: Clock, succession: Succession | None = None
+    ) -> None:
         self._database = database
         self._outbox = outbox
         self._clock = clock
+        self._succession = succession
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[Hint]:
-        """Store how attempts ended and go on; returns the actions that are ready now.
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Store how attempts ended and go on: to actions that are ready now, and to what was claimed at once.
 
         Raises:
             Exception: the database did not commit; the same settlements may be given again.
@@ -74,16 +84,24 @@ class Settlements:
                 if s.attempt.action_id in counted
             ]
             hints = await fold(tx, self._outbox, merged(changes), now=self._clock())
+            following = await self._claim(tx, hints, [s for s in settlements if s.attempt.action_id in counted])
         crash_point("after_settle")
-        return hints
+        begun = {attempt.action_id for attempt in following.values()}
+        return Settled([hint for hint in hints if hint.action_id not in begun], following)
+
+    async def _claim(self, tx: Tx, hints: Sequence[Hint], settlements: Sequence[Settlement]) -> dict[str, Attempt]:
+        """What runs next where a worker goes on, by the settled action's id."""
+        wanting = {s.attempt.execution_id: s.attempt.action_id for s in settlements if s.going_on}
+        if self._succession is None or not wanting or not hints:
+            return {}
+        found = await self._succession.claim(tx, [hint.action_id for hint in hints], wanting.keys())
+        return {wanting[execution_id]: attempt for execution_id, attempt in found.items()}
 
     async def _store(self, tx: Tx, settlements: Sequence[Settlement]) -> set[str]:
         rows = [_row(s) for s in settlements]
         found = await tx.fetch(_SETTLE, *map(list, zip(*rows, strict=True)))
         counted = {str(row["action_id"]) for row in found}
-        late = [
-            (uuid.UUID(s.attempt.action_id), self._late(s)) for s in settlements if s.attempt.action_id not in counted
-        ]
+        late = [(Uuid(s.attempt.action_id), self._late(s)) for s in settlements if s.attempt.action_id not in counted]
         if late:
             await tx.execute(_KEEP_LATE, *map(list, zip(*late, strict=True)))
         return counted
@@ -122,7 +140,7 @@ def _refs(evidence: Mapping[str, Any]) -> tuple[Ref, ...]:
 
 def _row(settlement: Settlement) -> tuple[Any, ...]:
     return (
-        uuid.UUID(settlement.attempt.action_id),
+        Uuid(settlement.attempt.action_id),
         settlement.attempt.fence,
         _STATES[settlement.ending],
         settlement.error_code or None,

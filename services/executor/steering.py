@@ -1,12 +1,13 @@
 """What people command while an execution goes on: hold it, let it go on, choose, take back, signal, end it by force."""
 
-import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from libs.common.contracts.execution import ExecutionSignalled, ExecutionTerminated
 from libs.common.contracts.fact import Fact as PublishedFact
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.rpc import Answer, Caller
 from libs.runbook.facts import (
     AbortRequested,
@@ -71,7 +72,7 @@ class Steering:
         execution = await self._living(tx, caller, command.execution_id, "pause", PAUSED)
         if execution.frame.paused:
             raise AlreadyPaused(command.execution_id)
-        held = await tx.fetch(_HOLD, uuid.UUID(execution.execution_id))
+        held = await tx.fetch(_HOLD, Uuid(execution.execution_id))
         running = await stopping.under_way(tx, execution.execution_id)
         facts: list[Fact] = [PauseRequested(caller.principal.actor, command.rationale)]
         facts += [StepHeld(row["path"], row["visit"], "paused") for row in held]
@@ -82,7 +83,7 @@ class Steering:
         execution = await self._living(tx, caller, command.execution_id, "resume", "running")
         if not execution.frame.paused:
             raise NotPaused(command.execution_id, execution.frame.state)
-        probes = await tx.fetch(_LET_PROBES_GO, uuid.UUID(execution.execution_id))  # no step waits for these
+        probes = await tx.fetch(_LET_PROBES_GO, Uuid(execution.execution_id))  # no step waits for these
         self.desk.hints.later([to_hint(row) for row in probes])
         return await self.desk.fold(tx, caller, execution, [ResumeRequested(caller.principal.actor, command.rationale)])
 
@@ -154,7 +155,7 @@ class Steering:
 
     async def _tell(self, tx: Tx, caller: Caller, execution: Execution, fact: PublishedFact) -> Execution:
         """Publish what a person did, as the execution's next fact; the execution, one version on."""
-        version = await tx.fetchval(_NEXT_VERSION, uuid.UUID(execution.execution_id))
+        version = await tx.fetchval(_NEXT_VERSION, Uuid(execution.execution_id))
         event = self.desk.outbox.event(
             fact,
             aggregate_id=execution.execution_id,

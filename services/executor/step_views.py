@@ -7,7 +7,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.policy import decide
 from libs.common.rpc import Answer, Caller
 from libs.runbook.frame import Frame, StepRun
@@ -45,7 +45,7 @@ async def where_it_stands(tx: Tx, execution_id: uuid.UUID, root: Frame) -> list[
 
 async def list_steps(tx: Tx, caller: Caller, question: ListSteps) -> Answer:
     """A page of all steps of an execution, those that have ended included; `next` is the `after` of the next page."""
-    execution_id = uuid.UUID(question.execution_id)
+    execution_id = Uuid(question.execution_id)
     known = await tx.fetchrow(
         "SELECT execution_id, tenant_id, state, environment, clearance, initiator, version FROM execution"
         " WHERE execution_id = $1 AND tenant_id = $2",

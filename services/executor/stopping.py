@@ -5,14 +5,13 @@ settles how far it came; that is told as `runbook.step_outlived`. Force leaves n
 unknown from then on, a new fence keeps what their workers still say out, and the locks are free.
 """
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import asyncpg
 
 from libs.common.contracts.execution import StepOutlived
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.runbook.facts import Fact, StepFailed, StepLost, StepSucceeded, StepUnknown
 from libs.runbook.paths import probed
 from services.executor.model import Attempt, Execution, Hint
@@ -43,8 +42,8 @@ ORDER BY f.resource_id, a.action_id LIMIT 1000
 
 async def under_way(tx: Tx, execution_id: str) -> list[dict[str, Any]]:
     """The attempts of an execution that run now, as people read them; claims that are committing are waited for."""
-    await tx.execute(_LOCK, uuid.UUID(execution_id))
-    return [_attempt(row) for row in await tx.fetch(_RUNNING, uuid.UUID(execution_id))]
+    await tx.execute(_LOCK, Uuid(execution_id))
+    return [_attempt(row) for row in await tx.fetch(_RUNNING, Uuid(execution_id))]
 
 
 async def disown(tx: Tx, execution_id: str) -> None:
@@ -52,13 +51,13 @@ async def disown(tx: Tx, execution_id: str) -> None:
 
     They are told to stop.
     """
-    await tx.execute(_DISOWN, uuid.UUID(execution_id), TERMINATED)
+    await tx.execute(_DISOWN, Uuid(execution_id), TERMINATED)
     await tx.execute(_CANCEL)
 
 
 async def free(tx: Tx, execution_id: str) -> tuple[list[str], list[Hint]]:
     """Take every lock away from an execution; their resources, and the actions that wait for them."""
-    rows = await tx.fetch(_FREE, uuid.UUID(execution_id))
+    rows = await tx.fetch(_FREE, Uuid(execution_id))
     return sorted({row["resource_id"] for row in rows}), [to_hint(row) for row in rows if row["action_id"] is not None]
 
 

@@ -6,14 +6,13 @@ find is looked at again.
 
 import asyncio
 import time
-import uuid
 from typing import Final
 
 from redis.exceptions import RedisError
 
 from libs.common.clock import Clock
 from libs.common.crash import crash_point
-from libs.common.database import TRANSIENT, Database, Tx
+from libs.common.database import TRANSIENT, Database, Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.common.telemetry import log
 from libs.runbook.facts import StepLost
@@ -110,7 +109,7 @@ class Sweeper:
 
     async def _lose(self, tx: Tx, executions: dict[str, Execution]) -> list[Change]:
         changes = []
-        for row in await tx.fetch(_LOSE, [uuid.UUID(key) for key in executions]):
+        for row in await tx.fetch(_LOSE, [Uuid(key) for key in executions]):
             attempt = storage.to_attempt(row)
             metrics.LEASES_LOST.labels(attempt.effect).inc()
             log.warning("lease_lost", action_id=attempt.action_id, effect=attempt.effect, worker=attempt.worker_id)

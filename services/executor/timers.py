@@ -1,6 +1,5 @@
 """Durable timers: due by the database's clock, fired once, in one transaction with what they cause."""
 
-import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -9,7 +8,7 @@ import asyncpg
 from libs.common import rounds
 from libs.common.clock import Clock
 from libs.common.crash import crash_point
-from libs.common.database import Database, Tx
+from libs.common.database import Database, Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.runbook.facts import Fact, StepStarted, TimerFired
 from services.executor import storage
@@ -47,7 +46,7 @@ class Timers:
         async with self._database.transaction("timers") as tx:
             due = {str(row["ref_id"]) for row in await tx.fetch(_DUE, GROUP)}
             executions = await storage.lock(tx, due) if due else {}
-            fired = await tx.fetch(_FIRE, [uuid.UUID(key) for key in executions])
+            fired = await tx.fetch(_FIRE, [Uuid(key) for key in executions])
             running = await _running(tx, executions)
             changes = [_change(e, fired, running) for e in executions.values()]
             hints = await fold(tx, self._outbox, [c for c in changes if c.facts], now=self._clock())
@@ -63,7 +62,7 @@ async def _running(tx: Tx, executions: dict[str, Execution]) -> list[asyncpg.Rec
     """Steps under way: a claim does not write the frame, so whoever needs to know looks here."""
     return await tx.fetch(
         "SELECT execution_id, path, visit FROM action_log WHERE execution_id = ANY($1::uuid[]) AND state = 'running'",
-        [uuid.UUID(key) for key in executions],
+        [Uuid(key) for key in executions],
     )
 
 

@@ -1,11 +1,10 @@
 """What people command: decide an unknown step, abort, break a lock, set the kill switch. Each names who and why."""
 
-import uuid
 from collections.abc import Mapping
 from typing import Final
 
 from libs.common.clock import Clock
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.errors import InvalidInput
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Context, Resource, require
@@ -191,7 +190,7 @@ async def _settle_by_person(tx: Tx, attempt: Attempt, state: str, actor: str) ->
     await tx.execute(
         "UPDATE action_log SET state = $2, finished_at = clock_timestamp(), message = $3"
         " WHERE action_id = $1 AND state = 'unknown'",
-        uuid.UUID(attempt.action_id),
+        Uuid(attempt.action_id),
         state,
         f"decided by {actor}",
     )

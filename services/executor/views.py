@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.policy import decide, require_scope
 from libs.common.rpc import Answer, Caller
 from libs.common.sight import filters, seen
@@ -30,7 +30,7 @@ _COLUMNS = (
 
 async def get_execution(tx: Tx, caller: Caller, question: GetExecution) -> Answer:
     """One execution, whole; missing and invisible are the same answer."""
-    execution_id = uuid.UUID(question.execution_id)
+    execution_id = Uuid(question.execution_id)
     row = await tx.fetchrow(
         f"SELECT {_COLUMNS}, inputs, frame FROM execution e WHERE execution_id = $1 AND tenant_id = $2",
         execution_id,
@@ -74,7 +74,7 @@ async def list_executions(tx: Tx, caller: Caller, question: ListExecutions) -> A
         caller.tenant,
         question.incident_id,
         question.state,
-        uuid.UUID(question.after) if question.after else None,
+        Uuid(question.after) if question.after else None,
         question.limit,
         *filters(scope),
     )

@@ -6,6 +6,7 @@ installation's own.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from libs.common.consumer import Decoder
@@ -19,7 +20,7 @@ _TENANT: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 def alert_decoder(default_tenant: str) -> Decoder[list[Alert]]:
     """Reads posts of alerts, one or many a message."""
 
-    def decode(message: Any, position: str) -> tuple[list[Alert], str, str, str, str]:
+    def decode(message: Any, position: Callable[[], str]) -> tuple[list[Alert], str, str, str, str]:
         headers = message.headers or {}
         tenant = headers.get(TENANT_HEADER) or default_tenant
         if _TENANT.fullmatch(tenant) is None:
@@ -27,6 +28,6 @@ def alert_decoder(default_tenant: str) -> Decoder[list[Alert]]:
         parse = PARSERS.get(message.subject)
         if parse is None:
             raise MalformedEnvelope(f"no alert is expected on {message.subject}")
-        return parse(message.data), position, "", tenant, headers.get("traceparent", "")
+        return parse(message.data), position(), "", tenant, headers.get("traceparent", "")
 
     return decode

@@ -5,9 +5,11 @@ history and refuses all of them.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, get_args
+
+from msgspec.structs import replace
 
 from libs.common.clock import rfc3339
 from libs.common.contracts.incident import OwnerChanged, RunbookLinked, Severity, SeverityChanged

@@ -12,9 +12,10 @@ both ends; a fact's undefined move changes nothing, because facts are not asked 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, get_args
+
+from msgspec import Struct
 
 from libs.common.contracts.incident import IncidentStatus
 from services.incident.errors import RationaleMissing, UndefinedMove
@@ -73,8 +74,7 @@ BY_ITS_OWN: Final[Mapping[IncidentStatus, Mapping[FactTrigger, IncidentStatus]]]
 """Where the facts of the execution that opened the incident lead instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True):
     """What guards look at: whether it was mitigated since it was opened, how many alerts fire, and the reason given;
     and whether the fact is of the execution that opened the incident.
     """

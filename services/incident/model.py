@@ -4,9 +4,11 @@ Nothing here reads a clock or makes an id: both arrive as arguments.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from libs.common.contracts.incident import IncidentFact, IncidentStatus, IncidentStatusChanged, Severity
 from libs.common.contracts.marking import UNMARKED, Marking
@@ -25,16 +27,14 @@ from services.incident.lifecycle import (
 MAX_REASON: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Struct, frozen=True):
     """An execution ended without helping: which one, and why."""
 
     execution_id: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
+class Incident(Struct, frozen=True, kw_only=True):
     """What moves in an incident. `version` counts its facts from 1; `firing` its alerts that have not ended.
 
     `opened_at` is when it was created or last reopened; the other moments belong to that opening, the deadline too.
@@ -79,8 +79,7 @@ def rotations(name: str) -> frozenset[str]:
     return frozenset({name} if name else ())
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """A fact, the incident as the fact left it, and where in the batch the fact comes from."""
 
     incident: Incident
@@ -88,8 +87,7 @@ class Told:
     origin: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class Opening(Struct, frozen=True, kw_only=True):
     """What an incident is made of and never changes afterwards; `by` is the alert, execution or person it came from."""
 
     title: str
@@ -102,8 +100,7 @@ class Opening:
     tags: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertState:
+class AlertState(Struct, frozen=True, kw_only=True):
     """One alert of a problem. `incident_id` is empty where its end came first, so that it never fired here."""
 
     alert_id: str
@@ -119,8 +116,7 @@ class AlertState:
     ends_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
+class Execution(Struct, frozen=True, kw_only=True):
     """What is known of an execution; `version` is that of the newest fact seen."""
 
     tenant: str

@@ -1,8 +1,9 @@
 """How an incident begins without an alert: a person opens it, or an execution does for itself."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from libs.common.clock import rfc3339
 from libs.common.contracts.alert import MAX_TITLE

@@ -4,13 +4,12 @@ A search for words reads at most `SCANNED` incidents for one page. A page may th
 or none, and still name where the next one goes on.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from libs.common.contracts.incident import IncidentStatus, Severity
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.policy import Scope
 from libs.common.sight import filters, seen
 from services.incident.views import BRIEF, shown
@@ -56,7 +55,7 @@ async def page(tx: Tx, tenant: str, wanted: Wanted) -> Page:
     """One page of the tenant's incidents; one round trip, and another where a search may have ended at its bound."""
     recent = f"SELECT * FROM incident WHERE {_conditions(wanted)} ORDER BY incident_id DESC LIMIT $5"
     bound = wanted.limit + 1 if wanted.text is None else wanted.scanned
-    after = wanted.after and uuid.UUID(wanted.after)
+    after = wanted.after and Uuid(wanted.after)
     values = (tenant, after, wanted.status, wanted.severity, bound, *filters(wanted.seen))
     found = await tx.fetch(_SEARCH.format(recent=recent), *values, wanted.text, wanted.limit + 1)
     items = [shown(row) for row in found]

@@ -8,9 +8,10 @@ An alert is its start: a second Alertmanager's copy and a repeat are the same al
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import Literal
+
+from msgspec.structs import replace
 
 from libs.common.clock import rfc3339
 from libs.common.contracts.alert import Alert

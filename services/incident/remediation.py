@@ -12,9 +12,10 @@ execution, and take effect when it begins.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
+
+from msgspec.structs import replace
 
 from libs.common.contracts.execution import (
     ExecutionAborted,

@@ -8,6 +8,7 @@ import asyncpg
 import orjson
 
 from libs.common.contracts.marking import Marking
+from libs.common.database import Uuid
 from services.incident.judgements import SeverityEntry
 from services.incident.model import AlertState, Execution, Flag, Incident, Opening
 
@@ -56,7 +57,7 @@ def state_row(i: Incident) -> tuple[Any, ...]:
     """What of an incident moves, as `SAVE` takes it."""
     return (
         i.tenant,
-        uuid.UUID(i.incident_id),
+        Uuid(i.incident_id),
         i.severity,
         i.status,
         i.version,
@@ -118,8 +119,8 @@ def alert_row(a: AlertState) -> tuple[Any, ...]:
         a.tenant,
         a.fingerprint,
         a.starts_at,
-        uuid.UUID(a.alert_id),
-        uuid.UUID(a.incident_id) if a.incident_id else None,
+        Uuid(a.alert_id),
+        Uuid(a.incident_id) if a.incident_id else None,
         a.name,
         a.severity,
         "firing" if a.firing else "resolved",
@@ -148,7 +149,7 @@ def execution_row(e: Execution) -> tuple[Any, ...]:
     return (
         e.tenant,
         e.execution_id,
-        uuid.UUID(e.incident_id),
+        Uuid(e.incident_id),
         e.runbook_id,
         e.state,
         e.reason,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.outbox import Outbox, OutboxEvent
 from services.incident import pages, rows, statements, views
 from services.incident.judgements import SeverityEntry
@@ -62,7 +62,7 @@ class Storage:
         if own:
             problems = sorted((tenant, fingerprint) for (tenant, _), fingerprint in own.items())
             await self._tx.execute(statements.LOCK_PROBLEMS, *rows.columns(problems), now)
-        wanted = sorted({(tenant, uuid.UUID(incident_id)) for tenant, incident_id in incidents})
+        wanted = sorted({(tenant, Uuid(incident_id)) for tenant, incident_id in incidents})
         locked = await self._tx.fetch(statements.LOCK_INCIDENTS, *rows.columns(wanted))
         known: dict[IncidentKey, list[Execution]] = defaultdict(list)
         for row in await self._tx.fetch(statements.EXECUTIONS, *rows.columns(pairs)):
@@ -85,7 +85,7 @@ class Storage:
 
     async def incident(self, tenant: str, incident_id: str) -> Incident | None:
         """Locked by this tenant's key."""
-        row = await self._tx.fetchrow(statements.LOCK_INCIDENTS, [tenant], [uuid.UUID(incident_id)])
+        row = await self._tx.fetchrow(statements.LOCK_INCIDENTS, [tenant], [Uuid(incident_id)])
         return None if row is None else rows.incident(row)
 
     async def save(self, incidents: Sequence[Incident]) -> None:
@@ -104,17 +104,17 @@ class Storage:
     async def remember_severity(self, incident: Incident, entry: SeverityEntry) -> None:
         """One round trip."""
         await self._tx.execute(
-            statements.ADD_SEVERITY, incident.tenant, uuid.UUID(incident.incident_id), rows.json([entry.to_json()])
+            statements.ADD_SEVERITY, incident.tenant, Uuid(incident.incident_id), rows.json([entry.to_json()])
         )
 
     async def runbooks(self, tenant: str, incident_id: str) -> Collection[str]:
         """One round trip."""
-        found = await self._tx.fetch(statements.RUNBOOKS, tenant, uuid.UUID(incident_id))
+        found = await self._tx.fetch(statements.RUNBOOKS, tenant, Uuid(incident_id))
         return {row["runbook_id"] for row in found}
 
     async def link(self, incident: Incident, runbook_id: str, *, actor: str, now: datetime) -> None:
         """One round trip."""
-        key = incident.tenant, uuid.UUID(incident.incident_id), runbook_id
+        key = incident.tenant, Uuid(incident.incident_id), runbook_id
         await self._tx.execute(statements.LINK_RUNBOOK, *key, actor, now)
 
     async def view(self, tenant: str, incident_id: str) -> Mapping[str, Any] | None:

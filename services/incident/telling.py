@@ -1,9 +1,11 @@
 """How what happened to incidents becomes facts: who acted, in which conversation, because of what."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from msgspec.structs import replace
 
 from libs.common.contracts.alert import Alert
 from libs.common.contracts.envelope import Envelope

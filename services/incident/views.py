@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 
 from libs.common.clock import rfc3339
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from services.incident.lifecycle import rationale_required
 
 MAX_ALERTS: Final = 100
@@ -51,7 +51,7 @@ _JSON: Final = frozenset({"tags", "severity_history", "labels", "annotations"})
 
 async def whole(tx: Tx, tenant: str, incident_id: str) -> dict[str, Any] | None:
     """All fields of one incident, its newest alerts and executions, its runbooks and flags; None if there is none."""
-    key = tenant, uuid.UUID(incident_id)
+    key = tenant, Uuid(incident_id)
     row = await tx.fetchrow(_WHOLE, *key)
     if row is None:
         return None

@@ -7,19 +7,19 @@ from functools import lru_cache
 from nats.aio.msg import Msg
 
 from libs.common.contracts.envelope import CONTENT_TYPE, Envelope, MalformedEnvelope
+from libs.common.puller import sequence_at
 from libs.tlog.chain import Message, Missing, Unreadable
 from libs.tlog.leaf import Event, Ref, Source
 from services.timeline.model import Arrival, Hole, Received
 
 _SECOND = 1_000_000_000
 _STORED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
-_OLD_TOKENS = 9  # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<nanoseconds>.<pending>
 
 
 def received(message: Msg) -> Received:
     """A pulled message. The client rounds the stored time, so it is read from the reply subject."""
     tokens = message.reply.split(".")
-    at = 5 if len(tokens) == _OLD_TOKENS else 7  # newer servers put domain and account in front of the stream
+    at = sequence_at(tokens)
     return Received(
         seq=int(tokens[at]),
         subject=message.subject,

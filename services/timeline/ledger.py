@@ -50,7 +50,7 @@ class Ledger:
             [arrival.item for arrival in arrivals],
             origin=self.state.origin,
             size=self.state.tree.size,
-            heads={**self._heads, **found},
+            heads={**{key: self._heads[key] for key in keys & self._heads.keys()}, **found},
             seen=seen,
         )
 

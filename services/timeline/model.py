@@ -1,15 +1,16 @@
 """What the timeline's parts hand to each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from libs.common.contracts.envelope import Envelope
 from libs.tlog.chain import Batch, Control, Item, Message, Missing, Unreadable
 from libs.tlog.tree import Frontier
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """A message as the stream holds it, whichever way it came. `ts_ns` is its stored time, Unix nanoseconds."""
 
     seq: int
@@ -19,24 +20,21 @@ class Received:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(Struct, frozen=True):
     """Sequences first..last that the stream does not hold, as far as a hole goes."""
 
     first: int
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Struct, frozen=True):
     """An item to be chained, and the envelope of the message it came from, where there is one."""
 
     item: Item
     envelope: Envelope | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LogState:
+class LogState(Struct, frozen=True):
     """The log as one row: whose, how large, by which writer, and up to which stream sequence."""
 
     origin: str

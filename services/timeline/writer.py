@@ -11,13 +11,12 @@ from typing import Any, Final
 
 import asyncpg
 import nats.errors
-from nats.aio.msg import Msg
 
 from libs.common.bus import Bus
 from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database
 from libs.common.outbox import POSITION_SUBJECT
-from libs.common.puller import Puller
+from libs.common.puller import Puller, sequence_of
 from libs.common.telemetry import log
 from services.timeline import metrics, storage
 from services.timeline.agreement import agree
@@ -152,7 +151,7 @@ class Writer:
                 await self.take(ledger, [received(message) for message in messages])
             crash_point("timeline_before_ack")
             await self._note(ledger)
-            await puller.acknowledge([max(messages, key=_sequence)], last_only=True)
+            await puller.acknowledge([max(messages, key=sequence_of)], last_only=True)
             metrics.LAG.set(pending(messages[-1]))
 
     async def _chase(self, ledger: Ledger) -> None:
@@ -230,10 +229,6 @@ class Writer:
     def _step_down(self) -> None:
         self.active = False
         metrics.WRITER.set(0)
-
-
-def _sequence(message: Msg) -> int:
-    return message.metadata.sequence.stream
 
 
 async def _ended(tasks: set[asyncio.Task[Any]]) -> None:

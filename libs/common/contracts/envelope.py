@@ -5,11 +5,12 @@ import binascii
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from libs.common.contracts.marking import UNMARKED, Marking
 
@@ -24,8 +25,7 @@ class MalformedEnvelope(ValueError):
     """A message's headers are not a fact's; the text names the header."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ref:
+class Ref(Struct, frozen=True, order=True):
     """An object in the object store: `kind` is spec, evidence, output, approval or bundle, `sha256` 64 hex digits."""
 
     kind: str
@@ -37,8 +37,7 @@ class Ref:
         return {"k": self.kind, "len": str(self.length), "sha256": self.sha256}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True):
     """Who said what about which aggregate, for whom, and because of what.
 
     `time` is RFC 3339 in UTC with six digits. `tenants` is sorted and contains `tenant`, the owner.
@@ -84,8 +83,10 @@ class Envelope:
             raise MalformedEnvelope("a tenant's name contains a comma or control characters")
         if not 1 <= self.aggregate_version <= MAX_VERSION:
             raise MalformedEnvelope(f"ce-aggregateversion must lie between 1 and {MAX_VERSION}")
-        object.__setattr__(self, "tenants", tuple(sorted({self.tenant, *self.tenants})))
-        object.__setattr__(self, "refs", tuple(sorted(self.refs)))
+        if self.tenants != (self.tenant,):
+            force_setattr(self, "tenants", tuple(sorted({self.tenant, *self.tenants})))
+        if self.refs:
+            force_setattr(self, "refs", tuple(sorted(self.refs)))
 
     def to_headers(self) -> dict[str, str]:
         """NATS headers; `Nats-Msg-Id` is the event's id, so that a publish repeated in the window is dropped."""
@@ -119,9 +120,9 @@ class Envelope:
         if headers.get("ce-specversion") != SPEC_VERSION:
             raise MalformedEnvelope(f"ce-specversion must be {SPEC_VERSION}")
         texts = {attribute: headers.get(header, "") for header, attribute in _TEXT_HEADERS.items()}
-        for attribute, header in _REQUIRED.items():
-            if not texts[attribute]:
-                raise MalformedEnvelope(f"header {header} is missing")
+        if not all(_required_of(texts)):
+            header = next(header for attribute, header in _REQUIRED.items() if not texts[attribute])
+            raise MalformedEnvelope(f"header {header} is missing")
         return cls(
             **texts,
             aggregate_version=_positive(headers.get("ce-aggregateversion", "")),
@@ -165,6 +166,7 @@ _REQUIRED: Final[Mapping[str, str]] = {
     for header, attribute in _TEXT_HEADERS.items()
     if attribute in {"id", "type", "source", "time", "aggregate_type", "aggregate_id", "tenant", "actor", "correlation"}
 }
+_required_of: Final = itemgetter(*_REQUIRED)
 
 
 def _ill_named(tenant: str) -> bool:

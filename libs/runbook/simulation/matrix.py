@@ -8,8 +8,10 @@ happens at the same moment happens in the order in which it was asked for.
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from libs.runbook.known import Known
 from libs.runbook.planning import make_plan

@@ -6,11 +6,12 @@ execution held is free when it is gone, whoever died meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias, cast
 
 import orjson
+from msgspec.structs import replace
 
 from libs.common.contracts.execution import ExecutionFailed
 from libs.common.database import Tx

@@ -5,7 +5,6 @@ resource's lock by then, which the execution that failed has let go of in the tr
 comes next sees that failure.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ import asyncpg
 
 from libs.common.contracts.execution import BreakerOpened, BreakerReset
 from libs.common.contracts.marking import Marking
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.ids import derived_id
 from libs.common.outbox import Cause, Outbox
 from services.executor import metrics
@@ -108,7 +107,7 @@ async def holds(tx: Tx, outbox: Outbox, asked: Mapping[Place, BreakerTerms], *, 
 
 async def standing(tx: Tx, place: Place, terms: BreakerTerms) -> str:
     """Why a change to come would be held, read without a lock; empty when it would not."""
-    row = await tx.fetchrow("SELECT state, failures FROM breaker WHERE breaker_id = $1", uuid.UUID(place.breaker_id))
+    row = await tx.fetchrow("SELECT state, failures FROM breaker WHERE breaker_id = $1", Uuid(place.breaker_id))
     return _told(place, row["failures"], terms) if row is not None and row["state"] == "open" else ""
 
 
@@ -129,9 +128,7 @@ async def judge(tx: Tx, outbox: Outbox, ended: Sequence[Execution], *, now: date
 
 
 async def _changed(tx: Tx, execution_id: str) -> list[str]:
-    rows = await tx.fetch(
-        "SELECT DISTINCT resource_id FROM guarded_change WHERE execution_id = $1", uuid.UUID(execution_id)
-    )
+    rows = await tx.fetch("SELECT DISTINCT resource_id FROM guarded_change WHERE execution_id = $1", Uuid(execution_id))
     return [row["resource_id"] for row in rows]
 
 
@@ -141,7 +138,7 @@ async def _open(tx: Tx, outbox: Outbox, places: Mapping[Place, BreakerTerms], no
     if not asked:
         return []
     rows = [
-        (p.tenant_id, p.runbook_id, p.resource_id, uuid.UUID(p.breaker_id), terms.failures, terms.window)
+        (p.tenant_id, p.runbook_id, p.resource_id, Uuid(p.breaker_id), terms.failures, terms.window)
         for p, terms in asked
     ]
     found = await tx.fetch(_FAILURES, *columns(rows))
@@ -155,7 +152,7 @@ async def _open_one(
     tx: Tx, outbox: Outbox, place: Place, terms: BreakerTerms, last: asyncpg.Record, now: datetime
 ) -> None:
     at = (place.tenant_id, place.runbook_id, place.resource_id)
-    version = await tx.fetchval(_OPEN, uuid.UUID(place.breaker_id), *at, terms.failures, last["execution_id"])
+    version = await tx.fetchval(_OPEN, Uuid(place.breaker_id), *at, terms.failures, last["execution_id"])
     if version is None:
         return
     metrics.GUARDS.labels("breaker", "opened").inc()
@@ -186,7 +183,7 @@ async def reset(tx: Tx, outbox: Outbox, place: Place, *, rationale: str, cause: 
     Raises:
         BreakerNotOpen: it is not open.
     """
-    version = await tx.fetchval(_RESET, uuid.UUID(place.breaker_id), cause.actor, rationale)
+    version = await tx.fetchval(_RESET, Uuid(place.breaker_id), cause.actor, rationale)
     if version is None:
         raise BreakerNotOpen(place.runbook_id, place.resource_id)
     metrics.GUARDS.labels("breaker", "reset").inc()

@@ -5,14 +5,13 @@ turned away gives a lock back that it had just taken. What an execution has begu
 have to take it back.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 import asyncpg
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.runbook.frame import HoldReason
 from services.executor import metrics
@@ -76,7 +75,7 @@ def _budgets(attempts: Sequence[Attempt], terms: Mapping[str, Terms]) -> list[st
 
 async def _begun(tx: Tx, attempts: Sequence[Attempt]) -> set[tuple[str, str | None]]:
     """What these executions have begun to change before."""
-    rows = await tx.fetch(_BEGUN, [uuid.UUID(attempt.execution_id) for attempt in attempts])
+    rows = await tx.fetch(_BEGUN, [Uuid(attempt.execution_id) for attempt in attempts])
     return {(str(row["execution_id"]), row["resource_id"]) for row in rows}
 
 
@@ -110,9 +109,9 @@ def _resting(attempt: Attempt, terms: Terms) -> cooldown.Wanted:
 async def _record(tx: Tx, attempts: Sequence[Attempt], terms: Mapping[str, Terms]) -> None:
     rows = [
         (
-            uuid.UUID(a.action_id),
+            Uuid(a.action_id),
             a.tenant_id,
-            uuid.UUID(a.execution_id),
+            Uuid(a.execution_id),
             terms[a.action_id].runbook_id,
             a.resource_id,
             own_budget.key if (own_budget := terms[a.action_id].budget) else None,
@@ -127,7 +126,7 @@ async def _turn_away(tx: Tx, turned: Sequence[Attempt], held: Mapping[str, Hold]
     """Give back the locks, which were taken for this change alone, and say what it waits for."""
     if not turned:
         return
-    locks = [(attempt.tenant_id, attempt.resource_id, uuid.UUID(attempt.execution_id)) for attempt in turned]
+    locks = [(attempt.tenant_id, attempt.resource_id, Uuid(attempt.execution_id)) for attempt in turned]
     await tx.execute(_GIVE_BACK, *columns(locks))
-    notes = [(uuid.UUID(a.action_id), held[a.action_id].until, held[a.action_id].detail) for a in turned]
+    notes = [(Uuid(a.action_id), held[a.action_id].until, held[a.action_id].detail) for a in turned]
     await tx.execute(_NOTE, *columns(notes))

@@ -1,6 +1,5 @@
 """The cool-down: after a runbook has changed a resource with success, its other executions let it rest."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +7,7 @@ from typing import Final
 import asyncpg
 
 from libs.common.clock import rfc3339
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from services.executor.guards.hold import Hold
 from services.executor.guards.terms import spoken
 from services.executor.storage.columns import columns
@@ -44,7 +43,7 @@ async def holds(tx: Tx, asked: Sequence[Wanted]) -> list[Hold | None]:
     if not asked:
         return []
     wanted = [
-        (w.tenant_id, w.runbook_id, w.resource_id, w.seconds, uuid.UUID(w.execution_id) if w.execution_id else None)
+        (w.tenant_id, w.runbook_id, w.resource_id, w.seconds, Uuid(w.execution_id) if w.execution_id else None)
         for w in asked
     ]
     found = {row["n"]: row for row in await tx.fetch(_LAST, *columns(wanted))}

@@ -1,11 +1,10 @@
 """Attempts of actions: rows of the action log."""
 
-import uuid
 from collections.abc import Iterable
 
 import asyncpg
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from services.executor.model import Attempt, Hint
 from services.executor.storage.columns import uuids
 
@@ -22,7 +21,7 @@ async def last_attempt(tx: Tx, step_run_id: str, state: str) -> Attempt | None:
     """The latest attempt of a step run that is in `state`."""
     row = await tx.fetchrow(
         "SELECT * FROM action_log WHERE step_run_id = $1 AND state = $2 ORDER BY attempt DESC LIMIT 1",
-        uuid.UUID(step_run_id),
+        Uuid(step_run_id),
         state,
     )
     return to_attempt(row) if row is not None else None

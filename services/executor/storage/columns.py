@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from libs.common.database import Uuid
+
 
 def columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
     """The columns of rows, for `unnest`."""
@@ -14,7 +16,7 @@ def columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
 
 def uuids(ids: Iterable[str]) -> list[uuid.UUID]:
     """Ids as the driver takes them."""
-    return [uuid.UUID(i) for i in ids]
+    return [Uuid(i) for i in ids]
 
 
 def json(value: Any) -> str:

@@ -1,6 +1,5 @@
 """Executions under their rows' locks, and the specs that they follow."""
 
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -8,7 +7,7 @@ import asyncpg
 import orjson
 
 from libs.common.contracts.marking import Marking
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.runbook.dry_run import dry
 from libs.runbook.frame import Frame
 from libs.runbook.planning import PlanFacts
@@ -30,7 +29,7 @@ JOIN unnest($1::text[], $2::text[]) AS t(tenant_id, spec_hash) USING (tenant_id,
 
 async def lock(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Execution]:
     """The executions, whole, under their rows' locks, which are taken in the order of ids."""
-    rows = await tx.fetch(_LOCK, [uuid.UUID(i) for i in sorted(set(execution_ids))])
+    rows = await tx.fetch(_LOCK, [Uuid(i) for i in sorted(set(execution_ids))])
     specs = await _specs_of(tx, {(row["tenant_id"], row["spec_hash"]) for row in rows})
     found = {str(row["execution_id"]): to_execution(row, specs[row["tenant_id"], row["spec_hash"]]) for row in rows}
     return await with_children(tx, found)
@@ -161,9 +160,9 @@ async def insert_executions(tx: Tx, planned: Sequence[tuple[Execution, str]]) ->
 def _execution_row(execution: Execution, match_id: str) -> tuple[Any, ...]:
     alert = execution.facts.alert
     return (
-        uuid.UUID(execution.execution_id),
+        Uuid(execution.execution_id),
         execution.tenant_id,
-        uuid.UUID(match_id) if match_id else None,
+        Uuid(match_id) if match_id else None,
         execution.incident_id,
         execution.runbook_id,
         execution.runbook_version,
@@ -181,7 +180,7 @@ def _execution_row(execution: Execution, match_id: str) -> tuple[Any, ...]:
         execution.frame.reason,
         execution.frame.terminal,
         execution.dry_run,
-        uuid.UUID(execution.retry_of) if execution.retry_of else None,
+        Uuid(execution.retry_of) if execution.retry_of else None,
         execution.retry_from or None,
         execution.marking.environment,
         execution.marking.clearance,

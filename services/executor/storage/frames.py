@@ -4,15 +4,14 @@ All of it is read and written under the execution's lock. Of an execution withou
 nothing here is read.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import asyncpg
 import orjson
+from msgspec.structs import replace
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.runbook.frame import Frame
 from libs.runbook.rendering import RenderedAction
 from services.executor.model import Execution, KeptRollback
@@ -63,7 +62,7 @@ async def with_children(tx: Tx, executions: Mapping[str, Execution]) -> dict[str
     if not opened:
         return dict(executions)
     children: dict[str, dict[str, Frame]] = {key: {} for key in opened}
-    for row in await tx.fetch(_FRAMES, [uuid.UUID(key) for key in opened]):
+    for row in await tx.fetch(_FRAMES, [Uuid(key) for key in opened]):
         children[str(row["execution_id"])][row["path"]] = Frame.from_json(orjson.loads(row["frame"]))
     framed = {key: replace(e.frame, children=children[key]) for key, e in opened.items()}
     items = await _items_of(tx, {(key, path) for key, frame in framed.items() for path in _loops(frame)})
@@ -85,7 +84,7 @@ async def _items_of(tx: Tx, wanted: set[tuple[str, str]]) -> dict[tuple[str, str
     found = {key: _items[key] for key in wanted if key in _items}
     missing = sorted(wanted - found.keys())
     if missing:
-        for row in await tx.fetch(_ITEMS, *columns((uuid.UUID(key), path) for key, path in missing)):
+        for row in await tx.fetch(_ITEMS, *columns((Uuid(key), path) for key, path in missing)):
             key = str(row["execution_id"]), row["path"]
             found[key] = _items[key] = orjson.loads(row["items"])
         while len(_items) > _ITEMS_KEPT:
@@ -96,14 +95,14 @@ async def _items_of(tx: Tx, wanted: set[tuple[str, str]]) -> dict[tuple[str, str
 async def running(tx: Tx, executions: Sequence[Execution]) -> dict[str, list[tuple[str, int]]]:
     """(path, visit) of the steps that a worker carries out now, by execution: a claim does not write the frame."""
     found: dict[str, list[tuple[str, int]]] = {}
-    for row in await tx.fetch(_RUNNING, [uuid.UUID(e.execution_id) for e in executions]) if executions else ():
+    for row in await tx.fetch(_RUNNING, [Uuid(e.execution_id) for e in executions]) if executions else ():
         found.setdefault(str(row["execution_id"]), []).append((row["path"], row["visit"]))
     return found
 
 
 async def kept_rollbacks(tx: Tx, executions: Sequence[Execution]) -> dict[tuple[str, int], KeptRollback]:
     """The last two changes of each execution that could be taken back, by execution and number."""
-    keeping = [(uuid.UUID(e.execution_id), e.frame.kept) for e in executions if e.frame.kept and not e.frame.terminal]
+    keeping = [(Uuid(e.execution_id), e.frame.kept) for e in executions if e.frame.kept and not e.frame.terminal]
     if not keeping:
         return {}
     rows = await tx.fetch(_ROLLBACKS, *columns(keeping))
@@ -134,12 +133,12 @@ async def write_frames(
 ) -> None:
     """Store what folding changed of frames (execution id, frame), which ended, and what is to be kept."""
     if changed:
-        rows = ((uuid.UUID(key), frame.path, json(frame.to_json())) for key, frame in changed)
+        rows = ((Uuid(key), frame.path, json(frame.to_json())) for key, frame in changed)
         await tx.execute(_PUT_FRAMES, *columns(rows))
     if ended:
-        await tx.execute(_DROP_FRAMES, *columns((uuid.UUID(key), path) for key, path in ended))
+        await tx.execute(_DROP_FRAMES, *columns((Uuid(key), path) for key, path in ended))
     if items:
-        await tx.execute(_KEEP_ITEMS, *columns((uuid.UUID(key), path, json(found)) for key, path, found in items))
+        await tx.execute(_KEEP_ITEMS, *columns((Uuid(key), path, json(found)) for key, path, found in items))
     if rollbacks:
         await tx.execute(_KEEP_ROLLBACKS, *columns(_rollback_row(key, kept) for key, kept in rollbacks))
 
@@ -147,7 +146,7 @@ async def write_frames(
 def _rollback_row(execution_id: str, kept: KeptRollback) -> tuple[Any, ...]:
     rendered = kept.rendered
     return (
-        uuid.UUID(execution_id),
+        Uuid(execution_id),
         kept.number,
         kept.path,
         kept.visit,

@@ -1,13 +1,12 @@
 """What folding a batch of facts brings, stored with at most one statement a table."""
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
 
-from libs.common.database import Tx
+from libs.common.database import Tx, Uuid
 from libs.common.outbox import OutboxEvent
 from libs.runbook.effects import SetTimer
 from libs.runbook.frame import Frame, StepRun
@@ -130,15 +129,15 @@ async def write(tx: Tx, writes: Writes) -> list[Hint]:
     if writes.step_runs:
         await tx.execute(_UPSERT_STEP_RUNS, *columns(_step_run_row(e, run) for e, run in writes.step_runs))
     if writes.asked:
-        await tx.execute(_ASK, *columns((uuid.UUID(step_run_id), json(asked)) for step_run_id, asked in writes.asked))
+        await tx.execute(_ASK, *columns((Uuid(step_run_id), json(asked)) for step_run_id, asked in writes.asked))
     await write_frames(tx, writes.frames, writes.frames_ended, writes.items, writes.rollbacks)
     ready = await tx.fetch(_INSERT_ACTIONS, *columns(map(_action_row, writes.actions))) if writes.actions else []
     if writes.withdrawn:
-        rows = [(uuid.UUID(e.step_run_id(path, visit)), attempt) for e, path, visit, attempt in writes.withdrawn]
+        rows = [(Uuid(e.step_run_id(path, visit)), attempt) for e, path, visit, attempt in writes.withdrawn]
         await tx.execute(_WITHDRAW, *columns(rows))
         await tx.execute("SELECT pg_notify('executor_cancel', '')")
     if writes.doubts_ended:
-        await tx.execute(_END_DOUBTS, *columns((uuid.UUID(key), state) for key, state in writes.doubts_ended))
+        await tx.execute(_END_DOUBTS, *columns((Uuid(key), state) for key, state in writes.doubts_ended))
     await _write_timers(tx, writes)
     ready += await _write_locks(tx, writes)
     return [to_hint(row) for row in ready]
@@ -147,7 +146,7 @@ async def write(tx: Tx, writes: Writes) -> list[Hint]:
 async def _update_executions(tx: Tx, pairs: Sequence[tuple[Execution, Execution]]) -> None:
     rows = [
         (
-            uuid.UUID(new.execution_id),
+            Uuid(new.execution_id),
             old.version,
             new.version,
             new.frame.state,
@@ -171,7 +170,7 @@ async def _write_timers(tx: Tx, writes: Writes) -> None:
     if writes.timers:
         await tx.execute(_SET_TIMERS, *columns(_timer_row(key, timer) for key, timer in _last(writes.timers)))
     if writes.timers_gone:
-        gone = [(kind, uuid.UUID(ref_id), ref) for kind, ref_id, ref in writes.timers_gone]
+        gone = [(kind, Uuid(ref_id), ref) for kind, ref_id, ref in writes.timers_gone]
         await tx.execute(_CANCEL_TIMERS, *columns(gone))
 
 
@@ -181,7 +180,7 @@ def _last(timers: Sequence[tuple[str, SetTimer]]) -> Iterable[tuple[str, SetTime
 
 
 def _timer_row(execution_id: str, timer: SetTimer) -> tuple[Any, ...]:
-    return timer.kind, uuid.UUID(execution_id), timer.ref, timer.after_seconds, timer.jitter_seconds, timer.at
+    return timer.kind, Uuid(execution_id), timer.ref, timer.after_seconds, timer.jitter_seconds, timer.at
 
 
 async def _write_locks(tx: Tx, writes: Writes) -> list[asyncpg.Record]:
@@ -200,9 +199,9 @@ async def _write_locks(tx: Tx, writes: Writes) -> list[asyncpg.Record]:
 
 def _step_run_row(execution: Execution, run: StepRun) -> tuple[Any, ...]:
     return (
-        uuid.UUID(execution.step_run_id(run.path, run.visit)),
+        Uuid(execution.step_run_id(run.path, run.visit)),
         execution.tenant_id,
-        uuid.UUID(execution.execution_id),
+        Uuid(execution.execution_id),
         run.path,
         run.visit,
         run.state,
@@ -212,10 +211,10 @@ def _step_run_row(execution: Execution, run: StepRun) -> tuple[Any, ...]:
 def _action_row(item: tuple[Attempt, str]) -> tuple[Any, ...]:
     attempt, stream = item
     return (
-        uuid.UUID(attempt.action_id),
+        Uuid(attempt.action_id),
         attempt.tenant_id,
-        uuid.UUID(attempt.step_run_id),
-        uuid.UUID(attempt.execution_id),
+        Uuid(attempt.step_run_id),
+        Uuid(attempt.execution_id),
         attempt.incident_id,
         attempt.path,
         attempt.visit,

@@ -8,7 +8,7 @@ from services.executor.worker.wiring import wire
 def main() -> None:
     """Run one worker; the commands it starts cannot read the credentials in its environment."""
     hide_process()
-    run("worker", wire, schema_name="executor", relay=False)
+    run("worker", wire, schema_name="executor", relay=False, by_key=True)
 
 
 if __name__ == "__main__":

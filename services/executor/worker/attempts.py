@@ -8,9 +8,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Final
 
 import orjson
+from msgspec import Struct
 from opentelemetry.trace import SpanKind
 
 from libs.actions import (
@@ -19,11 +22,9 @@ from libs.actions import (
     Effect,
     Egress,
     Lease,
-    Outcome,
     Registry,
     check_tags,
     invoke,
-    outcome,
 )
 from libs.actions.errors import UnknownAction
 from libs.actions.shell_policy import ShellPolicy
@@ -33,21 +34,18 @@ from libs.common.database import Database, patiently
 from libs.common.telemetry import log
 from services.executor import metrics, storage
 from services.executor.claims import Asked, Claims
-from services.executor.hints import Hints
-from services.executor.model import Attempt, Ending, Settlement
+from services.executor.hints import URGENT, Hints
+from services.executor.model import Attempt, Settlement
 from services.executor.settings import ExecutorSettings
 from services.executor.settlement import Settlements
 from services.executor.worker.batcher import Batcher
 from services.executor.worker.leases import Leases
 from services.executor.worker.objects import Objects
+from services.executor.worker.outcomes import settlement_of
 
-GROUP: int = 64
-_ENDINGS: dict[Outcome, Ending] = {
-    Outcome.SUCCEEDED: "succeed",
-    Outcome.FAILED: "fail",
-    Outcome.CANCELLED: "fail",
-    Outcome.UNKNOWN: "doubt",
-}
+GROUP: Final = 64
+IN_A_ROW: Final = 16
+"""Steps of one execution that a slot goes on with, before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,13 @@ class Means:
     shell: ShellPolicy
     channels: Mapping[str, str]
     objects: Objects
+
+
+class Begun(Struct, frozen=True):
+    """A claimed attempt, and the monotonic moment before which its lease did not begin."""
+
+    attempt: Attempt
+    before: float
 
 
 class Worker:
@@ -95,6 +100,8 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming = Batcher("claim", self._claim, limit=GROUP)
         self._settling = Batcher("settle", self._settle, limit=GROUP)
+        self._draining = False
+        self._urgent = 0
         self._acknowledging = Batcher("acknowledge", self._acknowledge, limit=256)
 
     async def run(self) -> None:
@@ -118,13 +125,23 @@ class Worker:
             if attempt is None:
                 self._acknowledging.post(entry)
                 continue
-            await self._slots.acquire()
+            await self._slot(entry)
             task = asyncio.create_task(self._attempt(attempt, entry))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    async def _slot(self, entry: Entry) -> None:
+        """Take a slot. While something urgent waits for one, nobody goes on to a following step in its own."""
+        urgent = entry.stream == URGENT
+        self._urgent += urgent
+        try:
+            await self._slots.acquire()
+        finally:
+            self._urgent -= urgent
+
     async def drain(self, seconds: float) -> None:
         """Let what runs finish, for at most `seconds`; then stop it, as its lease's end would."""
+        self._draining = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in list(self._tasks):
@@ -134,49 +151,49 @@ class Worker:
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _attempt(self, attempt: Attempt, entry: Entry) -> None:
-        attributes = {
-            "ranger.execution_id": attempt.execution_id,
-            "ranger.incident_id": attempt.incident_id,
-            "ranger.step": attempt.path,
-            "messaging.system": "redis",
-            "messaging.destination.name": entry.stream,
-        }
+        """Carry an attempt through, and in the same slot what was claimed with its settlement."""
         try:
-            with telemetry.span(
-                f"step {attempt.action}",
-                parent=attempt.traceparent,
-                kind=SpanKind.CONSUMER,
-                links=[entry.traceparent],
-                attributes=attributes,
-            ):
-                await self._carry_through(attempt, entry)
+            with _span(attempt, entry):
+                begun = await self._claimed(attempt, entry)
+                following = await self._carried(begun, IN_A_ROW) if begun else None
+            for more in reversed(range(IN_A_ROW)):
+                if following is None:
+                    break
+                with _span(following.attempt, entry):
+                    following = await self._carried(following, more)
         except Exception:  # noqa: BLE001 — one attempt must not end the worker
             # A bug, or an answer that the database never gave: the action is ready still, or its lease runs out.
             log.exception("attempt_broken", action_id=attempt.action_id)
         finally:
             self._slots.release()
 
-    async def _carry_through(self, attempt: Attempt, entry: Entry) -> None:
+    async def _claimed(self, attempt: Attempt, entry: Entry) -> Begun | None:
         refusal = await self._refusal(attempt)
         running, before = await self._claiming.submit(Asked(attempt, refusal))
         self._acknowledging.post(entry)
         metrics.CLAIMS.labels("running" if running else "turned away").inc()
-        if running is None:
-            return
-        lease = self._leases.begin(running, before)
-        try:
-            await self._through(running, lease)
-        finally:
-            self._leases.end(running)
+        return Begun(running, before) if running else None
 
-    async def _through(self, running: Attempt, lease: Lease) -> None:
+    async def _carried(self, begun: Begun, more: int) -> Begun | None:
+        """Act and settle; returns what was claimed with that, which may be as many steps as `more`."""
+        lease = self._leases.begin(begun.attempt, begun.before)
+        try:
+            return await self._through(begun.attempt, lease, more)
+        finally:
+            self._leases.end(begun.attempt)
+
+    async def _through(self, running: Attempt, lease: Lease, more: int) -> Begun | None:
         with metrics.RUNNING.track_inprogress():
             result = await self._act(running, lease)
         if result.error_code == "lease_lost" and running.effect != Effect.UNSAFE:
-            return  # the sweeper makes it ready again, with the same key
-        settlement = _settlement(running, await self._with_object(result))
+            return None  # the sweeper makes it ready again, with the same key
+        going_on = more > 0 and not self._draining and not self._urgent
+        settlement = settlement_of(running, await self._with_object(result), going_on=going_on)
         metrics.STEPS.labels(running.action, settlement.ending).inc()
-        await self._settling.submit(settlement)
+        following = await self._settling.submit(settlement)
+        if following is not None:
+            metrics.CLAIMS.labels("running").inc()
+        return following
 
     async def _with_object(self, result: ActionResult) -> ActionResult:
         """Outputs that were cut are kept whole, as an object that they name, and with them the step's fact.
@@ -235,9 +252,12 @@ class Worker:
         # An action that was hinted twice stands in the batch twice: one of its askers carries it out.
         return [(running.pop(item.attempt.action_id, None), before) for item in asked]
 
-    async def _settle(self, settlements: Sequence[Settlement]) -> list[None]:
-        await self._hints.send(await self._settlements.settle(settlements))
-        return [None] * len(settlements)
+    async def _settle(self, settlements: Sequence[Settlement]) -> list[Begun | None]:
+        before = time.monotonic()
+        hints, following = await self._settlements.settle(settlements)
+        await self._hints.send(hints)
+        found = (following.get(settlement.attempt.action_id) for settlement in settlements)
+        return [Begun(attempt, before) if attempt else None for attempt in found]
 
     async def _acknowledge(self, entries: Sequence[Entry]) -> list[None]:
         for stream in {entry.stream for entry in entries}:
@@ -245,14 +265,18 @@ class Worker:
         return [None] * len(entries)
 
 
-def _settlement(attempt: Attempt, result: ActionResult) -> Settlement:
-    return Settlement(
-        attempt=attempt,
-        ending=_ENDINGS[outcome(result, Effect(attempt.effect))],
-        outputs=result.outputs,
-        evidence=result.evidence,
-        error_code=result.error_code or "",
-        message=result.message or "",
-        retryable=result.retryable,
-        traceparent=telemetry.traceparent(),
+def _span(attempt: Attempt, entry: Entry) -> AbstractContextManager[object]:
+    attributes = {
+        "ranger.execution_id": attempt.execution_id,
+        "ranger.incident_id": attempt.incident_id,
+        "ranger.step": attempt.path,
+        "messaging.system": "redis",
+        "messaging.destination.name": entry.stream,
+    }
+    return telemetry.span(
+        f"step {attempt.action}",
+        parent=attempt.traceparent,
+        kind=SpanKind.CONSUMER,
+        links=[entry.traceparent],
+        attributes=attributes,
     )

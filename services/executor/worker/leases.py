@@ -7,12 +7,11 @@ margin, so that an action is stopped here before anybody there may start it agai
 import asyncio
 import contextlib
 import time
-import uuid
 from dataclasses import dataclass
 from typing import Final
 
 from libs.actions import Lease
-from libs.common.database import TRANSIENT, Database
+from libs.common.database import TRANSIENT, Database, Uuid
 from libs.common.outbox import listen
 from libs.common.telemetry import log
 from services.executor.model import Attempt
@@ -84,7 +83,7 @@ class Leases:
         try:
             rows = await self._database.pool.fetch(
                 _RENEW,
-                [uuid.UUID(r.attempt.action_id) for r in asked],
+                [Uuid(r.attempt.action_id) for r in asked],
                 [r.attempt.fence for r in asked],
                 self._seconds,
             )

@@ -23,6 +23,7 @@ from services.executor.hints import DATA_KEY, GROUP, STREAMS, Hints, connect
 from services.executor.model import SERVICE
 from services.executor.settings import ExecutorSettings
 from services.executor.settlement import Settlements
+from services.executor.succession import Succession
 from services.executor.worker.attempts import Entry, Means, Worker
 from services.executor.worker.evidence import EvidenceBundle
 from services.executor.worker.leases import Leases
@@ -50,7 +51,9 @@ async def wire(runtime: Runtime) -> None:
     worker = Worker(
         database=runtime.database,
         claims=Claims(runtime.database, outbox, settings, worker_id=instance, clock=utc_now),
-        settlements=Settlements(runtime.database, outbox, clock=utc_now),
+        settlements=Settlements(
+            runtime.database, outbox, clock=utc_now, succession=Succession(settings, worker_id=instance)
+        ),
         hints=hints,
         leases=Leases(runtime.database, settings),
         means=Means(_registry(runtime, objects), egress, actions.shell(), actions.channels(), objects),

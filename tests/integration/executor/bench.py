@@ -181,7 +181,7 @@ class Bench:
 
     async def settle(self, attempt: Attempt, ending: Ending = "succeed", **more: Any) -> None:
         """Settle one attempt as its worker does."""
-        await self.hints.send(await self.settlements.settle([Settlement(attempt, ending, **more)]))
+        await self.hints.send((await self.settlements.settle([Settlement(attempt, ending, **more)])).hints)
 
     async def expire(self, attempt: Attempt) -> None:
         """Let the lease of an attempt be over, and the sweeper see it."""

@@ -50,7 +50,8 @@ async def claim_all(bench: Bench, execution: str, worker: str = "worker-1", limi
 
 
 async def settle_all(bench: Bench, attempts: list[Attempt]) -> None:
-    await bench.hints.send(await bench.settlements.settle([Settlement(attempt, "succeed") for attempt in attempts]))
+    settled = await bench.settlements.settle([Settlement(attempt, "succeed") for attempt in attempts])
+    await bench.hints.send(settled.hints)
 
 
 async def paths(bench: Bench, execution: str) -> list[str]:
@@ -127,9 +128,9 @@ async def test_a_result_beside_the_one_that_stops_it_counts(bench: Bench) -> Non
     execution = await bench.execution(plain(fan("a", "b"), reading("after")))
     a, b = sorted(await claim_all(bench, execution), key=lambda attempt: attempt.path)
 
-    hints = await bench.settlements.settle([Settlement(a, "fail", error_code="refused"), Settlement(b, "succeed")])
+    settled = await bench.settlements.settle([Settlement(a, "fail", error_code="refused"), Settlement(b, "succeed")])
 
-    assert hints == []
+    assert settled.hints == []
     assert {row["path"]: row["state"] for row in await _step_runs(bench, execution)} == {
         "fan": "failed", "fan/a/a-1": "failed", "fan/b/b-1": "succeeded",
     }  # fmt: skip

@@ -10,13 +10,15 @@ import os
 import secrets
 import sys
 import time
+import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from msgspec.structs import replace
 
 Patch = Callable[[ModuleType], None]
 FENCE_OF_OUR_OWN = "999999999"
@@ -111,10 +113,10 @@ def settlement_bent(module: ModuleType) -> None:
     real = module.Settlements.settle
 
     async def settle(self: Any, settlements: Any) -> Any:
-        hints = await real(self, settlements)
+        settled = await real(self, settlements)
         pool = self._database.pool
-        executions = [module.uuid.UUID(s.attempt.execution_id) for s in settlements]
-        actions = [module.uuid.UUID(s.attempt.action_id) for s in settlements]
+        executions = [uuid.UUID(s.attempt.execution_id) for s in settlements]
+        actions = [uuid.UUID(s.attempt.action_id) for s in settlements]
         if on("lock released early"):
             await pool.execute("DELETE FROM resource_lock WHERE execution_id = ANY($1::uuid[])", executions)
         if on("settled twice"):
@@ -122,7 +124,7 @@ def settlement_bent(module: ModuleType) -> None:
                 "UPDATE action_log SET state = 'failed' WHERE action_id = ANY($1::uuid[]) AND state = 'succeeded'",
                 actions,
             )
-        return hints
+        return settled
 
     module.Settlements.settle = settle
 
@@ -165,7 +167,7 @@ def sweeper_bent(module: ModuleType) -> None:
         if on("unknown retried"):
             await tx.execute(
                 "UPDATE action_log SET state = 'ready' WHERE state = 'unknown' AND execution_id = ANY($1::uuid[])",
-                [module.uuid.UUID(key) for key in executions],
+                [uuid.UUID(key) for key in executions],
             )
         return changes
 

@@ -4,6 +4,8 @@ import time
 import uuid
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.common import ids
 from libs.common.ids import derived_id, is_id, new_id
@@ -48,6 +50,13 @@ def test_ids_of_one_millisecond_differ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_derived_id_is_the_same_in_every_process() -> None:
     assert derived_id("EVENTS", "1", "7") == "76f7eb9b-b6a1-5a45-b078-e21a37dae858"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
+def test_a_derived_id_is_the_standard_s_uuid_of_version_5(parts: list[str]) -> None:
+    namespace = uuid.UUID("6f1d3c1e-4b0a-5c57-9a55-3f6f9a4d7b10")
+
+    assert derived_id(*parts) == str(uuid.uuid5(namespace, "\x1f".join(parts)))
 
 
 def test_parts_of_a_derived_id_do_not_run_into_each_other() -> None:

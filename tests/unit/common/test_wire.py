@@ -1,5 +1,6 @@
 """The fast way to write and read headers gives what the client's own way gives, whatever the headers hold."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
-from nats.errors import BadHeaderError
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import BadHeaderError, BadSubjectError
 
 from libs.common import wire
 from libs.common.contracts.envelope import HEADERS, Envelope, Ref
@@ -85,3 +88,63 @@ async def test_a_message_that_is_too_long_is_refused_as_ever() -> None:
 
     with pytest.raises(MaxPayloadError):
         await wire.publish(Recorder(), "a.b", b"x" * 1001, reply="r.1", headers=FACT.to_headers())
+
+
+@given(st.lists(st.text(alphabet=st.sampled_from("a.$_ 9"), max_size=6), max_size=4))
+async def test_one_write_of_many_bare_messages_is_what_the_client_writes_for_each(subjects: list[str]) -> None:
+    async def one_by_one(client: Client, _headers: dict[str, str]) -> None:
+        for subject in subjects:
+            await client.publish(subject, b"+ACK")
+
+    async def at_once(client: Client, _headers: dict[str, str]) -> None:
+        await wire.publish_bare(client, subjects, b"+ACK")
+
+    assert await _sent(at_once) == await _sent(one_by_one)
+
+
+async def _sent(way: Any) -> bytes | type[Exception]:
+    try:
+        return await written({}, way)
+    except BadSubjectError as error:
+        return type(error)
+
+
+FRAMES: list[tuple[str, bytes | None, bytes]] = [
+    ("$JS.ACK.EVENTS.timeline.1.7.7.1763717000000000000.3", wire.encode(FACT.to_headers()), b'{"a":1}'),
+    ("", b"NATS/1.0\r\nOther: \xc3\xbc \r\n\r\n", b"x"),
+    ("", b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 1\r\n\r\n", b""),
+    ("", b"NATS/1.0 503\r\n\r\n", b""),
+    ("reply", None, b"y"),
+]
+
+
+async def test_what_is_delivered_at_once_is_what_the_client_would_have_delivered() -> None:
+    assert await _delivered(None) == await _delivered(lambda _message: True) == await _delivered(lambda _message: False)
+
+
+async def _delivered(take: Any) -> list[tuple[Any, ...]]:
+    """Every message of `FRAMES` as a subscription gets it, at once where `take` says so."""
+    client, found = Client(), asyncio.Queue[tuple[Any, ...]]()
+    wire.quicken(client)
+
+    def keep(message: Msg) -> bool:
+        found.put_nowait((message.subject, message.reply, message.data, message.headers))
+        return True
+
+    async def callback(message: Msg) -> None:
+        keep(message)
+
+    subscription = Subscription(client, 7, "a.b", cb=callback)
+    client._subs[7] = subscription
+    subscription._start(None)  # type: ignore[no-untyped-call]
+    if take is not None:
+        wire.deliver(client, subscription, lambda message: take(message) and keep(message))
+    for reply, headers, payload in FRAMES:
+        head = b"" if headers is None else b"%d " % len(headers)
+        line = b"%sMSG a.b 7 %s %s%d\r\n" % (
+            b"" if headers is None else b"H", reply.encode(), head, len(headers or b"") + len(payload)
+        )  # fmt: skip
+        await client._ps.parse(line + (headers or b"") + payload + b"\r\n")
+    messages = [await asyncio.wait_for(found.get(), 5) for _ in FRAMES]
+    subscription._stop_processing()
+    return sorted(messages, key=repr)

@@ -188,7 +188,7 @@ class Message:
 def test_a_post_is_identified_by_its_place_and_belongs_to_the_credential_s_tenant() -> None:
     message: Any = Message({"Rr-Tenant": "acme", "Nats-Msg-Id": "chosen-by-the-sender", "traceparent": "00-1"})
 
-    value, event_id, aggregate_id, tenant, trace = alert_decoder("default")(message, "place")
+    value, event_id, aggregate_id, tenant, trace = alert_decoder("default")(message, lambda: "place")
 
     assert [alert.name for alert in value] == ["a"]
     assert (event_id, aggregate_id, tenant, trace) == ("place", "", "acme", "00-1")
@@ -197,7 +197,7 @@ def test_a_post_is_identified_by_its_place_and_belongs_to_the_credential_s_tenan
 def test_without_a_tenant_it_belongs_to_the_installation_s_own() -> None:
     message: Any = Message(None)
 
-    assert alert_decoder("home")(message, "place")[3] == "home"
+    assert alert_decoder("home")(message, lambda: "place")[3] == "home"
 
 
 @pytest.mark.parametrize(
@@ -205,4 +205,4 @@ def test_without_a_tenant_it_belongs_to_the_installation_s_own() -> None:
 )
 def test_a_tenant_that_is_no_name_and_a_subject_nobody_reads_are_refused(message: Any) -> None:
     with pytest.raises(MalformedEnvelope):
-        alert_decoder("default")(message, "place")
+        alert_decoder("default")(message, lambda: "place")

@@ -1,9 +1,9 @@
 """Severity, owner and runbooks: what people decide about an incident beside its status."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from libs.common.contracts.incident import OwnerChanged, RunbookLinked, Severity, SeverityChanged
 from services.incident.errors import IncidentClosed, TooManyRunbooks

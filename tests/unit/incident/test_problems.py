@@ -1,11 +1,11 @@
 """One incident a problem, however often, in whatever order and by however many senders it is reported."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from libs.common.contracts.incident import AlertResolved, IncidentCreated, IncidentStatusChanged
 from services.incident.model import moved

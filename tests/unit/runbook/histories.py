@@ -250,4 +250,4 @@ def _again(frame: Frame) -> Frame:
 
 
 def _fields(frame: Frame) -> dict[str, Any]:
-    return {name: getattr(frame, name) for name in frame.__dataclass_fields__}
+    return {name: getattr(frame, name) for name in frame.__struct_fields__}

@@ -1,12 +1,12 @@
 """A rendered action is bytes: equal scope, equal bytes, equal hash; anything unclear halts the step."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from libs.runbook.advance import advance
 from libs.runbook.canonical import MAX_INTEGER, OutsideProfile, canonical

@@ -1,10 +1,10 @@
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from libs.tlog.chain import Batch, First, Head, Item, Message, Unreadable, chain
 from libs.tlog.leaf import genesis

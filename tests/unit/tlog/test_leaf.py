@@ -1,10 +1,10 @@
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from libs.tlog.errors import LeafError
 from libs.tlog.leaf import (

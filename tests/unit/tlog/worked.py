@@ -1,7 +1,9 @@
 """The worked example's first leaf, and a small log around it that tests bend out of shape."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
+
+from msgspec.structs import replace
 
 from libs.tlog.chain import ChainKey, Control, First, Head, Item, Message, Missing, Unreadable, chain
 from libs.tlog.leaf import Event, Source, stream_reset
