@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from libs.common.clock import utc_now
 from libs.common.database import Uuid
+from libs.common.policy import Principal
 from services.executor.commands import BreakLock, PauseExecution
 from services.executor.model import Attempt, Settlement
 from services.executor.settlement import Settlements
 from services.executor.succession import Succession
-from tests.integration.executor.bench import Bench, runbook, states, step
+from tests.integration.executor.bench import ADA, Bench, runbook, states, step
 
 pytestmark = pytest.mark.stack
 
@@ -171,6 +174,74 @@ async def test_an_action_that_was_bent_is_left_to_a_claim_which_says_so(bench: B
 
     assert await bench.claim(execution) is None
     assert (await bench.attempts(execution))[-1]["error_code"] == "action_drift"
+
+
+async def began(bench: Bench, execution: str, who: Principal, *, environment: str = "", clearance: int = 0) -> None:
+    """Let the execution be one that `who` began, about something that is marked so."""
+    await bench.database.pool.execute(
+        "UPDATE execution SET initiator = $2, rights = $3::jsonb, environment = $4, clearance = $5"
+        " WHERE execution_id = $1",
+        Uuid(execution),
+        who.actor,
+        orjson.dumps(who.to_wire()).decode(),
+        environment,
+        clearance,
+    )
+
+
+@pytest.mark.parametrize(
+    ("who", "marks", "reason"),
+    [
+        (replace(ADA, roles=frozenset({"viewer"})), {}, "role"),
+        (replace(ADA, tenants=frozenset({"another"})), {}, "tenant"),
+        (replace(ADA, environments=frozenset({"staging"})), {"environment": "production"}, "environment"),
+        (replace(ADA, clearance=1), {"clearance": 2}, "clearance"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_policy_refuses_whoever_began_it_is_left_to_a_claim_which_says_so(
+    bench: Bench, who: Principal, marks: dict[str, Any], reason: str
+) -> None:
+    execution = await bench.execution(runbook(step("one"), step("two")))
+    running = await bench.running(execution)
+    await began(bench, execution, who, **marks)
+    await bench.hinted()
+
+    assert await settled(bench, running) is None
+
+    [ready] = await bench.ready(execution)
+    assert (ready.path, await bench.hinted()) == ("two", [ready.action_id])
+    assert await bench.claim(execution) is None
+    assert (await bench.attempts(execution))[-1]["error_code"] == f"policy.{reason}"
+
+
+async def test_a_risk_that_takes_evidence_is_left_to_a_claim_which_says_so(bench: Bench) -> None:
+    execution = await bench.execution(runbook(step("one"), step("two")))
+    running = await bench.running(execution)
+    await began(bench, execution, ADA)
+    await bench.database.pool.execute(
+        "CREATE FUNCTION heighten() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.risk := 'high'; RETURN NEW; END $$"
+    )
+    await bench.database.pool.execute(
+        "CREATE TRIGGER heighten BEFORE INSERT ON action_log FOR EACH ROW EXECUTE FUNCTION heighten()"
+    )
+
+    assert await settled(bench, running) is None
+
+    assert await bench.claim(execution) is None
+    assert (await bench.attempts(execution))[-1]["error_code"].startswith("policy.")
+
+
+async def test_what_policy_allows_whoever_began_it_follows_at_once(bench: Bench) -> None:
+    execution = await bench.execution(runbook(step("one"), step("two")))
+    running = await bench.running(execution)
+    who = replace(ADA, environments=frozenset({"production"}), clearance=2)
+    await began(bench, execution, who, environment="production", clearance=2)
+
+    second = await settled(bench, running)
+
+    assert second is not None
+    assert second.path == "two"
 
 
 async def test_a_late_result_begins_nothing(bench: Bench) -> None:
