@@ -52,6 +52,7 @@ class AskedOf:
     risk: str
     expires_seconds: float
     approvers: tuple[str, ...]
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,7 @@ class _Looking:
             risk=self.spec.risk_of(self.node.path),
             expires_seconds=durations.seconds(own.expires),
             approvers=own.approvers,
+            terms=own.conditions,
         )
 
     def _hash(self) -> str | None:

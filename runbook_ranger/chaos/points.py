@@ -61,6 +61,7 @@ POINTS: Final = (
     Point("relay_after_publish", "catalog"),
     Point("queue_before_commit", "executor", Stimulus.QUEUED),
     Point("approvals_revocation_confirmed", "approvals", Stimulus.REVOKED),
+    Point("approvals_vote_counted", "approvals", Stimulus.GUARDED),
     Point("before_settle", WORKER),
     Point("sweeper_before_commit", "executor", Stimulus.LOST),
     Point("after_settle", WORKER),

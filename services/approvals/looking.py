@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from libs.common.clock import rfc3339
 from libs.common.database import Tx
 from libs.common.policy import Context, Principal, Question, Scope, decide, decide_many, require_scope
 from libs.common.rpc import Answer, Caller
@@ -18,6 +19,8 @@ from services.approvals.model import Approval, Word
 EXPLAINED: Final = Context(rationale_present=True)
 """A decision has its reason, or it is none: commands want one."""
 AT_ONCE: Final = 100
+PATH: Final = "/approvals/by-link?token="
+"""Where the gateway shows what a link is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ class Looking:
             action_hash=approval.action_hash,
             until=int(approval.expires_at.timestamp()),
         )
-        until = views.whole(approval)["expires_at"]
-        return {"approval_id": approval.approval_id, "token": self.signer.sign(link), "expires_at": until}
+        token, until = self.signer.sign(link), rfc3339(approval.expires_at)
+        return {"approval_id": approval.approval_id, "path": f"{PATH}{token}", "token": token, "expires_at": until}
 
     async def follow(self, tx: Tx, caller: Caller, question: OpenLink) -> Answer:
         """What a link is about.

@@ -160,6 +160,7 @@ def _approval(step: StepOutlook, caller: Caller) -> dict[str, Any]:
         "risk": asked.risk,
         "expires_seconds": asked.expires_seconds,
         "approvers": list(asked.approvers),
+        **asked.terms,
         "not_by": caller.principal.actor,
         "action_hash": step.action_hash,
         "known_after": list(step.after),

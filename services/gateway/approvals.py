@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field, StringConstraints
 
 from services.gateway import approval_answers as answers
-from services.gateway.asking import Ask, StrictRoute, reply
+from services.gateway.asking import Ask, StrictRoute
 from services.gateway.parameters import Hash, Limit, Name, Parameters, Scalar, Uuid, UuidText, Why
 
 router = APIRouter(prefix="/approvals", tags=["approvals"], route_class=StrictRoute)
@@ -96,8 +96,7 @@ async def show(ask: Ask, approval_id: Uuid) -> Response:
 @router.get("/{approval_id}/link", response_model=answers.ApprovalLink)
 async def link(ask: Ask, approval_id: Uuid) -> Response:
     """A link that shows this question, and through which exactly it is decided, as long as it is open."""
-    made = await ask.content("approvals", "link", {"approval_id": approval_id})
-    return reply({**made, "path": f"/approvals/by-link?token={made['token']}"})
+    return await ask("approvals", "link", {"approval_id": approval_id})
 
 
 @router.post("/{approval_id}/grant", response_model=answers.Decided)

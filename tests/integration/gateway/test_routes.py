@@ -37,6 +37,8 @@ def filled(template: str, ids: str = UNKNOWN) -> str:
 
 def body_for(path: str) -> Any:
     """A body that the gateway understands, for the changes to one thing."""
+    if path.startswith("/flags/"):
+        return {"state": "on", "rationale": "why not"}
     return {
         "transition": {"trigger": "close"},
         "severity": {"severity": "low", "rationale": "better"},

@@ -22,6 +22,7 @@ RUNBOOK = "schema: runbook/v1\nname: storage-latency\n"
 INCIDENT: Final = "0192f0c1-0000-7000-8000-00000000000a"
 EXECUTION: Final = "0192f0c1-0000-7000-8000-00000000000e"
 APPROVAL: Final = "0192f0c1-0000-7000-8000-0000000000aa"
+LINKED: Final[dict[str, Any]] = {"token": "x.y", "rationale": "seen and agreed"}
 GRANT: Final = {"rationale": "seen", "plan_hash": "sha256:p", "action_hash": "", "channel": "cli"}
 QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
     ("GET", "/incidents", None, "incident.list", {}),
@@ -147,6 +148,18 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
     ),
     ("GET", "/approvals?state=requested&limit=9", None, "approvals.list", {"state": "requested", "limit": 9}),
     ("GET", f"/approvals/{APPROVAL}", None, "approvals.get", {"approval_id": APPROVAL}),
+    ("GET", "/approvals?mine=true", None, "approvals.list", {"mine": True}),
+    ("GET", f"/approvals/{APPROVAL}/link", None, "approvals.link", {"approval_id": APPROVAL}),
+    ("GET", "/approvals/by-link?token=x.y", None, "approvals.follow_link", {"token": "x.y"}),
+    (
+        *("POST", "/approvals/by-link/grant", LINKED | {"values": {"n": 1}}, "approvals.grant_by_link"),
+        LINKED | {"values": {"n": 1}},
+    ),
+    ("POST", "/approvals/by-link/reject", LINKED, "approvals.reject_by_link", LINKED),
+    (
+        *("POST", f"/approvals/{APPROVAL}/withdraw-vote", {"rationale": "not sure"}, "approvals.withdraw_vote"),
+        {"approval_id": APPROVAL, "rationale": "not sure"},
+    ),
     (
         *("POST", f"/approvals/{APPROVAL}/grant", GRANT, "approvals.grant"),
         {"approval_id": APPROVAL, **GRANT},
@@ -223,6 +236,11 @@ MODELS: Final[dict[str, type[Question]]] = {
     "approvals.list": approvals.ListApprovals,
     "approvals.get": approvals.GetApproval,
     "approvals.grant": approvals.GrantApproval,
+    "approvals.link": approvals.MakeLink,
+    "approvals.follow_link": approvals.OpenLink,
+    "approvals.grant_by_link": approvals.GrantByLink,
+    "approvals.reject_by_link": approvals.RejectByLink,
+    "approvals.withdraw_vote": approvals.WithdrawVote,
     "approvals.reject": approvals.RejectApproval,
     "approvals.revoke": approvals.RevokeApproval,
     "executor.list": executor.ListExecutions,

@@ -28,7 +28,7 @@ from libs.common.rpc import Caller
 from libs.common.sight import Sight, narrow
 from libs.runbook.frame import Frame
 from services.approvals.commands import GetApproval, ListApprovals
-from services.approvals.usecases import UseCases as Approvals
+from services.approvals.looking import Looking
 from services.executor import views
 from services.executor.commands import GetExecution, ListExecutions
 from services.incident.commands import GetIncident, ListIncidents
@@ -115,7 +115,7 @@ def _store(tx: Tx) -> Storage:
 
 
 INCIDENTS: Final = Incidents.__new__(Incidents)
-APPROVALS: Final = Approvals.__new__(Approvals)
+APPROVALS: Final = Looking.__new__(Looking)
 SHELVES: Final = {
     shelf.table: shelf
     for shelf in (

@@ -17,7 +17,7 @@ from libs.common.contracts.choreography import ADMIN, EVENTS
 from libs.common.contracts.envelope import Envelope
 from libs.common.errors import Denied, InvalidInput
 from libs.common.ids import new_id
-from libs.common.policy import Principal
+from libs.common.policy import RESTRICTED, Principal
 from libs.common.rpc import RpcClient
 from libs.tlog.chain import Head
 from libs.tlog.verify import StoredEntry, StoredState, verify
@@ -29,7 +29,7 @@ from tests.support.servers import StackEnv
 pytestmark = pytest.mark.stack
 
 VIEWER = Principal("usr_view", frozenset({"t_a1"}), frozenset({"viewer"}))
-AUDITOR = Principal("usr_audit", frozenset({"*"}), frozenset({"admin"}))
+AUDITOR = Principal("usr_audit", frozenset({"*"}), frozenset({"admin"}), clearance=RESTRICTED)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
