@@ -6,9 +6,8 @@ files in it are readable (0444), because compose mounts them as they are and no 
 folder that holds anything is left alone: passwords that the servers' stores already know must not change by accident.
 
 The keys of the bus can be changed while everything runs. `--renew NAME …` gives identities a new key and lets the old
-one in as well, `--retire` shuts the old ones out; `--complete` adds what the folder of an older version lacks: keys, and
-what signs links to approvals.
-After each, the bus has to read its users again: docs/deploy.md, Secrets.
+one in as well, `--retire` shuts the old ones out; `--complete` adds what the folder of an older version lacks: keys,
+and what signs links to approvals. After each, the bus has to read its users again: docs/deploy.md, Secrets.
 """
 
 import argparse
