@@ -6,8 +6,8 @@ files in it are readable (0444), because compose mounts them as they are and no 
 folder that holds anything is left alone: passwords that the servers' stores already know must not change by accident.
 
 The keys of the bus can be changed while everything runs. `--renew NAME …` gives identities a new key and lets the old
-one in as well, `--retire` shuts the old ones out; `--complete` adds the keys that the folder of an older version lacks.
-After each, the bus has to read its users again: docs/deploy.md, Secrets.
+one in as well, `--retire` shuts the old ones out; `--complete` adds what the folder of an older version lacks: keys,
+and what signs links to approvals. After each, the bus has to read its users again: docs/deploy.md, Secrets.
 """
 
 import argparse
@@ -30,6 +30,7 @@ FIRST = {"actor": "operator", "tenants": ["*"], "roles": ["admin"], "clearance":
 """Whom the first token speaks for; the gateway is given its hash alone."""
 SERVICES = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
 USERS = "nats_users"
+LINKS = "link_secret"
 GRANTS = 'include "../../etc/nats/permissions.conf"'  # relative to /run/secrets: that is where the file stands
 READABLE = 0o444
 
@@ -55,6 +56,7 @@ def contents() -> dict[str, str]:
         "valkey_users": VALKEY_USERS.format(ranger=valkey),
         "redis_url": f"redis://ranger:{valkey}@valkey:6379/0",
         "notify_channels": "{}",
+        LINKS: secrets.token_hex(32),
         "operator_token": operator,
         "tokens": json.dumps({f"sha256:{hashlib.sha256(operator.encode()).hexdigest()}": FIRST}, indent=1),
     }
@@ -116,10 +118,12 @@ def retire(folder: Path) -> None:
 
 
 def complete(folder: Path) -> None:
-    """Make the keys that are missing; what is there stays."""
+    """Make the keys that are missing, and what signs links; what is there stays."""
     for identity in keyring.IDENTITIES:
         if not (folder / key_name(identity)).exists():
             put(folder / key_name(identity), new_seed())
+    if not (folder / LINKS).exists():
+        put(folder / LINKS, secrets.token_hex(32))
     put_users(folder)
 
 

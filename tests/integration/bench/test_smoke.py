@@ -15,6 +15,8 @@ from bench.tally import Tally
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]  # stacks start slowly on a machine that is busy
 
 TINY = Options(tiny=True)
+WITHOUT_A_LOG = {"policy", "lists"}
+"""Benches of parts that tell nothing."""
 
 
 @pytest.mark.parametrize("module", BENCHES.values(), ids=BENCHES)
@@ -23,7 +25,8 @@ def test_a_bench_has_figures_and_has_verified_its_work(module: str) -> None:
 
     assert report.figures
     assert all(value >= 0 for figure in report.figures for value in (*figure.values, *figure.limit))
-    assert report.verified["leaves"] > 0
+    assert all(report.verified.values())
+    assert report.verified.get("leaves", 0) > 0 or report.name in WITHOUT_A_LOG
 
 
 async def test_work_that_is_wrong_is_noticed() -> None:

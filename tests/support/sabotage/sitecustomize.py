@@ -144,8 +144,8 @@ def timer_fired_twice(module: ModuleType) -> None:
 def approval_not_bound(module: ModuleType) -> None:
     real = module.Claims._use_approvals
 
-    async def use_approvals(self: Any, tx: Any, attempts: Any) -> Any:
-        return (list(attempts), []) if on("approval not bound") else await real(self, tx, attempts)
+    async def use_approvals(self: Any, tx: Any, attempts: Any, rows: Any) -> Any:
+        return (list(attempts), []) if on("approval not bound") else await real(self, tx, attempts, rows)
 
     module.Claims._use_approvals = use_approvals
 

@@ -17,6 +17,7 @@ from libs.common.contracts.choreography import SERVICES
 from libs.common.policy.settings import PolicySettings
 from libs.common.settings import FileBackedSettings, ProcessSettings, TokenMap
 from runbook_ranger.stack.roles import role_of, role_password
+from services.approvals.settings import ApprovalsSettings
 from services.executor.settings import ExecutorSettings
 from services.gateway.settings import GatewaySettings
 from services.incident.settings import IncidentSettings
@@ -30,7 +31,7 @@ SETTINGS = {
     "incident": (IncidentSettings,),
     "timeline": (TimelineSettings,),
     "catalog": (ProcessSettings,),
-    "approvals": (ProcessSettings,),
+    "approvals": (ApprovalsSettings,),
     "executor": (ProcessSettings, ExecutorSettings),
     "worker": (ProcessSettings, ExecutorSettings, ActionSettings),
 }
