@@ -6,6 +6,7 @@ ledger of what a command was told (`ledger.py`). What is not allowed is denied, 
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -57,6 +58,7 @@ __all__ = [
 ]
 
 _seams: list[Seam] = []
+atexit.register(_seams.clear)  # an interpreter that is let go of later finds its library half taken down
 
 
 def use(engine: PolicyEngine) -> None:

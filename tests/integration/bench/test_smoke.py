@@ -26,7 +26,7 @@ def test_a_bench_has_figures_and_has_verified_its_work(module: str) -> None:
     assert report.figures
     assert all(value >= 0 for figure in report.figures for value in (*figure.values, *figure.limit))
     assert all(report.verified.values())
-    assert report.verified.get("leaves", 0) > 0 or report.name in WITHOUT_A_LOG
+    assert report.verified.get("leaves", 0) > 0 or report.bench in WITHOUT_A_LOG
 
 
 async def test_work_that_is_wrong_is_noticed() -> None:
