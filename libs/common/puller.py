@@ -183,7 +183,8 @@ class Puller:
             self._credit = max(0, self._credit - int(left))
             if status == "408":
                 await self._ask()
-            if status == "409" and "Consumer Deleted" in (message.headers or {}).get("Description", ""):
+            # Nobody answers (503) where the consumer was gone before it was asked, or JetStream is still starting.
+            if status == "503" or "Consumer Deleted" in (message.headers or {}).get("Description", ""):
                 await self._if_gone()
 
     async def _if_quiet(self) -> None:

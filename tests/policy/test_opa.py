@@ -20,6 +20,8 @@ from tests.policy.table import NOW, cases, listings, raws
 
 BUNDLE = PolicyBundle.read(folder())
 REAL = os.environ.get("RR_OPA_URL", "")
+PATIENT = httpx.Timeout(30.0)
+"""A busy machine is no OPA that is gone."""
 
 
 def _reachable() -> bool:
@@ -40,7 +42,7 @@ async def engine(request: pytest.FixtureRequest, server: OpaServer) -> AsyncIter
     real = request.param == "a real OPA"
     if real and not _reachable():
         pytest.skip("no OPA: RR_OPA_URL names none that answers")
-    found = OpaHttp(REAL if real else server.url)
+    found = OpaHttp(REAL if real else server.url, timeout=PATIENT)
     yield found
     await found.close()
 

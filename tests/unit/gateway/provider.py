@@ -74,6 +74,10 @@ def issuer(path: Path | str, **more: Any) -> dict[str, Any]:
     return {"issuer": ISSUER, "audience": [AUDIENCE], **where, **more}
 
 
+ACCEPTING: Final = 5
+"""Turns of the loop from an accepted connection to its handler, and some."""
+
+
 class KeyServer:
     """Serves `answer` to every request, and counts them."""
 
@@ -94,6 +98,8 @@ class KeyServer:
         async with server:
             yield self
             self._over.set()
+        for _ in range(ACCEPTING):  # one that was accepted just now has no handler yet
+            await asyncio.sleep(0)
         await asyncio.gather(*self._handling)  # or a connection would outlive the loop
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

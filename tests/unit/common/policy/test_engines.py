@@ -23,6 +23,8 @@ from tests.policy.opa import OpaServer, serving
 from tests.unit.common.policy.questions import BUNDLE, INCIDENT, VERA, Scripted, allowing, denying
 
 Opa = Callable[..., OpaHttp]
+PATIENT = httpx.Timeout(30.0)
+"""A busy machine is no OPA that is gone."""
 DECISION = "incident/authz/decision"
 ASKED = document(VERA, "incident.view", INCIDENT, Context(), now=1)
 
@@ -38,7 +40,7 @@ async def opa(server: OpaServer) -> AsyncIterator[Opa]:
     made: list[OpaHttp] = []
 
     def make(url: str = "", **more: Any) -> OpaHttp:
-        made.append(OpaHttp(url or server.url, **more))
+        made.append(OpaHttp(url or server.url, **{"timeout": PATIENT, **more}))
         return made[-1]
 
     yield make
@@ -103,7 +105,7 @@ async def test_an_answer_without_a_result_or_any_other_than_200_allows_nothing(
 
 async def test_an_opa_that_is_slow_or_gone_allows_nothing(server: OpaServer, opa: Opa) -> None:
     server.delay = 30.0
-    engine = opa(timeout=httpx.Timeout(0.05))
+    engine = opa(timeout=httpx.Timeout(30.0, read=0.05))
 
     with pytest.raises(EngineFailed, match="did not answer: ReadTimeout"):
         await engine.evaluate(DECISION, ASKED)
