@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from libs.common.policy.engines.base import EngineFailed
-from libs.common.policy.model import NOTHING, Obligation, Reason, Scope
+from libs.common.policy.model import ALL, NOTHING, Obligation, Reason, Scope
 from libs.common.policy.reasons import known, weighed
 
 
@@ -46,7 +46,9 @@ def seen(found: Any) -> Scope:
     allow, tenants, environments, clearance = _fields(found, "allow", "tenant_ids", "environments", "max_clearance")
     if allow is not True or isinstance(clearance, bool) or not isinstance(clearance, int):
         raise EngineFailed("a scope is not one")
-    return Scope(allow=True, tenants=_names(tenants), environments=_names(environments), max_clearance=clearance)
+    names = _names(tenants)
+    named = names if names == ALL else names - ALL  # every tenant, alone; among others it means nothing
+    return Scope(allow=True, tenants=named, environments=_names(environments), max_clearance=clearance)
 
 
 def _reason(found: Any, effect: str) -> Reason:
