@@ -18,7 +18,7 @@ from tests.compose.shell import Failed, run
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "deploy.md"
 NEEDED = ("docker-compose.yml", ".dockerignore", "pyproject.toml", "uv.lock", "README.md")
-FOLDERS = ("deploy", "libs", "services", "runbook_ranger")
+FOLDERS = ("deploy", "libs", "policies", "services", "runbook_ranger")
 STEP_SECONDS = 300.0
 
 
