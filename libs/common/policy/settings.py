@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common.policy.bundle import BundleRefused, PolicyBundle, folder
 from libs.common.policy.engines.base import PolicyEngine
-from libs.common.policy.engines.embedded import EmbeddedRego
+from libs.common.policy.engines.embedded import EmbeddedRego, LibraryMissing, check_library
 
 WANTED: Final = "must be the root of an OPA: http(s)://host[:port], without a path, query or credentials"
 
@@ -59,7 +59,7 @@ def from_settings(settings: PolicySettings | None = None) -> PolicyEngine:
     except ValidationError as error:
         wrong = [_told(tuple(map(str, item["loc"])), item["msg"]) for item in error.errors()]
         raise SystemExit(f"settings: {'; '.join(wrong)}") from None
-    except BundleRefused as error:
+    except (BundleRefused, LibraryMissing) as error:
         raise SystemExit(f"policies: {error}") from None
 
 
@@ -67,6 +67,7 @@ def _engine(wanted: PolicySettings) -> PolicyEngine:
     # Where only OPA is asked its bundle counts, and ours is not looked at.
     if wanted.policy_engine == "opa":
         return _opa(wanted.opa_url)
+    check_library()
     embedded = EmbeddedRego(PolicyBundle.read(Path(wanted.policy_dir) if wanted.policy_dir else folder()))
     if wanted.policy_engine == "embedded":
         return embedded

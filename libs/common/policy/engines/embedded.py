@@ -8,6 +8,8 @@ it is loaded: a rule that does not compile is silently undefined. Only exactly o
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import json
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +21,8 @@ from libs.common.policy.inputs import VERSION, Document, canonical
 if TYPE_CHECKING:
     from regopy import Bundle, Interpreter
 
+LINKED: Final = "libatomic.so.1"
+"""What the library wants of the machine and does not bring along."""
 _PROBE: Final[Document] = {"v": VERSION, "action": "policy.probe"}
 """Nobody may do it: a package that gives anything but a denial is not the one that is wanted."""
 _ESCAPE: Final = "\\"
@@ -83,6 +87,28 @@ class Package:
             self._interpreter.set_input_term(term)
         else:  # so that every string stands in the text as it is
             self._interpreter.set_input(document)
+
+
+class LibraryMissing(RuntimeError):
+    """The engine cannot be loaded here; the text says what to install."""
+
+
+def check_library() -> None:
+    """See that the engine could be loaded, without loading it where that is plain: it is 14 MB, and may not be needed.
+
+    Raises:
+        LibraryMissing: it cannot.
+    """
+    try:
+        ctypes.CDLL(LINKED)
+    except OSError:
+        try:
+            importlib.import_module("regopy")  # elsewhere it links against other names
+        except OSError as error:
+            raise LibraryMissing(
+                f"the embedded engine cannot be loaded ({error}); install what it links against"
+                " (`apt-get install libatomic1`), or let an OPA judge (RR_POLICY_ENGINE=opa)"
+            ) from None
 
 
 class _Own(threading.local):

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from libs.common.policy.bundle import folder
+from libs.common.policy.engines import embedded
 from libs.common.policy.engines.base import EngineFailed
 from libs.common.policy.engines.embedded import EmbeddedRego
 from libs.common.policy.engines.opa import MAX_ANSWER_BYTES, OpaHttp
@@ -241,3 +242,19 @@ def _copied(room: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     return room
+
+
+def test_a_machine_that_lacks_what_the_engine_links_against_is_told_so_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(embedded.ctypes, "CDLL", missing)
+    assert from_settings().revision == BUNDLE.revision  # it could be loaded all the same
+
+    monkeypatch.setattr(embedded.importlib, "import_module", lambda _name: missing(embedded.LINKED))
+    with pytest.raises(
+        SystemExit, match=r"policies: the embedded engine cannot be loaded .*apt-get install libatomic1"
+    ):
+        from_settings()
