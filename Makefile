@@ -19,6 +19,7 @@ $(SETUP): pyproject.toml uv.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv sync --frozen --quiet
+	@$(BIN)/python -c 'import regopy' 2>/dev/null || sh deploy/system_packages.sh
 	@touch $@
 
 demo: $(SETUP) ## from an alert to a verified action, on real servers that it starts and stops by itself

@@ -33,6 +33,10 @@ T = TypeVar("T")
 _PRUNE_SECONDS: Final = 3600.0
 
 
+class NotReadingError(Exception):
+    """The process has not begun to consume."""
+
+
 class EventConsumer(Generic[T]):
     """One durable of one stream, applied by one handler."""
 
@@ -62,10 +66,18 @@ class EventConsumer(Generic[T]):
         self._max_failures = max_failures
         self._check_seconds = check_seconds
         self._after_commit = after_commit
+        self._reading = False
+
+    async def reading(self) -> None:
+        """A health check: raises until the server has been asked for messages."""
+        await asyncio.sleep(0)
+        if not self._reading:
+            raise NotReadingError(f"{self.name} is not read yet")
 
     async def run(self) -> None:
         """Consume until cancelled."""
         await self._puller.start()
+        self._reading = True
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._puller.check(self._check_seconds))

@@ -80,6 +80,7 @@ class Runtime:
             after_commit=after_commit,
         )
         self.consumers[consumer.name] = consumer
+        self.health.add(f"consume {stream}", consumer.reading)
         self.add(f"consume {stream}", consumer)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import socket
+import stat
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +58,7 @@ class Ports:
         if port not in _held:
             try:
                 descriptor = _lock_of(port)
-            except OSError:  # somebody else made the folder: what can be seen has to do
+            except OSError:  # somebody else's folder: what can be seen has to do
                 return is_free(port)
             if descriptor is None:
                 return False
@@ -74,15 +75,16 @@ class Ports:
         raise OSError("no free loopback port")
 
 
-def choose(taken: set[int]) -> int:
-    """A free port outside the ephemeral range, held by this process; raises OSError when there is none."""
-    return Ports(Path())._choose(taken)  # noqa: SLF001 -- of a stack that is kept in no file
-
-
 def _lock_of(port: int) -> int | None:
-    """The lock on a port's number; None while another process of this user has it."""
+    """The lock on a port's number; None while another process of this user has it.
+
+    Anyone may make the folder before us, as a folder of theirs or as a link: OSError then, and nothing is written.
+    """
     folder = Path(tempfile.gettempdir()) / f"runbook-ranger-ports-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{folder} is not a folder that only this user writes to")
     return try_lock(folder / str(port))
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from libs.common.contracts.alert import SUBJECT_EVENT
 from libs.common.ids import new_id
-from runbook_ranger.stack.ports import choose
+from runbook_ranger.stack.ports import Ports
 from runbook_ranger.stack.roles import service_url
 from tests.chaos.lab import CROWD, HOLD_BEFORE, KEYED, OPEN, Lab
 from tests.support import forked
@@ -149,7 +149,7 @@ def as_alertmanager_says(case: Case) -> dict[str, Any]:
 @asynccontextmanager
 async def second_incident_process(stack: Stack) -> AsyncIterator[forked.Process]:
     """One more `python -m services.incident` beside the supervisor's, with the same durable."""
-    port = choose(set())
+    port = Ports.load(stack.layout.root / "second.json").claim("incident-2")
     env = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),

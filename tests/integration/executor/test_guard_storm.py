@@ -21,6 +21,7 @@ from tests.support.servers import StackEnv
 
 pytestmark = pytest.mark.stack
 ROUNDS = 25
+"""At least; and as many changes get through all guards."""
 POLICIES = ("queue", "queue", "reject", "replace")
 
 
@@ -68,11 +69,18 @@ async def abort(bench: Bench, execution: str) -> None:
         await bench.tell("abort", AbortExecution(execution_id=execution, rationale="enough"))
 
 
+async def changes(bench: Bench) -> int:
+    """How many changes the guards have let through."""
+    return int(await bench.database.pool.fetchval("SELECT count(*) FROM guarded_change"))
+
+
 async def test_in_a_storm_of_everything_nothing_waits_in_a_circle(bench: Bench, rival: Bench) -> None:
     dice = random.Random(7)
     specs = [spec(number) for number in range(12)]
     executions: list[str] = []
-    for _ in range(ROUNDS):
+    rounds = 0
+    while rounds < ROUNDS or await changes(bench) <= ROUNDS:  # a fast machine is held back by the budget for longer
+        rounds += 1
         beginnings = [begun(each, dice.choice(specs)) for each in (bench, rival) * 2]
         others: list[Awaitable[Any]] = [reset_all(bench)]
         for each in (bench, rival):
@@ -90,4 +98,3 @@ async def test_in_a_storm_of_everything_nothing_waits_in_a_circle(bench: Bench, 
     assert await bench.ready() == []
     assert await bench.database.pool.fetchval("SELECT count(*) FROM resource_lock") == 0
     assert await bench.database.pool.fetchval("SELECT count(*) FROM admission WHERE state = 'queued'") == 0
-    assert await bench.database.pool.fetchval("SELECT count(*) FROM guarded_change") > 0

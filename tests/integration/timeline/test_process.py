@@ -21,7 +21,7 @@ from libs.common.policy import RESTRICTED, Principal
 from libs.common.rpc import RpcClient
 from libs.tlog.chain import Head
 from libs.tlog.verify import StoredEntry, StoredState, verify
-from runbook_ranger.stack.ports import choose
+from runbook_ranger.stack.ports import Ports
 from tests.support import forked
 from tests.support.eventually import eventually
 from tests.support.servers import StackEnv
@@ -85,7 +85,7 @@ def _fact(incident: str, number: int, tenant: str) -> Envelope:
 
 @asynccontextmanager
 async def running(stack: StackEnv, folder: Path) -> AsyncIterator[Process]:
-    port, traces = choose(set()), folder / "traces.jsonl"
+    port, traces = Ports.load(folder / "ports.json").claim("timeline"), folder / "traces.jsonl"
     environment = os.environ | stack.service("timeline", RR_HEALTH_PORT=str(port), RR_TRACE_FILE=str(traces))
     process = forked.start("services.timeline", env=environment)
     bus = Bus(stack["RR_NATS_URL"], name="asker", identity=ADMIN)

@@ -204,9 +204,13 @@ class History:
         runs = [run for run in own if not run.path.startswith((UNDOING, TELLING))]
         assert all(run.state in STEP_TERMINAL for run in runs[:-1]), "a step begins before the one before it has ended"
         for before, after in pairwise(runs):
-            again = (after.path, after.visit) == (before.path, before.visit + 1) and before.state == "failed"
+            again = (after.path, after.visit) == (before.path, before.visit + 1) and self._asks(before)
             follows = again or name_of(after.path) in set(self._onward(before))
             assert follows, f"{after.path} does not follow {before.path}"
+
+    def _asks(self, run: StepRun) -> bool:
+        """Whether a person may have chosen to try it once more."""
+        return run.state == "failed" and self.spec.step(run.path).on_failure == "ask"
 
     def _onward(self, run: StepRun) -> Iterator[str | None]:
         step = self.spec.step(run.path)

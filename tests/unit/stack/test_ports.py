@@ -1,9 +1,12 @@
 """Ports are chosen once and kept, outside the range of source ports."""
 
+import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from runbook_ranger.stack.ports import EPHEMERAL, Ports
 
@@ -52,6 +55,27 @@ def test_another_process_keeps_away_from_a_port_that_is_held(tmp_path: Path) -> 
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=env)
 
     assert int(said.stdout) != kept
+
+
+@pytest.mark.parametrize("trap", ["link", "open to others"])
+def test_a_folder_of_locks_that_others_may_have_laid_is_left_alone(
+    trap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, theirs = tmp_path / "shared", tmp_path / "theirs"
+    shared.mkdir()
+    theirs.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
+    folder = shared / f"runbook-ranger-ports-{os.getuid()}"
+    if trap == "link":
+        folder.symlink_to(theirs)
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+
+    port = Ports.load(tmp_path / "ports.json").claim("nats")
+
+    assert Ports.load(tmp_path / "ports.json").claim("nats") == port
+    assert list(folder.iterdir()) == []
 
 
 def test_no_port_lies_where_the_kernel_takes_source_ports(tmp_path: Path) -> None:
