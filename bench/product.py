@@ -23,7 +23,7 @@ from runbook_ranger.stack.errors import NotRunningError
 from runbook_ranger.stack.fleet import FORKSERVER
 from runbook_ranger.stack.layout import Layout
 from runbook_ranger.stack.plan import Stack, Urls
-from runbook_ranger.stack.ports import Ports, choose
+from runbook_ranger.stack.ports import Ports
 from runbook_ranger.stack.supervisor import NAME as SUPERVISOR
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -47,8 +47,7 @@ class Product:
         self.layout = Layout.open(self.root / "data")
         self._workers = options.workers
         self._tell = options.tell
-        # The usual port goes to whichever of two stacks binds it first; the other's gateway would be started again.
-        self._environment = {**SAMPLED, "RR_GATEWAY_PORT": str(choose(set())), **(environment or {})}
+        self._environment = {**SAMPLED, **(environment or {})}
         self._path = os.pathsep.join([str(plugin.install(self.root / "plugin")), str(ROOT)])
         self._client: Client | None = None
 
