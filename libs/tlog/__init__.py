@@ -6,5 +6,8 @@ An auditor needs this package, the exported leaves and payloads, and nothing of 
 - `leaf`, `shape`: the exact bytes of each kind of leaf, and the rules that builder and verifier share
 - `chain`: stream messages in order -> leaves, hashes and new chain heads
 - `tree`: the RFC 6962 frontier and root
+- `proofs`: inclusion and consistency, made and verified
+- `note`, `checkpoint`: keys, signatures, and what a log signs (C2SP)
+- `tiles`: the log as static files (C2SP tlog-tiles)
 - `verify`: reads a stored log and names the first thing that does not hold
 """
