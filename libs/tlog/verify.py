@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from libs.tlog.chain import ChainKey, Head
 from libs.tlog.errors import BrokenLog, LeafError, ProfileError
-from libs.tlog.leaf import commit, event_hash, genesis
+from libs.tlog.hashing import commit, event_hash, genesis
+from libs.tlog.heads import ChainKey, Head
 from libs.tlog.profile import parse
 from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, MAX_LEAF, Leaf, check
 from libs.tlog.tree import Frontier
