@@ -11,5 +11,7 @@ runs. (`leaf` and `chain`, which only append, want msgspec as well.)
 - `note`, `checkpoint`: keys, signatures, and what a log signs (C2SP)
 - `tiles`: the log as static files (C2SP tlog-tiles)
 - `tlogproof`: proofs that stand alone, as files and as JSON
-- `verify`: reads a stored log and names the first thing that does not hold
+- `walk`, `usual`: reads leaves in order and names the first thing that does not hold
+- `verify`: a stored log, compared with what the store says of it
+- `export`: the log as lines of JSON
 """
