@@ -14,4 +14,5 @@ runs. (`leaf` and `chain`, which only append, want msgspec as well.)
 - `walk`, `usual`: reads leaves in order and names the first thing that does not hold
 - `verify`: a stored log, compared with what the store says of it
 - `export`: the log as lines of JSON
+- `bundle`, `manifest`, `dsse`, `archive`: an incident's evidence as files and as one; `inspection` verifies it
 """

@@ -107,11 +107,15 @@ class Verifier:
         if len(signature.raw) != _SIGNATURE_BYTES[self.kind]:
             raise SignatureError(f"the signature of {self.name} is {len(signature.raw)} bytes after the key id")
         time = int.from_bytes(signature.raw[:_TIME_BYTES]) if self.kind == COSIGNATURE else None
+        self.verify_bytes(_signed(text, time), signature.raw[-64:])
+        return Verified(self, signature, time)
+
+    def verify_bytes(self, raw: bytes, signature: bytes) -> None:
+        """Raise SignatureError unless the bare signature of the bytes holds."""
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature.raw[-64:], _signed(text, time))
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, raw)
         except (InvalidSignature, ValueError):
             raise SignatureError(f"the signature of {self.name} ({self.key_id.hex()}) does not hold") from None
-        return Verified(self, signature, time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +146,11 @@ class Signer:
     def sign(self, text: str) -> str:
         """The signature line of a text. Raises FormatError when the text cannot be a note's."""
         _check_text(text)
-        raw = Ed25519PrivateKey.from_private_bytes(self.seed).sign(text.encode())
-        return Signature(self.name, self.key_id, raw).line()
+        return Signature(self.name, self.key_id, self.sign_bytes(text.encode())).line()
+
+    def sign_bytes(self, raw: bytes) -> bytes:
+        """The bare signature of bytes, for other envelopes than notes."""
+        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(raw)
 
 
 @dataclass(frozen=True, slots=True)
