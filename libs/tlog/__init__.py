@@ -1,10 +1,18 @@
 """The tamper-evident log: leaves, chains, tree and verifier. Pure: no I/O, no clock, no randomness.
 
-An auditor needs this package, the exported leaves and payloads, and nothing of ours that runs.
+An auditor needs this package, `cryptography` and orjson, the exported leaves and payloads, and nothing of ours that
+runs. (`leaf` and `chain`, which only append, want msgspec as well.)
 
 - `profile`: the canonical JSON that leaves are written in
-- `leaf`, `shape`: the exact bytes of each kind of leaf, and the rules that builder and verifier share
-- `chain`: stream messages in order -> leaves, hashes and new chain heads
+- `hashing`, `shape`: the hashes, and the rules of each kind of leaf, which builder and verifier share
+- `leaf`, `chain`: how leaves are made: stream messages in order -> leaves, hashes and new chain heads
 - `tree`: the RFC 6962 frontier and root
-- `verify`: reads a stored log and names the first thing that does not hold
+- `proofs`: inclusion and consistency, made and verified
+- `note`, `checkpoint`: keys, signatures, and what a log signs (C2SP)
+- `tiles`: the log as static files (C2SP tlog-tiles)
+- `tlogproof`: proofs that stand alone, as files and as JSON
+- `walk`, `usual`: reads leaves in order and names the first thing that does not hold
+- `verify`: a stored log, compared with what the store says of it
+- `export`: the log as lines of JSON
+- `bundle`, `manifest`, `dsse`, `archive`: an incident's evidence as files and as one; `inspection` verifies it
 """

@@ -11,6 +11,8 @@ import orjson
 from msgspec import Struct
 
 from libs.tlog.errors import LeafError
+from libs.tlog.hashing import event_hash, genesis
+from libs.tlog.heads import ChainKey, Head
 from libs.tlog.leaf import (
     Event,
     Link,
@@ -18,24 +20,29 @@ from libs.tlog.leaf import (
     conflict_leaf,
     control_leaf,
     duplicate_leaf,
-    event_hash,
     event_leaf,
     gap_leaf,
-    genesis,
     reject_leaf,
     same_content,
 )
 from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, REJECT
 
-ChainKey: TypeAlias = tuple[str, str]  # (kind, id)
+__all__ = [  # with what appending shares with verifying
+    "Batch",
+    "ChainKey",
+    "Control",
+    "Entry",
+    "EventKey",
+    "First",
+    "Head",
+    "Item",
+    "Message",
+    "Missing",
+    "Unreadable",
+    "chain",
+]
+
 EventKey: TypeAlias = tuple[str, str]  # (source, event id)
-
-
-class Head(Struct, frozen=True):
-    """Where a chain ends: its n-th leaf and that leaf's hash."""
-
-    n: int
-    event_hash: bytes
 
 
 class Message(Struct, frozen=True):
@@ -111,57 +118,59 @@ def chain(
     """
     chainer = _Chainer(origin, heads, seen)
     entries = [chainer.entry(index, item) for index, item in enumerate(items, size)]
-    return Batch(entries, chainer.moved)
+    return Batch(entries, chainer.heads())
 
 
 class _Chainer:
     def __init__(self, origin: str, heads: Mapping[ChainKey, Head], seen: Mapping[EventKey, First]) -> None:
         self.origin = origin
-        self.moved: dict[ChainKey, Head] = {}
+        self._moved: dict[ChainKey, tuple[int, bytes]] = {}  # as in a Head, which costs more to make for each link
         self._heads = heads
         self._seen = seen
         self._new: dict[EventKey, First] = {}
 
+    def heads(self) -> dict[ChainKey, Head]:
+        """Where the chains stand that moved."""
+        return {key: Head(*last) for key, last in self._moved.items()}
+
     def entry(self, index: int, item: Item) -> Entry:
-        kind, leaf = self._outcome(item)
+        kind, leaf, links = self._outcome(item)
         digest = event_hash(leaf)
         if kind == EVENT and isinstance(item, Message):
-            self._remember(index, item, leaf, digest)
+            self._new[item.event.source, item.event.id] = First(index, leaf)
+        for link in links:
+            self._moved[link.kind, link.id] = (link.n, digest)
         return Entry(index, kind, leaf, digest, item)
 
-    def _outcome(self, item: Item) -> tuple[str, bytes]:
+    def _outcome(self, item: Item) -> tuple[str, bytes, list[Link]]:
+        """Kind, leaf, and the links by which it moves chains."""
         match item:
             case Message():
                 return self._message(item)
             case Unreadable():
-                return REJECT, reject_leaf(self.origin, item.src, item.reason)
+                return REJECT, reject_leaf(self.origin, item.src, item.reason), []
             case Missing():
-                return GAP, gap_leaf(self.origin, item.stream, item.epoch, item.first, item.last)
+                return GAP, gap_leaf(self.origin, item.stream, item.epoch, item.first, item.last), []
             case Control():
-                return CONTROL, control_leaf(self.origin, item.body)
+                return CONTROL, control_leaf(self.origin, item.body), []
 
-    def _message(self, item: Message) -> tuple[str, bytes]:
+    def _message(self, item: Message) -> tuple[str, bytes, list[Link]]:
         try:
-            links = [self._link(kind, chain_id) for kind, chain_id in item.event.chains()]
+            links = [self._link(key) for key in item.event.chains()]
             leaf = event_leaf(self.origin, item.src, item.event, item.payload, item.salt, links)
         except LeafError as error:
-            return REJECT, reject_leaf(self.origin, item.src, error.reason)
+            return REJECT, reject_leaf(self.origin, item.src, error.reason), []
         key = (item.event.source, item.event.id)
         first = self._new.get(key) or self._seen.get(key)
         if first is None:
-            return EVENT, leaf
+            return EVENT, leaf, links
         if same_content(orjson.loads(first.leaf), orjson.loads(leaf)):
-            return DUPLICATE, duplicate_leaf(self.origin, item.src, item.event.id, first.index)
-        return CONFLICT, conflict_leaf(self.origin, item.src, item.event.id, first.index)
+            return DUPLICATE, duplicate_leaf(self.origin, item.src, item.event.id, first.index), []
+        return CONFLICT, conflict_leaf(self.origin, item.src, item.event.id, first.index), []
 
-    def _link(self, kind: str, chain_id: str) -> Link:
-        head = self.moved.get((kind, chain_id)) or self._heads.get((kind, chain_id))
+    def _link(self, key: ChainKey) -> Link:
+        kind, chain_id = key
+        head = self._moved.get(key) or self._heads.get(key)
         if head is None:
             return Link(kind, chain_id, 1, genesis(self.origin, kind, chain_id))
-        return Link(kind, chain_id, head.n + 1, head.event_hash)
-
-    def _remember(self, index: int, item: Message, leaf: bytes, digest: bytes) -> None:
-        self._new[item.event.source, item.event.id] = First(index, leaf)
-        for key in item.event.chains():
-            head = self.moved.get(key) or self._heads.get(key)
-            self.moved[key] = Head(head.n + 1 if head else 1, digest)
+        return Link(kind, chain_id, head[0] + 1, head[1])

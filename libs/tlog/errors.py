@@ -3,6 +3,9 @@
 TlogError
 ├── ProfileError   bytes or values outside the canonical profile
 ├── LeafError      a leaf that breaks the rules of its kind; `reason` is fixed text, fit for a reject leaf
+├── FormatError    a note, key, checkpoint, proof, tile, bundle or export that is not in its format's one spelling
+├── SignatureError a signed note without the signature that is asked for, or with one that does not hold
+├── ProofError     a proof that does not prove what it is said to
 └── BrokenLog      a stored log that does not verify; names the entry and the reason
 """
 
@@ -24,6 +27,18 @@ class LeafError(TlogError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class FormatError(TlogError):
+    """Text or bytes are not in the one spelling that their format allows; says what, and where."""
+
+
+class SignatureError(TlogError):
+    """A note lacks the signature that is asked for, or bears one that does not hold."""
+
+
+class ProofError(TlogError):
+    """A proof does not prove what it is said to prove, or is asked for something that cannot be proven."""
 
 
 class BrokenLog(TlogError):

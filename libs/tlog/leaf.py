@@ -1,23 +1,36 @@
-r"""The exact bytes of each kind of leaf, and the hashes over them.
-
-    commit  = SHA256("rr/payload/v1\0" ‖ salt[32] ‖ raw payload)
-    genesis = SHA256("rr/chain-genesis/v1\0" ‖ origin ‖ "\0" ‖ kind ‖ "\0" ‖ id)
-    leaf    = canonical JSON, at most 4,096 bytes
-    hash    = SHA256(0x00 ‖ leaf), which is the RFC 6962 leaf hash
+"""The exact bytes of each kind of leaf: canonical JSON, at most 4,096 bytes, hashed as `hashing` says.
 
 Leaf bytes are a pure function of the stream message and its place in the log: a replay writes the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 
 from msgspec import Struct
 
 from libs.tlog.errors import LeafError, ProfileError
+from libs.tlog.hashing import SALT_BYTES, commit, event_hash, genesis
 from libs.tlog.profile import encode_checked
 from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, MAX_LEAF, REJECT, VERSION, Leaf, check
 
-SALT_BYTES = 32
+__all__ = [  # with what appending shares with verifying
+    "SALT_BYTES",
+    "Event",
+    "Link",
+    "Ref",
+    "Source",
+    "commit",
+    "conflict_leaf",
+    "control_leaf",
+    "duplicate_leaf",
+    "event_hash",
+    "event_leaf",
+    "gap_leaf",
+    "genesis",
+    "reject_leaf",
+    "same_content",
+    "stream_reset",
+]
+
 _SUBJECT_SHOWN = 200  # characters of a rejected message's subject: its leaf must fit whatever was sent
 
 
@@ -76,28 +89,6 @@ class Link(Struct, frozen=True):
     id: str
     n: int
     prev: bytes
-
-
-def commit(payload: bytes, salt: bytes) -> bytes:
-    """Commitment to a payload's raw bytes; hides the payload from whoever lacks the salt. Raises LeafError."""
-    if len(salt) != SALT_BYTES:
-        raise LeafError(f"salt is not {SALT_BYTES} bytes")
-    return sha256(b"rr/payload/v1\0" + salt + payload).digest()
-
-
-def genesis(origin: str, kind: str, chain_id: str) -> bytes:
-    """What the first leaf of a chain gives as `prev`. Raises LeafError on NUL, which separates the parts."""
-    if "\0" in origin or "\0" in kind or "\0" in chain_id:
-        raise LeafError("a chain's origin, kind or id contains NUL")
-    try:
-        return sha256(f"rr/chain-genesis/v1\0{origin}\0{kind}\0{chain_id}".encode()).digest()
-    except UnicodeEncodeError:
-        raise LeafError("a field is not valid Unicode") from None
-
-
-def event_hash(leaf: bytes) -> bytes:
-    """RFC 6962 leaf hash of a leaf's bytes."""
-    return sha256(b"\0" + leaf).digest()
 
 
 def event_leaf(origin: str, src: Source, event: Event, payload: bytes, salt: bytes, links: Sequence[Link]) -> bytes:

@@ -1,5 +1,6 @@
 """The worked example's first leaf, and a small log around it that tests bend out of shape."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -106,4 +107,12 @@ def _position(item: Item) -> tuple[str, int, int] | None:
 def stored() -> Store:
     store = Store()
     store.append(*ITEMS)
+    return store
+
+
+def redacted() -> Store:
+    """The log whose fifth event's payload was deleted."""
+    store = stored()
+    store.append(Control({"type": "redaction", "of": "4", "id": "0192f0c2-0000-7000-8000-000000000005"}))
+    store.entries[4] = dataclasses.replace(store.entries[4], payload=None, salt=None)
     return store

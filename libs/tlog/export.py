@@ -1,0 +1,288 @@
+"""The log as lines of JSON, `rr.export/1`: for long keeping, for replay, and to be verified without us.
+
+    {"first":"0","frontier":[],"origin":"…","shows":"all","v":"rr.export/1"}
+    {"index":"0","leaf":{…},"payload":"<base64>","salt":"<base64>"}
+    {"index":"1","leaf":{…},"payload":null,"salt":null}
+    {"index":"2","hash":"<hex>"}
+    {"checkpoint":"<signed note>","end":"3","v":"rr.export/1"}
+
+Every line ends in a newline and has this one spelling; the first and the last are canonical JSON as leaves are. A leaf
+stands as the bytes that are hashed: all between `"leaf":` and the line's last `,"payload":`. Payload and salt are null
+for leaves that are no events, and where a later redaction leaf says that the payload is gone.
+
+`frontier` holds the hashes, in base64, of the perfect subtrees before leaf `first`, the largest first: an export may
+begin anywhere. Files continue each other, each beginning where the last one ended; a file that was cut off has no last
+line and is not accepted. The last file's checkpoint is of its end's size; the others may leave theirs empty.
+
+Where `shows` is `some`, the reader may not see everything: payloads are null without a redaction, and of leaves only
+the hash may be given. The tree is verified all the same; what was withheld is counted, not vouched for.
+
+Memory while verifying: that of a `Walk`, and one line.
+"""
+
+import re
+from binascii import Error, a2b_base64, b2a_base64
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from libs.tlog.checkpoint import Signed, open_checkpoint
+from libs.tlog.errors import BrokenLog, FormatError, ProfileError, SignatureError
+from libs.tlog.note import Verifier
+from libs.tlog.profile import encode, parse
+from libs.tlog.spelling import base64_bytes, base64_text, number, shown
+from libs.tlog.tree import HASH_BYTES, Frontier
+from libs.tlog.walk import Walk
+
+VERSION: Final = "rr.export/1"
+ALL, SOME = "all", "some"
+MAX_LINE: Final = 16 * 2**20  # bytes; an event's payload is at most a mebibyte
+
+_HEADER_KEYS: Final = {"first", "frontier", "origin", "shows", "v"}
+_CLOSING_KEYS: Final = {"checkpoint", "end", "v"}
+_TAIL: Final = re.compile(rb',"payload":(?:"([^"]*+)","salt":"([^"]*+)"|null,"salt":null)\}\n').fullmatch
+_HIDDEN: Final = re.compile(rb'\{"index":"([0-9]+)","hash":"([0-9a-f]{64})"\}\n').fullmatch
+_INDEX: Final = re.compile(rb'\{"index":"(0|[1-9][0-9]{0,18})",').match
+
+
+def header(origin: str, tree: Frontier, *, whole: bool = True) -> bytes:
+    """The first line of a file that begins after the leaves of `tree`; not `whole`: something may be withheld."""
+    raw = tree.to_bytes()
+    frontier = [base64_text(raw[at : at + HASH_BYTES]) for at in range(0, len(raw), HASH_BYTES)]
+    shows = ALL if whole else SOME
+    return encode(
+        {"first": str(tree.size), "frontier": [*frontier], "origin": origin, "shows": shows, "v": VERSION}
+    ) + b"\n"  # fmt: skip
+
+
+def line(index: int, leaf: bytes, payload: bytes | None = None, salt: bytes | None = None) -> bytes:
+    """The line of a leaf."""
+    if payload is None or salt is None:
+        return b'{"index":"%d","leaf":%b,"payload":null,"salt":null}\n' % (index, leaf)
+    texts = (b2a_base64(payload, newline=False), b2a_base64(salt, newline=False))
+    return b'{"index":"%d","leaf":%b,"payload":"%b","salt":"%b"}\n' % (index, leaf, *texts)
+
+
+def hidden_line(index: int, event_hash: bytes) -> bytes:
+    """The line of a leaf that the reader may not see."""
+    return b'{"index":"%d","hash":"%b"}\n' % (index, event_hash.hex().encode())
+
+
+def closing(end: int, checkpoint: bytes = b"") -> bytes:
+    """The last line of a file that ends before leaf `end`."""
+    return encode({"checkpoint": checkpoint.decode(), "end": str(end), "v": VERSION}) + b"\n"
+
+
+def first_of(head: bytes) -> int:
+    """The index at which the file with this first line begins. Raises FormatError when it is no export's."""
+    return number(_read(head, _HEADER_KEYS, "the first line")["first"], "first")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export that verifies consists of: leaves `first` up to the checkpoint's size.
+
+    `last` is the last leaf of the stream that was shown, `withheld` and `bare` count leaves and payloads that were
+    not; `old` is the auditor's own checkpoint that the log was found to continue.
+    """
+
+    first: int
+    signed: Signed
+    kinds: dict[str, int]
+    redacted: list[int]
+    withheld: int
+    bare: int
+    last: bytes
+    position: tuple[str, int, int] | None
+    old: Signed | None
+
+
+def verify_export(
+    files: Iterable[tuple[str, Iterable[bytes]]], verifiers: Sequence[Verifier], old: Signed | None = None
+) -> Exported:
+    """Verify files, given as name and lines, in the order of their indexes.
+
+    Raises:
+        BrokenLog: the first thing that does not hold, with its leaf.
+        FormatError, SignatureError: a line that is none, with its file and number; a checkpoint that is not signed.
+    """
+    export = Export(verifiers, old)
+    for name, lines in files:
+        export.read(name, lines)
+    return export.finish()
+
+
+class Export:
+    """As `verify_export`, for files that come one by one: `read` each, then `finish`."""
+
+    def __init__(self, verifiers: Sequence[Verifier], old: Signed | None = None) -> None:
+        self._verifiers = verifiers
+        self._old = old
+        self._compared = False
+        self._walk: Walk | None = None
+        self._whole = True
+        self._signed: Signed | None = None
+
+    def read(self, name: str, lines: Iterable[bytes]) -> None:
+        """Verify the next file against all before it. Raises as `verify_export`."""
+        numbered = _Numbered(lines)
+        try:
+            self._begin(next(numbered, b""))
+            self._end(self._leaves(numbered))
+            _ends(numbered)
+        except (FormatError, SignatureError) as error:
+            raise type(error)(f"{name}, line {numbered.at}: {error}") from None
+
+    def finish(self) -> Exported:
+        """What was verified. Raises BrokenLog where the whole is not what a checkpoint says."""
+        walk, signed = self._walk, self._signed
+        if walk is None:
+            raise BrokenLog("there is no export")
+        if signed is None:
+            raise BrokenLog(f"no checkpoint says that the log has {walk.tree.size} leaves")
+        self._compare(walk)
+        if self._old and not self._compared:
+            raise BrokenLog(_incomparable(self._old.checkpoint.size, walk))
+        walk.finish()
+        return Exported(
+            walk.start, signed, walk.kinds, walk.redacted, walk.withheld, walk.bare, walk.last, walk.position, self._old
+        )
+
+    def _begin(self, text: bytes) -> None:
+        said = _read(text, _HEADER_KEYS, "the first line")
+        first = number(said["first"], "first")
+        if said["shows"] not in {ALL, SOME} or not isinstance(said["frontier"], list):
+            raise FormatError("the first line does not say what the file shows, or where it begins")
+        hashes = [base64_bytes(str(item), "a hash of the frontier", length=HASH_BYTES) for item in said["frontier"]]
+        if len(hashes) != first.bit_count():
+            raise FormatError(f"the frontier of {first} leaves does not have {len(hashes)} hashes")
+        whole, tree = said["shows"] == ALL, Frontier(first, hashes)
+        if self._walk is None:
+            self._walk, self._whole = Walk(str(said["origin"]), tree, withhold=not whole), whole
+            return
+        here = self._walk.tree
+        if (said["origin"], whole) != (self._walk.origin, self._whole):
+            raise FormatError(f"the file is of another export than the one before it: {shown(said['origin'])}")
+        if (tree.size, tree.to_bytes()) != (here.size, here.to_bytes()):
+            raise FormatError(f"the file begins at leaf {tree.size}, or after others, where {here.size} comes next")
+
+    def _leaves(self, lines: Iterable[bytes]) -> bytes:
+        """Take in the lines of leaves; the line that follows them."""
+        for text in lines:
+            if not self._leaf(text):
+                return text
+        raise FormatError("the file is cut off: it has no closing line")
+
+    def _leaf(self, text: bytes) -> bool:
+        """Take in a leaf's line; False where it is another line."""
+        walk = self._walk
+        assert walk is not None
+        index = walk.tree.size
+        if self._old and index == self._old.checkpoint.size:
+            self._compare(walk)
+        prefix = b'{"index":"%d","leaf":' % index
+        if not text.startswith(prefix):
+            return self._other(walk, text)
+        cut = text.rfind(b',"payload":')
+        tail = _TAIL(text, cut) if cut > 0 else None
+        if tail is None:
+            raise FormatError(f"not the line of a leaf with its payload and salt: {shown(text[-60:])}")
+        payload, salt = tail.groups()
+        if payload is not None:
+            payload, salt = _decoded(payload, "payload"), _decoded(salt, "salt")
+        walk.add(index, text[len(prefix) : cut], payload, salt)
+        self._signed = None
+        return True
+
+    def _other(self, walk: Walk, text: bytes) -> bool:
+        found = _HIDDEN(text)
+        if found is not None:
+            walk.hide(int(found[1]), bytes.fromhex(found[2].decode()))
+            self._signed = None
+            return True
+        elsewhere = _INDEX(text)
+        if elsewhere is not None:
+            index = int(elsewhere[1])
+            raise BrokenLog(walk.displaced(index), index=index)
+        return False
+
+    def _end(self, text: bytes) -> None:
+        walk = self._walk
+        assert walk is not None
+        said = _read(text, _CLOSING_KEYS, "the line")
+        end = number(said["end"], "end")
+        if end != walk.tree.size:
+            raise FormatError(f"the file ends at {walk.tree.size} leaves, its closing line says {end}")
+        if said["checkpoint"]:
+            self._signed = open_checkpoint(str(said["checkpoint"]).encode(), self._verifiers)
+            _compare_checkpoint(self._signed, walk)
+
+    def _compare(self, walk: Walk) -> None:
+        """The log so far with the auditor's own checkpoint, where that is of this size."""
+        old = self._old
+        if old is None or old.checkpoint.size != walk.tree.size:
+            return
+        root = walk.tree.root()
+        if (old.checkpoint.origin, old.checkpoint.root) != (walk.origin, root):
+            raise BrokenLog(
+                f"at size {walk.tree.size} the log {walk.origin} has the root {root.hex()}, where the older checkpoint "
+                f"of {old.checkpoint.origin} says {old.checkpoint.root.hex()}: two histories were shown"
+            )
+        self._compared = True
+
+
+class _Numbered:
+    """Lines, and the number of the last one; 0 before the first."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = iter(lines)
+        self.at = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        text = next(self._lines)
+        self.at += 1
+        if len(text) > MAX_LINE:
+            raise FormatError(f"a line has at most {MAX_LINE} bytes")
+        return text
+
+
+def _ends(lines: Iterator[bytes]) -> None:
+    if next(lines, None) is not None:
+        raise FormatError("something follows the closing line")
+
+
+def _compare_checkpoint(signed: Signed, walk: Walk) -> None:
+    said, root = signed.checkpoint, walk.tree.root()
+    if said.origin != walk.origin:
+        raise BrokenLog(f"the export is of {walk.origin}, its checkpoint of {said.origin}")
+    if said.size != walk.tree.size:
+        raise BrokenLog(f"the export holds {walk.tree.size} leaves, its checkpoint says {said.size}")
+    if said.root != root:
+        raise BrokenLog(f"the leaves' root is {root.hex()}, the checkpoint says {said.root.hex()}")
+
+
+def _incomparable(size: int, walk: Walk) -> str:
+    if size < walk.start:
+        return f"the export begins at leaf {walk.start}; an older checkpoint of size {size} needs the leaves before it"
+    return f"the export ends at {walk.tree.size} leaves, before the checkpoint of size {size} that is held: it is stale"
+
+
+def _decoded(text: bytes, what: str) -> bytes:
+    try:
+        raw = a2b_base64(text, strict_mode=True)
+    except (Error, ValueError):
+        raw = b""
+    return raw if b2a_base64(raw, newline=False) == text else base64_bytes(text, what)
+
+
+def _read(text: bytes, keys: set[str], what: str) -> dict[str, Any]:
+    try:
+        found = parse(text.removesuffix(b"\n")) if text.endswith(b"\n") else None
+    except ProfileError as error:
+        raise FormatError(f"{what} is not one of {VERSION}: {error}") from None
+    if not isinstance(found, dict) or found.keys() != keys or found["v"] != VERSION:
+        raise FormatError(f"{what} is not one of {VERSION}: {shown(text)}")
+    return found

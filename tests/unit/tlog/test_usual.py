@@ -1,0 +1,98 @@
+"""The pattern takes nothing that the careful look refuses, and reads the same from it."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from libs.tlog.errors import BrokenLog
+from libs.tlog.leaf import Link, event_leaf
+from libs.tlog.profile import encode
+from libs.tlog.usual import event_of, usual_event
+from libs.tlog.walk import read_leaf
+from tests.unit.tlog.vectors import flip
+from tests.unit.tlog.worked import CREATED, INCIDENT, ORIGIN, PAYLOAD, SALT, SOURCE, redacted
+
+TOLD = replace(CREATED, tenants=(CREATED.tenant,), runbook_id="rb", execution_id="e-1")
+LINKS = [
+    Link("execution", "e-1", 7, b"\1" * 32),
+    Link("incident", INCIDENT, 2, b"\2" * 32),
+    Link("runbook", "r", 1, SALT),
+]
+USUAL = event_leaf(ORIGIN, SOURCE, TOLD, PAYLOAD, SALT, LINKS)
+PIECES = st.sampled_from(
+    [b"", b'"', b",", b"{", b"}", b"]", b"\\", b"\\u0041", b"\n", b"\x00", b"\x7f", b"\xc3\xa9", b"\xff", b"0", b"00",
+     b" ", b"t_a1", b"9" * 20, b"x" * 600, b'"k":"incident"',
+     b'{"id":"x","k":"runbook","n":"1","prev":"%b"}' % (b"a" * 64)]
+)  # fmt: skip
+
+
+def agree(leaf: bytes) -> None:
+    quick = usual_event(leaf)
+    if quick is not None:
+        assert event_of(read_leaf(0, leaf)) == quick
+
+
+def test_a_usual_event_is_read_by_the_pattern() -> None:
+    event = usual_event(USUAL)
+
+    assert event is not None
+    assert event[0] == CREATED.id.encode()
+    assert [link[0] for link in event[-1]] == ["execution", "incident", "runbook"]
+    agree(USUAL)
+
+
+@pytest.mark.parametrize("kinds", [[], [0], [1], [2], [0, 1], [0, 2], [1, 2]])
+def test_any_of_the_chains_may_be_missing(kinds: list[int]) -> None:
+    leaf = event_leaf(ORIGIN, SOURCE, TOLD, PAYLOAD, SALT, [LINKS[at] for at in kinds])
+
+    event = usual_event(leaf)
+
+    assert event is not None
+    assert [link[0] for link in event[-1]] == [LINKS[at].kind for at in kinds]
+    agree(leaf)
+
+
+@given(st.integers(0, len(USUAL) * 8 - 1))
+def test_after_any_flip_of_a_bit_both_looks_agree(bit: int) -> None:
+    agree(flip(USUAL, bit))
+
+
+@given(st.integers(0, len(USUAL)), st.integers(0, 4), PIECES)
+def test_after_any_insertion_both_looks_agree(at: int, cut: int, piece: bytes) -> None:
+    agree(USUAL[:at] + piece + USUAL[at + cut :])
+
+
+@given(st.text(max_size=10), st.sampled_from(["actor", "correlation", "causation", "type", "id", "source", "time"]))
+def test_whatever_text_stands_in_a_field_both_looks_agree(text: str, field: str) -> None:
+    leaf = orjson.loads(USUAL)
+    leaf["ev"][field] = text
+    agree(encode(leaf))
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-02-29T00:00:00Z",
+        "2026-02-28T24:00:00Z",
+        "2026-02-28T23:60:00Z",
+        "0000-01-01T00:00:00Z",
+        "2026-02-28T1:00:00Z",
+    ],
+)
+def test_a_time_that_does_not_exist_is_not_taken(time: str) -> None:
+    leaf = USUAL.replace(CREATED.time.encode(), time.encode())
+
+    assert usual_event(leaf) is None
+    with pytest.raises(BrokenLog, match="RFC 3339"):
+        read_leaf(0, leaf)
+
+
+def test_other_leaves_are_left_to_the_careful_look() -> None:
+    leaves = [entry.leaf for entry in redacted().entries]
+
+    assert not any(usual_event(leaf) for leaf in leaves if b'"kind":"event"' not in leaf)
+    for leaf in leaves:
+        agree(leaf)
+    assert usual_event(USUAL + b" " * 4096) is None
