@@ -31,10 +31,10 @@ MOST_SECONDS: Final = 30.0
 AT_ONCE: Final = 16
 
 _ADD: Final = """
-INSERT INTO artefact (tenant_id, kind, sha256, data) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+INSERT INTO artefact_waiting (tenant_id, kind, sha256, data) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
 """
-_WAITING: Final = "SELECT tenant_id, kind, sha256, data FROM artefact ORDER BY added_at LIMIT $1"
-_GONE: Final = "DELETE FROM artefact WHERE tenant_id = $1 AND kind = $2 AND sha256 = $3"
+_WAITING: Final = "SELECT tenant_id, kind, sha256, data FROM artefact_waiting ORDER BY added_at LIMIT $1"
+_GONE: Final = "DELETE FROM artefact_waiting WHERE tenant_id = $1 AND kind = $2 AND sha256 = $3"
 
 
 def key_of(tenant: str, kind: str, sha256: str) -> str:

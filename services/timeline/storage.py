@@ -47,7 +47,12 @@ payloads AS (
 heads AS (
   INSERT INTO chain_head AS head (kind, id, n, event_hash)
   SELECT moved.* FROM advanced, unnest($32::text[], $33::text[], $34::bigint[], $35::bytea[]) AS moved
-  ON CONFLICT (kind, id) DO UPDATE SET n = excluded.n, event_hash = excluded.event_hash)
+  ON CONFLICT (kind, id) DO UPDATE SET n = excluded.n, event_hash = excluded.event_hash),
+artefacts AS (
+  INSERT INTO artefact (sha256, index, kind, length, type, time, tenant_id, incident_id, execution_id, environment,
+    clearance)
+  SELECT added.* FROM advanced, unnest($36::bytea[], $37::bigint[], $38::text[], $39::bigint[], $40::text[],
+    $41::timestamptz[], $42::text[], $43::text[], $44::text[], $45::text[], $46::smallint[]) AS added)
 SELECT count(*) FROM advanced
 """
 _HEADS: Final = """
@@ -103,11 +108,9 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
         TermLost: another writer appended or took over since `old` was read; nothing was written.
     """
     new = old.after(batch)
-    payloads = [
-        _payload_row(entry, arrival)
-        for entry, arrival in zip(batch.entries, arrivals, strict=True)
-        if entry.kind == EVENT
-    ]
+    events = [(entry, arrival) for entry, arrival in zip(batch.entries, arrivals, strict=True) if entry.kind == EVENT]
+    payloads = [_payload_row(entry, arrival) for entry, arrival in events]
+    artefacts = [row for entry, arrival in events for row in _artefact_rows(entry, arrival)]
     with telemetry.span("db timeline append", attributes={"rr.leaves": len(batch.entries)}):
         advanced = await database.pool.fetchval(
             _APPEND,
@@ -115,6 +118,7 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
             *_columns([_leaf_row(entry) for entry in batch.entries], 9),
             *_columns(payloads, 15),
             *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], 4),
+            *_columns(artefacts, 11),
         )
     if not advanced:
         raise TermLost(f"size {old.tree.size} of term {old.term} is no longer the end of the log")
@@ -186,6 +190,19 @@ def _payload_row(entry: Entry, arrival: Arrival) -> tuple[Any, ...]:
         envelope.marking.environment,
         envelope.marking.clearance,
     )
+
+
+def _artefact_rows(entry: Entry, arrival: Arrival) -> list[tuple[Any, ...]]:
+    """What an event names in the object store."""
+    message, envelope = entry.item, arrival.envelope
+    if not isinstance(message, Message) or envelope is None or not message.event.refs:
+        return []
+    event, marking = message.event, envelope.marking
+    about = (event.type, datetime.fromisoformat(event.time), event.tenant, event.incident_id, event.execution_id)
+    return [
+        (bytes.fromhex(ref.sha256), entry.index, ref.k, ref.len, *about, marking.environment, marking.clearance)
+        for ref in sorted(set(event.refs))
+    ]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

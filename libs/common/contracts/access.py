@@ -60,6 +60,25 @@ class FlagChanged(Fact):
     changed_at: str
 
 
+class EvidenceOpened(Fact):
+    """`actor` was given a URL that reads an artefact without a credential until `expires_at` (RFC 3339).
+
+    `index` is the leaf of the event that names it and that they may view. The URL itself stands nowhere.
+    """
+
+    subject: ClassVar[str] = "access.evidence_opened"
+    aggregate: ClassVar[str] = "evidence_url"
+    opening_id: str
+    actor: str
+    sha256: str
+    kind: str
+    index: int
+    expires_at: str
+    method: str
+    decision_id: str
+    policy_revision: str
+
+
 class AccessDenied(Fact):
     """The gateway itself refused `actor` (`anonymous` where nobody proved who asks) an `action`.
 

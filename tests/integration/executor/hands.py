@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from libs.actions import Action, ActionSettings, Egress, Registry
+from libs.common.artefacts import Artefacts
+from libs.common.objectstore import ObjectStore
 from services.executor.hints import STREAMS
 from services.executor.worker.attempts import Entry, Means, Worker
 from services.executor.worker.leases import Leases
-from libs.common.artefacts import Artefacts
-from libs.common.objectstore import ObjectStore
 from services.executor.worker.objects import Objects
 from tests.integration.executor.bench import Bench
 from tests.support.eventually import eventually
