@@ -16,7 +16,7 @@ SELECT {_COLUMNS} FROM artefact WHERE sha256 = $1 AND tenant_id = $2 AND {seen("
 ORDER BY deleted_at IS NOT NULL, index DESC LIMIT 1
 """
 _PAGE: Final = """
-SELECT {columns} FROM artefact WHERE {column} = $1 AND tenant_id = $2 AND {seen} AND index > $5
+SELECT {columns} FROM artefact WHERE {about} = $1 AND tenant_id = $2 AND {seen} AND index > $5
 ORDER BY index, kind, sha256 LIMIT $6
 """
 
@@ -30,11 +30,12 @@ async def named(tx: Tx, sha256: str, *, tenant: str, scope: Scope) -> dict[str, 
 async def page(
     tx: Tx, *, column: str, about: str, tenant: str, scope: Scope, after: int, limit: int
 ) -> list[dict[str, Any]]:
-    """What the events of one incident or execution name, in the log's order, after index `after`.
+    """What the events of one incident or execution name, in the log's order, after index `after`; without a `column`
+    those of the whole tenant.
 
     A page ends with an event: it may be longer than `limit` by what that one names besides.
     """
-    statement = _PAGE.format(columns=_COLUMNS, column=column, seen=seen("$3", "$4"))
+    statement = _PAGE.format(columns=_COLUMNS, about=column or "''", seen=seen("$3", "$4"))
     rows = await tx.fetch(statement, about, tenant, *filters(scope), after, limit + MAX_REFS)
     whole = rows if len(rows) <= limit else [row for row in rows if row["index"] <= rows[limit - 1]["index"]]
     return [_shown(row) for row in whole]

@@ -35,8 +35,19 @@ class ListEntries(Question):
         return self
 
 
-class Artefacts(ListEntries):
-    """What the events of one incident or of one execution name in the object store, after an index."""
+class Artefacts(Question):
+    """What events name in the object store, after an index: those of an incident, of an execution, or all."""
+
+    incident_id: Id | None = None
+    execution_id: Id | None = None
+    after: Index = -1
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> "Artefacts":
+        if self.incident_id is not None and self.execution_id is not None:
+            raise ValueError("name incident_id or execution_id, or neither")
+        return self
 
 
 class Artefact(Question):
@@ -105,10 +116,10 @@ class LogDesk:
 
     async def artefacts(self, tx: Tx, caller: Caller, question: Artefacts) -> Answer:
         """One page of what events name, in the log's order; `next` as in `list`."""
-        kind = "incident" if question.incident_id else "execution"
+        kind = "incident" if question.incident_id else "execution" if question.execution_id else "timeline"
         found = await artefacts.page(
             tx,
-            column=f"{kind}_id",
+            column=f"{kind}_id" if kind != "timeline" else "",
             about=question.incident_id or question.execution_id or "",
             tenant=caller.tenant,
             scope=await require_scope(caller.principal, "timeline.view", kind, caller.tenant),

@@ -104,4 +104,5 @@ artefact = Table(
     CheckConstraint("octet_length(sha256) = 32", name="ck_artefact_hash"),
     Index("ix_artefact_incident", "incident_id", "index", postgresql_where=text("incident_id IS NOT NULL")),
     Index("ix_artefact_execution", "execution_id", "index", postgresql_where=text("execution_id IS NOT NULL")),
+    Index("ix_artefact_tenant", "tenant_id", "index"),
 )

@@ -7,8 +7,8 @@ from pydantic import Field, StringConstraints
 
 from libs.common.errors import InvalidInput, Unavailable
 from libs.common.policy import Resource, require
-from services.gateway import answers
 from services.gateway.asking import Ask, StrictRoute, reply
+from services.gateway.evidence import answers
 from services.gateway.evidence.desk import FILENAME, EvidenceDesk, Opener, Wanted
 from services.gateway.parameters import Index, Limit, Parameters, Text
 from services.gateway.settings import GatewaySettings
@@ -18,7 +18,7 @@ Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Named(Parameters):
-    """Whose artefacts (an incident's or an execution's, one of them), after which index of the log."""
+    """Whose artefacts (an incident's, an execution's, or all of the tenant's), after which index of the log."""
 
     incident_id: Text | None = None
     execution_id: Text | None = None
@@ -46,7 +46,7 @@ async def _settings(request: Request) -> GatewaySettings:
 
 @router.get("", response_model=answers.Artefacts)
 async def listing(ask: Ask, which: Annotated[Named, Query()]) -> Response:
-    """What the events of an incident or of an execution name, in the log's order."""
+    """What the events of an incident, of an execution or of the tenant name, in the log's order."""
     return await ask("timeline", "artefacts", which.given())
 
 

@@ -27,6 +27,7 @@ CREATE TABLE artefact (
   CONSTRAINT ck_artefact_hash CHECK (octet_length(sha256) = 32));
 CREATE INDEX ix_artefact_incident ON artefact (incident_id, index) WHERE incident_id IS NOT NULL;
 CREATE INDEX ix_artefact_execution ON artefact (execution_id, index) WHERE execution_id IS NOT NULL;
+CREATE INDEX ix_artefact_tenant ON artefact (tenant_id, index);
 """
 _FROM_BEFORE = """
 INSERT INTO artefact (sha256, index, kind, length, type, time, tenant_id, incident_id, execution_id, environment,
