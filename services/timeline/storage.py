@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import orjson
+
 from libs.common import telemetry
 from libs.common.database import Database, Tx
 from libs.common.telemetry import parse_traceparent
@@ -51,8 +53,11 @@ heads AS (
 artefacts AS (
   INSERT INTO artefact (sha256, index, kind, length, type, time, tenant_id, incident_id, execution_id, environment,
     clearance)
-  SELECT added.* FROM advanced, unnest($36::bytea[], $37::bigint[], $38::text[], $39::bigint[], $40::text[],
-    $41::timestamptz[], $42::text[], $43::text[], $44::text[], $45::text[], $46::smallint[]) AS added)
+  SELECT decode(sha256, 'hex'), index, kind, length, type, time, tenant_id, incident_id, execution_id, environment,
+    clearance
+  FROM advanced, jsonb_to_recordset($36::jsonb) AS added(sha256 text, index bigint, kind text, length bigint,
+    type text, time timestamptz, tenant_id text, incident_id text, execution_id text, environment text,
+    clearance smallint))
 SELECT count(*) FROM advanced
 """
 _HEADS: Final = """
@@ -118,7 +123,7 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
             *_columns([_leaf_row(entry) for entry in batch.entries], 9),
             *_columns(payloads, 15),
             *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], 4),
-            *_columns(artefacts, 11),
+            orjson.dumps(artefacts).decode(),
         )
     if not advanced:
         raise TermLost(f"size {old.tree.size} of term {old.term} is no longer the end of the log")
@@ -192,17 +197,23 @@ def _payload_row(entry: Entry, arrival: Arrival) -> tuple[Any, ...]:
     )
 
 
-def _artefact_rows(entry: Entry, arrival: Arrival) -> list[tuple[Any, ...]]:
+def _artefact_rows(entry: Entry, arrival: Arrival) -> list[dict[str, Any]]:
     """What an event names in the object store."""
     message, envelope = entry.item, arrival.envelope
     if not isinstance(message, Message) or envelope is None or not message.event.refs:
         return []
-    event, marking = message.event, envelope.marking
-    about = (event.type, datetime.fromisoformat(event.time), event.tenant, event.incident_id, event.execution_id)
-    return [
-        (bytes.fromhex(ref.sha256), entry.index, ref.k, ref.len, *about, marking.environment, marking.clearance)
-        for ref in sorted(set(event.refs))
-    ]
+    event = message.event
+    about = {
+        "index": entry.index,
+        "type": event.type,
+        "time": event.time,
+        "tenant_id": event.tenant,
+        "incident_id": event.incident_id or None,
+        "execution_id": event.execution_id or None,
+        "environment": envelope.marking.environment,
+        "clearance": envelope.marking.clearance,
+    }
+    return [{**about, "sha256": ref.sha256, "kind": ref.k, "length": ref.len} for ref in sorted(set(event.refs))]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
