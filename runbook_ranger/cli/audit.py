@@ -12,7 +12,7 @@ import typer
 
 from runbook_ranger.cli import show
 from runbook_ranger.cli.errors import CliError
-from runbook_ranger.cli.evidence import evidence
+from runbook_ranger.cli.evidence import evidence, hold, release
 from runbook_ranger.cli.options import DataDir, Format, Output, group
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def register(app: typer.Typer) -> None:
     commands = group("audit", "Prove what happened.")
     commands.command("verify")(verify)
     commands.command("evidence")(evidence)
+    commands.command("hold")(hold)
+    commands.command("release")(release)
     app.add_typer(commands)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from runbook_ranger.cli import show
 from runbook_ranger.cli.errors import CliError, WrongUsage
-from runbook_ranger.cli.options import DataDir
+from runbook_ranger.cli.options import DataDir, Rationale
 
 if TYPE_CHECKING:
     from runbook_ranger.cli.client import Client
@@ -49,6 +49,24 @@ def evidence(
             _check(client, found)
         else:
             show.table(found, COLUMNS)
+
+
+def hold(incident: Annotated[str, typer.Argument()], rationale: Rationale, data_dir: DataDir = None) -> None:
+    """Keep what an incident's events name, whatever its retention says."""
+    _tell("hold", incident, rationale, data_dir)
+
+
+def release(incident: Annotated[str, typer.Argument()], rationale: Rationale, data_dir: DataDir = None) -> None:
+    """Let an incident's evidence go when its retention is over."""
+    _tell("release", incident, rationale, data_dir)
+
+
+def _tell(verb: str, incident: str, rationale: str, data_dir: Path | None) -> None:
+    from runbook_ranger.cli.client import Client
+
+    with Client.open(data_dir) as client:
+        told = client.post(f"/evidence/{verb}", {"incident_id": incident, "rationale": rationale})
+    typer.echo(f"{'held' if told['held'] else 'released'}: the evidence of incident {told['incident_id']}")
 
 
 def listed(client: "Client", **about: str | None) -> Iterator[dict[str, Any]]:

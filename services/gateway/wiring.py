@@ -9,6 +9,7 @@ from libs.common.rpc import RpcClient
 from services.gateway.application import application
 from services.gateway.evidence.desk import EvidenceDesk
 from services.gateway.evidence.downloads import Downloads
+from services.gateway.evidence.holds import HoldDesk
 from services.gateway.evidence.links import Links
 from services.gateway.flags.book import FlagBook
 from services.gateway.flags.desk import FlagDesk
@@ -46,15 +47,15 @@ class PublicFace:
         await self._ended.wait()
 
 
-def _evidence(settings: GatewaySettings, rt: Runtime) -> tuple[EvidenceDesk, Downloads]:
-    """What gives out URLs of evidence, and what serves them."""
+def _evidence(settings: GatewaySettings, rt: Runtime) -> tuple[EvidenceDesk, HoldDesk, Downloads]:
+    """What gives out URLs of evidence, what holds it, and what serves it."""
     store = ObjectSettings.read().store()
     try:
         links = Links.of(settings.evidence_secret.get_secret_value())
     except ValueError as error:
         raise SystemExit(f"settings: RR_EVIDENCE_SECRET: {error}") from None
     desk = EvidenceDesk(rt.database, store, links, via_gateway=settings.evidence_via_gateway)
-    return desk, Downloads(store, links)
+    return desk, HoldDesk(rt.database), Downloads(store, links)
 
 
 async def wire(rt: Runtime) -> None:

@@ -79,6 +79,30 @@ class EvidenceOpened(Fact):
     policy_revision: str
 
 
+class EvidenceHoldFact(Fact):
+    """About what an incident's events name in the object store; the last of these in the log counts."""
+
+    aggregate: ClassVar[str] = "evidence_hold"
+    hold_id: str
+    incident_id: str
+    actor: str
+    rationale: str
+    decision_id: str
+    policy_revision: str
+
+
+class EvidenceHeld(EvidenceHoldFact):
+    """No retention deletes any of it, until it is released."""
+
+    subject: ClassVar[str] = "access.evidence_held"
+
+
+class EvidenceReleased(EvidenceHoldFact):
+    """It may be deleted again, once its retention is over."""
+
+    subject: ClassVar[str] = "access.evidence_released"
+
+
 class AccessDenied(Fact):
     """The gateway itself refused `actor` (`anonymous` where nobody proved who asks) an `action`.
 

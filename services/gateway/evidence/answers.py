@@ -36,3 +36,12 @@ class EvidenceUrl(Answer):
     kind: str
     length: int
     filename: str
+
+
+class Held(Answer):
+    """What the log was told: whether an incident's evidence is held from now on."""
+
+    hold_id: str
+    incident_id: str
+    held: bool
+    told_at: str

@@ -5,12 +5,14 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field, StringConstraints
 
+from libs.common.contracts.marking import Marking
 from libs.common.errors import InvalidInput, Unavailable
-from libs.common.policy import Resource, require
+from libs.common.policy import Context, Resource, require
 from services.gateway.asking import Ask, StrictRoute, reply
 from services.gateway.evidence import answers
 from services.gateway.evidence.desk import FILENAME, EvidenceDesk, Opener, Wanted
-from services.gateway.parameters import Index, Limit, Parameters, Text
+from services.gateway.evidence.holds import Hold, HoldDesk
+from services.gateway.parameters import Index, Limit, Name, Parameters, Rationale, Text
 from services.gateway.settings import GatewaySettings
 
 router = APIRouter(prefix="/evidence", tags=["evidence"], route_class=StrictRoute)
@@ -33,6 +35,13 @@ class Opening(Parameters):
     filename: Annotated[str, StringConstraints(pattern=rf"^{FILENAME.pattern}$")] | None = None
 
 
+class Holding(Parameters):
+    """Whose evidence, and why; it stands in the timeline."""
+
+    incident_id: Name
+    rationale: Rationale
+
+
 async def _desk(request: Request) -> EvidenceDesk:
     desk = cast("EvidenceDesk | None", request.app.state.evidence)
     if desk is None:
@@ -42,6 +51,16 @@ async def _desk(request: Request) -> EvidenceDesk:
 
 async def _settings(request: Request) -> GatewaySettings:
     return cast("GatewaySettings", request.app.state.settings)
+
+
+async def _holds(request: Request) -> HoldDesk:
+    desk = cast("HoldDesk | None", request.app.state.evidence_holds)
+    if desk is None:
+        raise Unavailable("Evidence cannot be held here.")
+    return desk
+
+
+Holds = Annotated[HoldDesk, Depends(_holds)]
 
 
 @router.get("", response_model=answers.Artefacts)
@@ -76,3 +95,32 @@ async def give_url(
     decision = await require(identity.principal, "timeline.view", resource)
     opener = Opener(identity.principal, identity.tenant, identity.request_key, decision)
     return reply(await desk.open(opener, Wanted(found, seconds, opening.filename or "")), 201)
+
+
+@router.post("/hold", status_code=202, response_model=answers.Held)
+async def hold(ask: Ask, desk: Holds, wanted: Holding) -> Response:
+    """Keep what an incident's events name, whatever its retention says; it holds once it stands in the log."""
+    return await _told(ask, desk, wanted, held=True)
+
+
+@router.post("/release", status_code=202, response_model=answers.Held)
+async def release(ask: Ask, desk: Holds, wanted: Holding) -> Response:
+    """Let an incident's evidence go when its retention is over."""
+    return await _told(ask, desk, wanted, held=False)
+
+
+async def _told(ask: Ask, desk: HoldDesk, wanted: Holding, *, held: bool) -> Response:
+    identity = ask.identity
+    found = await ask.content("incident", "get", {"incident_id": wanted.incident_id})
+    marking = Marking(found["environment"], found["clearance"])
+    resource = Resource(
+        "incident",
+        wanted.incident_id,
+        identity.tenant,
+        environment=marking.environment,
+        clearance=marking.clearance,
+    )
+    context = Context(rationale_present=True)
+    decision = await require(identity.principal, "evidence.hold", resource, context)
+    opener = Opener(identity.principal, identity.tenant, identity.request_key, decision)
+    return reply(await desk.tell(opener, Hold(wanted.incident_id, marking, wanted.rationale, held)), 202)

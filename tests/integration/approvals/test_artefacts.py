@@ -64,8 +64,7 @@ async def test_a_no_and_a_grant_that_is_taken_back_are_kept_as_well(room: Room, 
 
 async def test_a_store_that_is_down_holds_up_no_decision(room: Room) -> None:
     folder = Path(room.env["RR_OBJECTS_DIR"])
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.write_text("a file where the folder should be")
+    block(folder)
     instance = await room.start()
     approval = await room.asked()
 
@@ -74,10 +73,21 @@ async def test_a_store_that_is_down_holds_up_no_decision(room: Room) -> None:
     _, (envelope, _) = await room.told(approval, "approval.requested", "approval.granted")
     await eventually(lambda: "artefacts_wait" in instance.output.read_text(), timeout=20)
     assert await instance.ready()
-    folder.unlink()
+    unblock(folder)
     [ref] = envelope.refs
     await kept(folder, ref)
 
 
 async def empty(room: Room) -> bool:
     return await room.rows("SELECT 1 FROM artefact_waiting") == []
+
+
+def block(folder: Path) -> None:
+    """A file where the folder should be."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.touch()
+
+
+def unblock(folder: Path) -> None:
+    """The folder may be made."""
+    folder.unlink()

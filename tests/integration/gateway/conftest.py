@@ -18,6 +18,7 @@ from libs.common.rpc import RpcClient
 from services.gateway.application import application
 from services.gateway.evidence.desk import EvidenceDesk
 from services.gateway.evidence.downloads import Downloads
+from services.gateway.evidence.holds import HoldDesk
 from services.gateway.evidence.links import Links
 from services.gateway.flags.book import FlagBook
 from services.gateway.flags.desk import FlagDesk
@@ -157,6 +158,7 @@ async def base_url(
     links = Links.of(EVIDENCE_SECRET)
     evidence = (
         EvidenceDesk(database, store, links, via_gateway=settings.evidence_via_gateway),
+        HoldDesk(database),
         Downloads(store, links),
     )
     desk = FlagDesk(database, flags)
