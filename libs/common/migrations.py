@@ -105,6 +105,24 @@ def decisions_v2() -> None:
     run(_DECISIONS_V2)
 
 
+_ARTEFACTS_V1: Final = """
+CREATE TABLE artefact_waiting (
+  tenant_id text NOT NULL,
+  kind text NOT NULL,
+  sha256 bytea NOT NULL,
+  data bytea NOT NULL,
+  added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, kind, sha256));
+CREATE INDEX ix_artefact_waiting ON artefact_waiting (added_at);
+"""
+
+
+def artefacts_v1() -> None:
+    """What waits to be taken to the object store."""
+    run(_ARTEFACTS_V1)
+    guard_rows_v2("artefact_waiting")
+
+
 _TENANT: Final = "(SELECT current_setting('rr.tenant', true))"
 _ENVIRONMENTS: Final = "(SELECT current_setting('rr.environments', true))"
 _CLEARANCE: Final = "(SELECT nullif(current_setting('rr.clearance', true), '')::smallint)"

@@ -12,6 +12,7 @@ import typer
 
 from runbook_ranger.cli import show
 from runbook_ranger.cli.errors import CliError
+from runbook_ranger.cli.evidence import evidence, hold, release
 from runbook_ranger.cli.options import DataDir, Format, Output, group
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ SNAPSHOTS: Final = 50
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     commands = group("audit", "Prove what happened.")
-    commands.callback()(_more_than_one)
     commands.command("verify")(verify)
+    commands.command("evidence")(evidence)
+    commands.command("hold")(hold)
+    commands.command("release")(release)
     app.add_typer(commands)
 
 
@@ -161,7 +164,3 @@ def _described(report: "Report", state: "StoredState") -> dict[str, Any]:
         "kinds": report.kinds,
         "redacted": report.redacted,
     }
-
-
-def _more_than_one() -> None:
-    """Prove what happened."""

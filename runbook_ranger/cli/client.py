@@ -133,6 +133,28 @@ class Client:
             text = f"{self._address.url} broke off ({type(error).__name__})."
             raise NotReachable(text, fix=START) from None
 
+    @contextmanager
+    def download(self, url: str) -> Iterator[Iterator[bytes]]:
+        """The bytes behind a URL that needs no token (a path at this gateway, or somebody else's URL); none is sent.
+
+        Raises:
+            CliError: it is refused.
+            NotReachable: nobody answers, or it broke off.
+        """
+        whole = self.at(url) if url.startswith("/") else url
+        host = urlsplit(whole).hostname
+        try:
+            with (
+                httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=host not in _LOOPBACK) as bare,
+                bare.stream("GET", whole) as response,
+            ):
+                if not response.is_success:
+                    response.read()
+                    _content(response)
+                yield response.iter_raw()
+        except httpx.TransportError as error:
+            raise NotReachable(f"{host} did not answer whole ({type(error).__name__}).", fix="Try again.") from None
+
     def _send(self, request: httpx.Request) -> Any:
         for left in reversed(range(ATTEMPTS)):
             try:

@@ -12,7 +12,7 @@ from libs.common.database import Tx
 from libs.common.errors import NotFound
 from libs.common.policy import RESTRICTED, Resource, require, require_scope
 from libs.common.rpc import Answer, Caller, Question, RpcServer
-from services.timeline import queries, storage
+from services.timeline import artefacts, queries, storage
 from services.timeline.writer import Writer
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -33,6 +33,27 @@ class ListEntries(Question):
         if (self.incident_id is None) == (self.execution_id is None):
             raise ValueError("name either incident_id or execution_id")
         return self
+
+
+class Artefacts(Question):
+    """What events name in the object store, after an index: those of an incident, of an execution, or all."""
+
+    incident_id: Id | None = None
+    execution_id: Id | None = None
+    after: Index = -1
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> "Artefacts":
+        if self.incident_id is not None and self.execution_id is not None:
+            raise ValueError("name incident_id or execution_id, or neither")
+        return self
+
+
+class Artefact(Question):
+    """One artefact, by its SHA-256."""
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Leaves(Question):
@@ -68,8 +89,10 @@ class LogDesk:
         self._writer = writer
 
     def register(self, server: RpcServer) -> None:
-        """Add `list`, `leaves`, `payload`, `heads` and `state`."""
+        """Add `list`, `artefacts`, `artefact`, `leaves`, `payload`, `heads` and `state`."""
         server.query("list", ListEntries, self.list_entries)
+        server.query("artefacts", Artefacts, self.artefacts)
+        server.query("artefact", Artefact, self.artefact)
         server.query("leaves", Leaves, self.leaves)
         server.query("payload", PayloadSlice, self.payload)
         server.query("heads", Heads, self.heads)
@@ -90,6 +113,28 @@ class LogDesk:
             limit=question.limit,
         )
         return {"entries": found, "next": found[-1]["index"] if found else None}
+
+    async def artefacts(self, tx: Tx, caller: Caller, question: Artefacts) -> Answer:
+        """One page of what events name, in the log's order; `next` as in `list`."""
+        kind = "incident" if question.incident_id else "execution" if question.execution_id else "timeline"
+        found = await artefacts.page(
+            tx,
+            column=f"{kind}_id" if kind != "timeline" else "",
+            about=question.incident_id or question.execution_id or "",
+            tenant=caller.tenant,
+            scope=await require_scope(caller.principal, "timeline.view", kind, caller.tenant),
+            after=question.after,
+            limit=question.limit,
+        )
+        return {"artefacts": found, "next": found[-1]["index"] if found else None}
+
+    async def artefact(self, tx: Tx, caller: Caller, question: Artefact) -> Answer:
+        """One artefact of the caller's tenant, with the newest event that names it and that the caller may view."""
+        scope = await require_scope(caller.principal, "timeline.view", "timeline", caller.tenant)
+        found = await artefacts.named(tx, question.sha256, tenant=caller.tenant, scope=scope)
+        if found is None:
+            raise NotFound(f"No event names the artefact {question.sha256}.", fix="GET /evidence lists an incident's.")
+        return found
 
     async def leaves(self, tx: Tx, caller: Caller, question: Leaves) -> Answer:
         """One page of the log as it is stored; `next` is where the following page starts. The last page is empty."""

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import orjson
+
 from libs.common import telemetry
 from libs.common.database import Database, Tx
 from libs.common.telemetry import parse_traceparent
@@ -47,7 +49,15 @@ payloads AS (
 heads AS (
   INSERT INTO chain_head AS head (kind, id, n, event_hash)
   SELECT moved.* FROM advanced, unnest($32::text[], $33::text[], $34::bigint[], $35::bytea[]) AS moved
-  ON CONFLICT (kind, id) DO UPDATE SET n = excluded.n, event_hash = excluded.event_hash)
+  ON CONFLICT (kind, id) DO UPDATE SET n = excluded.n, event_hash = excluded.event_hash),
+artefacts AS (
+  INSERT INTO artefact (sha256, index, kind, length, type, time, tenant_id, incident_id, execution_id, environment,
+    clearance)
+  SELECT decode(sha256, 'hex'), index, kind, length, type, time, tenant_id, incident_id, execution_id, environment,
+    clearance
+  FROM advanced, jsonb_to_recordset($36::jsonb) AS added(sha256 text, index bigint, kind text, length bigint,
+    type text, time timestamptz, tenant_id text, incident_id text, execution_id text, environment text,
+    clearance smallint))
 SELECT count(*) FROM advanced
 """
 _HEADS: Final = """
@@ -103,11 +113,9 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
         TermLost: another writer appended or took over since `old` was read; nothing was written.
     """
     new = old.after(batch)
-    payloads = [
-        _payload_row(entry, arrival)
-        for entry, arrival in zip(batch.entries, arrivals, strict=True)
-        if entry.kind == EVENT
-    ]
+    events = [(entry, arrival) for entry, arrival in zip(batch.entries, arrivals, strict=True) if entry.kind == EVENT]
+    payloads = [_payload_row(entry, arrival) for entry, arrival in events]
+    artefacts = [row for entry, arrival in events for row in _artefact_rows(entry, arrival)]
     with telemetry.span("db timeline append", attributes={"rr.leaves": len(batch.entries)}):
         advanced = await database.pool.fetchval(
             _APPEND,
@@ -115,6 +123,7 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
             *_columns([_leaf_row(entry) for entry in batch.entries], 9),
             *_columns(payloads, 15),
             *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], 4),
+            orjson.dumps(artefacts).decode(),
         )
     if not advanced:
         raise TermLost(f"size {old.tree.size} of term {old.term} is no longer the end of the log")
@@ -186,6 +195,25 @@ def _payload_row(entry: Entry, arrival: Arrival) -> tuple[Any, ...]:
         envelope.marking.environment,
         envelope.marking.clearance,
     )
+
+
+def _artefact_rows(entry: Entry, arrival: Arrival) -> list[dict[str, Any]]:
+    """What an event names in the object store."""
+    message, envelope = entry.item, arrival.envelope
+    if not isinstance(message, Message) or envelope is None or not message.event.refs:
+        return []
+    event = message.event
+    about = {
+        "index": entry.index,
+        "type": event.type,
+        "time": event.time,
+        "tenant_id": event.tenant,
+        "incident_id": event.incident_id or None,
+        "execution_id": event.execution_id or None,
+        "environment": envelope.marking.environment,
+        "clearance": envelope.marking.clearance,
+    }
+    return [{**about, "sha256": ref.sha256, "kind": ref.k, "length": ref.len} for ref in sorted(set(event.refs))]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

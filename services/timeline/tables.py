@@ -85,3 +85,24 @@ chain_head = Table(
     Column("n", BigInteger, nullable=False),
     Column("event_hash", LargeBinary, nullable=False),
 )
+
+artefact = Table(
+    "artefact",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("length", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("time", MOMENT, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("incident_id", Text),
+    Column("execution_id", Text),
+    Column("environment", Text, nullable=False, server_default=text("''")),
+    Column("clearance", SmallInteger, nullable=False, server_default=text("0")),
+    Column("deleted_at", MOMENT),
+    CheckConstraint("octet_length(sha256) = 32", name="ck_artefact_hash"),
+    Index("ix_artefact_incident", "incident_id", "index", postgresql_where=text("incident_id IS NOT NULL")),
+    Index("ix_artefact_execution", "execution_id", "index", postgresql_where=text("execution_id IS NOT NULL")),
+    Index("ix_artefact_tenant", "tenant_id", "index"),
+)
