@@ -3,6 +3,7 @@
 from libs.common.contracts.choreography import EVENTS
 from libs.common.process import Runtime
 from services.timeline.handlers import LogDesk
+from services.timeline.partitions import Partitions
 from services.timeline.settings import TimelineSettings
 from services.timeline.stream import EventStream
 from services.timeline.writer import Writer
@@ -13,7 +14,9 @@ DURABLE = "timeline"
 async def wire(runtime: Runtime) -> None:
     """One writer (working or standing by) and the desk that answers questions."""
     stream = EventStream(runtime.bus, EVENTS, DURABLE)
-    writer = Writer(runtime.database, runtime.bus, stream, TimelineSettings.read())
+    settings = TimelineSettings.read()
+    writer = Writer(runtime.database, runtime.bus, stream, settings)
     runtime.add("writer", writer)
     runtime.health.add("log", writer.ready)
+    runtime.add("partitions", Partitions(runtime.database, seconds=settings.timeline_partition_seconds))
     LogDesk(writer).register(runtime.rpc)
