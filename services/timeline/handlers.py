@@ -4,9 +4,10 @@
 tenants: who asks for them must be allowed to act for all of them.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from libs.common.database import Tx
 from libs.common.errors import NotFound
@@ -18,6 +19,7 @@ from services.timeline.writer import Writer
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Index = Annotated[int, Field(ge=-1, le=2**62)]
+Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC))]
 ALL_TENANTS = "*"
 
 
@@ -28,13 +30,19 @@ class ListEntries(Question):
     execution_id: Id | None = None
     runbook_id: Id | None = None
     actor: Id | None = None
-    type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]{1,128}\*?$")] | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]{0,128}\*?$", min_length=1)] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     text: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     order: Literal["oldest", "newest"] = "oldest"
     after: Index | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+    @model_validator(mode="after")
+    def _some_time(self) -> "ListEntries":
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("`since` must be before `until`")
+        return self
 
     @property
     def about(self) -> str:
