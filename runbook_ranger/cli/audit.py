@@ -5,8 +5,8 @@ where it stood when the command began.
 """
 
 from base64 import b64decode
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from libs.tlog.chain import ChainKey, Head
     from libs.tlog.verify import Report, StoredEntry, StoredState
     from runbook_ranger.cli.client import Client
+    from runbook_ranger.cli.provenance import Noted, Sought
 
 PAGE: Final = 500
 SNAPSHOTS: Final = 50
@@ -34,26 +35,41 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands)
 
 
-def verify(data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
+def verify(
+    provenance: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND:ID=HASH", help="A provenance hash that must stand in its chain; may be repeated."),
+    ] = None,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
     """Verify the whole log here; code 1 names the first thing that does not hold."""
     from libs.tlog.errors import TlogError
     from runbook_ranger.cli.client import Client
+    from runbook_ranger.cli.provenance import Noted, Sought
 
+    sought = Sought([Noted.parse(text) for text in provenance or ()])
     with Client.open(data_dir) as client:
         try:
             state, heads = snapshot(client)
-            report = check(client, state, heads)
+            report = check(client, state, heads, sought)
         except (TlogError, KeyError, TypeError, ValueError) as finding:
             if output is Format.JSON:
                 show.as_json({"verified": False, "finding": _words(finding)})
             raise CliError(f"NOT VERIFIED: {show.harmless(_words(finding))}.") from None
+    if sought.missing:
+        _missing(sought.missing, output)
+    noted = sought.told(heads)
     if output is Format.JSON:
-        show.as_json(_described(report, state))
+        show.as_json({**_described(report, state), "provenance": noted})
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.kinds.items())) or "empty"
     typer.echo(f"verified {report.size} leaves to sequence {state.seq} ({kinds}); root {report.root.hex()}")
     if report.redacted:
         typer.echo(f"redacted payloads: {', '.join(map(str, report.redacted))}")
+    for one in noted:
+        place = f"leaf {one['index']} of the log, number {one['n']} of {one['of']} in its chain"
+        typer.echo(f"{one['kind']} {show.harmless(one['id'])}: {one['hash']} is {place}")
 
 
 def snapshot(client: "Client") -> "tuple[StoredState, dict[ChainKey, Head]]":
@@ -72,8 +88,10 @@ def snapshot(client: "Client") -> "tuple[StoredState, dict[ChainKey, Head]]":
     raise CliError("NOT VERIFIED: the log grew all the time.", fix="Try again when less is happening.")
 
 
-def check(client: "Client", state: "StoredState", heads: "dict[ChainKey, Head]") -> "Report":
-    """What the log of `state` consists of.
+def check(
+    client: "Client", state: "StoredState", heads: "dict[ChainKey, Head]", sought: "Sought | None" = None
+) -> "Report":
+    """What the log of `state` consists of; `sought` sees each leaf once it is verified.
 
     Raises:
         TlogError: the first thing that does not hold.
@@ -83,6 +101,8 @@ def check(client: "Client", state: "StoredState", heads: "dict[ChainKey, Head]")
     verifier = Verifier(state)
     for entry in _entries(client, state.size):
         verifier.add(entry)
+        if sought is not None:
+            sought.see(entry)
     return verifier.finish(heads)
 
 
@@ -142,6 +162,14 @@ def _sliced(client: "Client", index: int, length: int) -> bytes:
 
 def _bytes(text: str | None) -> bytes | None:
     return None if text is None else b64decode(text, validate=True)
+
+
+def _missing(noted: "Sequence[Noted]", output: Format) -> NoReturn:
+    """The log holds together, and is not the one that somebody has seen: it was rewritten, or the note is wrong."""
+    findings = [f"{one} is no leaf of that chain" for one in noted]
+    if output is Format.JSON:
+        show.as_json({"verified": False, "finding": "; ".join(findings)})
+    raise CliError(f"NOT VERIFIED: {show.harmless('; '.join(findings))}.")
 
 
 def _words(finding: Exception) -> str:

@@ -116,7 +116,7 @@ class Client:
         return self._send(self._http.build_request("POST", path, content=content, headers=headers, params=given))
 
     @contextmanager
-    def lines(self, path: str, *, after: str, silence: float) -> Iterator[Iterator[str]]:
+    def lines(self, path: str, *, after: str, silence: float, **parameters: Any) -> Iterator[Iterator[str]]:
         """The lines of a stream after an id, as they come; `silence` seconds without any end it.
 
         Raises:
@@ -124,7 +124,8 @@ class Client:
         """
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
         try:
-            with self._http.stream("GET", path, headers=headers, timeout=silence) as response:
+            given = {name: value for name, value in parameters.items() if value is not None}
+            with self._http.stream("GET", path, headers=headers, params=given, timeout=silence) as response:
                 if not response.is_success:
                     response.read()
                     _content(response)

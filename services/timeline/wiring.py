@@ -4,6 +4,7 @@ from libs.common.contracts.choreography import EVENTS
 from libs.common.objectsettings import ObjectSettings
 from libs.common.process import Runtime
 from services.timeline.handlers import LogDesk
+from services.timeline.partitions import Partitions
 from services.timeline.retention import Retention
 from services.timeline.settings import TimelineSettings
 from services.timeline.stream import EventStream
@@ -22,4 +23,5 @@ async def wire(runtime: Runtime) -> None:
     runtime.add("writer", writer)
     runtime.add("retention", Retention(runtime.database, store, writer, stream, days=days, seconds=seconds))
     runtime.health.add("log", writer.ready)
+    runtime.add("partitions", Partitions(runtime.database, seconds=settings.timeline_partition_seconds))
     LogDesk(writer).register(runtime.rpc)

@@ -238,6 +238,9 @@ async def _state(world: World) -> list[Any]:
     answers = [(await world.http.get(path.format_map(world.names))).json() for path in paths]
     answers[0].pop("timeline", None)
     answers[0].pop("timeline_next", None)
+    for answer in answers[:2]:
+        answer.pop("provenance", None)
+        answer.pop("provenance_hash", None)
     return answers
 
 

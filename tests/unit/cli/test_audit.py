@@ -234,3 +234,31 @@ def test_nonsense_leaves_are_not_verified(run: Run, gateway: FakeGateway) -> Non
 
     assert ran.code == 1
     assert "NOT VERIFIED" in ran.err
+
+
+def test_a_provenance_hash_that_was_noted_down_is_found_in_its_chain(run: Run, gateway: FakeGateway) -> None:
+    store = stored()
+    serve(gateway, store)
+    (kind, name), head = next(iter(store.heads.items()))
+    noted = f"{kind}:{name}={head.event_hash.hex()}"
+
+    ran = run("audit", "verify", "--provenance", noted)
+    verdict = json.loads(run("audit", "verify", "--provenance", noted, "-o", "json").out)
+
+    assert ran.code == 0
+    assert f"number {head.n} of {head.n} in its chain" in ran.out
+    (found,) = verdict["provenance"]
+    assert (found["kind"], found["id"], found["n"], found["of"]) == (kind, name, head.n, head.n)
+    assert store.entries[found["index"]].event_hash == head.event_hash
+
+
+def test_a_hash_that_is_no_leaf_or_one_of_another_chain_is_not_verified(run: Run, gateway: FakeGateway) -> None:
+    store = stored()
+    serve(gateway, store)
+    (kind, name), head = next(iter(store.heads.items()))
+
+    for noted in (f"{kind}:{name}={'00' * 32}", f"{kind}:somebody-else={head.event_hash.hex()}"):
+        ran = run("audit", "verify", "--provenance", noted)
+        assert (ran.code, ran.out) == (1, "")
+        assert f"NOT VERIFIED: {noted} is no leaf of that chain" in ran.err
+        assert json.loads(run("audit", "verify", "--provenance", noted, "-o", "json").out)["verified"] is False

@@ -253,7 +253,7 @@ def test_a_file_that_is_none_is_refused_by_its_name(name: str, raw: bytes, words
 def test_a_manifest_in_another_spelling_is_refused(key: str, value: Any) -> None:
     said = {**orjson.loads(bundled()[MANIFEST]), key: value}
 
-    with pytest.raises(FormatError, match="^manifest"):
+    with pytest.raises(FormatError, match=r"^manifest"):
         Manifest.parse(encode(said))
 
 

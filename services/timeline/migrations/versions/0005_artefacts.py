@@ -7,7 +7,7 @@ an object was deleted. What the log named before is read out of its leaves.
 from libs.common.migrations import guard_rows_v2, run
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0003"
 
 _TABLES = """
 CREATE TABLE artefact (
