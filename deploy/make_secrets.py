@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from runbook_ranger.stack import keyring  # noqa: E402 -- found through the line above
+from runbook_ranger.stack import keyring, logkeys  # noqa: E402 -- found through the line above
 from runbook_ranger.stack.nkeys import new_seed, public_key  # noqa: E402 -- as above
 from runbook_ranger.stack.roles import service_url  # noqa: E402 -- as above
 
@@ -32,6 +32,7 @@ FIRST = {"actor": "operator", "tenants": ["*"], "roles": ["admin"], "clearance":
 SERVICES = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
 USERS = "nats_users"
 SIGNING = ("link_secret", "evidence_secret")
+LOG_KEYS = {"timeline_key": logkeys.log_name, "bundle_key": logkeys.bundle_name}
 GRANTS = 'include "../../etc/nats/permissions.conf"'  # relative to /run/secrets: that is where the file stands
 READABLE = 0o444
 
@@ -42,8 +43,8 @@ user health on >health resetkeys resetchannels -@all +ping
 """
 
 
-def contents() -> dict[str, str]:
-    """A fresh set: file name to content."""
+def contents(origin: str) -> dict[str, str]:
+    """A fresh set: file name to content. `origin` is the log's name."""
     role_secret, admin, valkey, operator = (secrets.token_hex(24) for _ in range(4))
     database = f"postgresql://postgres:{admin}@postgres:5432/ranger"
     keys = {identity: new_seed() for identity in keyring.IDENTITIES}
@@ -58,6 +59,7 @@ def contents() -> dict[str, str]:
         "redis_url": f"redis://ranger:{valkey}@valkey:6379/0",
         "notify_channels": "{}",
         **{name: secrets.token_hex(32) for name in SIGNING},
+        **{name: logkeys.new_key(named(origin)) for name, named in LOG_KEYS.items()},
         "operator_token": operator,
         "tokens": json.dumps({f"sha256:{hashlib.sha256(operator.encode()).hexdigest()}": FIRST}, indent=1),
     }
@@ -73,7 +75,7 @@ def users(seeds: dict[str, list[str]]) -> str:
     return keyring.authorization({name: [public_key(seed) for seed in those] for name, those in seeds.items()}, GRANTS)
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, origin: str = logkeys.ORIGIN) -> None:
     """Write a fresh set into a folder that is missing or empty; it appears whole or not at all.
 
     Raises:
@@ -83,7 +85,7 @@ def write(folder: Path) -> None:
         raise SystemExit(f"{folder} is not empty; secrets that servers already know are not made anew")
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     fresh.mkdir(mode=0o700, parents=True)
-    for name, content in contents().items():
+    for name, content in contents(origin).items():
         put(fresh / name, content)
     fresh.replace(folder)
 
@@ -118,14 +120,17 @@ def retire(folder: Path) -> None:
     put_users(folder)
 
 
-def complete(folder: Path) -> None:
-    """Make the keys that are missing, and what signs links and URLs; what is there stays."""
+def complete(folder: Path, origin: str = logkeys.ORIGIN) -> None:
+    """Make the keys that are missing, and what signs links, URLs and the log; what is there stays."""
     for identity in keyring.IDENTITIES:
         if not (folder / key_name(identity)).exists():
             put(folder / key_name(identity), new_seed())
     for name in SIGNING:
         if not (folder / name).exists():
             put(folder / name, secrets.token_hex(32))
+    for name, named in LOG_KEYS.items():
+        if not (folder / name).exists():
+            put(folder / name, logkeys.new_key(named(origin)))
     put_users(folder)
 
 
@@ -145,6 +150,8 @@ def main() -> None:
     parser.add_argument("--renew", nargs="+", choices=keyring.IDENTITIES, metavar="NAME", help="new keys of the bus")
     parser.add_argument("--retire", action="store_true", help="shut out the keys that --renew replaced")
     parser.add_argument("--complete", action="store_true", help="add the keys of the bus that the folder lacks")
+    origin = os.environ.get("RR_TIMELINE_ORIGIN") or logkeys.ORIGIN
+    parser.add_argument("--origin", default=origin, help="the log's name, as in RR_TIMELINE_ORIGIN")
     given = parser.parse_args()
     folder = given.folder.absolute()
     if given.renew:
@@ -152,9 +159,9 @@ def main() -> None:
     elif given.retire:
         retire(folder)
     elif given.complete:
-        complete(folder)
+        complete(folder, given.origin)
     else:
-        write(folder)
+        write(folder, given.origin)
         sys.stdout.write(f"secrets are in {folder}; the operator's token is in {folder.name}/operator_token\n")
 
 

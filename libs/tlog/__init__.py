@@ -8,7 +8,7 @@ runs. (`leaf` and `chain`, which only append, want msgspec as well.)
 - `leaf`, `chain`: how leaves are made: stream messages in order -> leaves, hashes and new chain heads
 - `tree`: the RFC 6962 frontier and root
 - `proofs`: inclusion and consistency, made and verified
-- `note`, `checkpoint`: keys, signatures, and what a log signs (C2SP)
+- `note`, `secretkey`, `checkpoint`: keys, signatures, and what a log signs (C2SP)
 - `tiles`: the log as static files (C2SP tlog-tiles)
 - `tlogproof`: proofs that stand alone, as files and as JSON
 - `walk`, `usual`: reads leaves in order and names the first thing that does not hold

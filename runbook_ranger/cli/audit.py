@@ -14,6 +14,7 @@ from runbook_ranger.cli import show
 from runbook_ranger.cli.errors import CliError
 from runbook_ranger.cli.evidence import evidence, hold, release
 from runbook_ranger.cli.options import DataDir, Format, Output, group
+from runbook_ranger.cli.signing import keygen, vkey
 
 if TYPE_CHECKING:
     from libs.tlog.chain import ChainKey, Head
@@ -32,6 +33,8 @@ def register(app: typer.Typer) -> None:
     commands.command("evidence")(evidence)
     commands.command("hold")(hold)
     commands.command("release")(release)
+    commands.command("keygen")(keygen)
+    commands.command("vkey")(vkey)
     app.add_typer(commands)
 
 

@@ -5,7 +5,7 @@
       state.json       what `status` shows
       client.json      gateway URL and operator token, 0600
       ports.json       chosen once and kept
-      secrets/         one file a secret, 0700; nats-keys/ holds the keys of the bus
+      secrets/         one file a secret, 0700; nats-keys/ holds the keys of the bus, timeline.key and bundle.key sign
       run/             one record a process: pid, start time, boot
       logs/            one log a process
       servers/         the stores, owned by the servers' account
@@ -89,6 +89,16 @@ class Layout:
     def secret(self, name: str) -> str:
         """A random secret, made once."""
         return keep_secret(self.root / "secrets" / name)
+
+    @property
+    def timeline_key(self) -> Path:
+        """What signs the log's checkpoints."""
+        return self.root / "secrets" / "timeline.key"
+
+    @property
+    def bundle_key(self) -> Path:
+        """What seals evidence bundles."""
+        return self.root / "secrets" / "bundle.key"
 
     @property
     def keys(self) -> Path:

@@ -39,10 +39,15 @@ def public_key(seed: str) -> str:
     Raises:
         MalformedSeed: it is none, or a character of it is wrong.
     """
-    digest = bytearray(hashlib.sha512(_secret(seed)).digest()[:BYTES])
+    return _encode(bytes([USER]) + ed25519_public(_secret(seed)))
+
+
+def ed25519_public(secret: bytes) -> bytes:
+    """The public half of 32 secret bytes."""
+    digest = bytearray(hashlib.sha512(secret).digest()[:BYTES])
     digest[0] &= 248
     digest[31] = digest[31] & 127 | 64
-    return _encode(bytes([USER]) + _compressed(_times(int.from_bytes(digest, "little"), _BASE)))
+    return _compressed(_times(int.from_bytes(digest, "little"), _BASE))
 
 
 def _secret(seed: str) -> bytes:

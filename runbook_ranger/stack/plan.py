@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from libs.common.secret_files import UnreadableVariable, variable
-from runbook_ranger.stack import first_token, keyring
+from runbook_ranger.stack import first_token, keyring, logkeys
 from runbook_ranger.stack.errors import StackError
 from runbook_ranger.stack.fleet import Plan
 from runbook_ranger.stack.keyring import ADMIN
@@ -41,7 +41,7 @@ OWN = {  # settings of the stack itself, or given to each process by name
     "RR_DATA_DIR", "RR_RUN_AS", "RR_FORK", "RR_NATS_SYNC", "RR_NATS_KEYS", "RR_PROCESS_ENV",
     "RR_TOKENS", "RR_TOKENS_FILE", "RR_TOKEN", "RR_URL", "RR_HEALTH_PORT", "RR_INSTANCE",
     "RR_GATEWAY_HOST", "RR_GATEWAY_PORT", "RR_LINK_SECRET", "RR_LINK_SECRET_FILE",
-    "RR_EVIDENCE_SECRET", "RR_EVIDENCE_SECRET_FILE",
+    "RR_EVIDENCE_SECRET", "RR_EVIDENCE_SECRET_FILE", "RR_TIMELINE_KEY_FILE", "RR_BUNDLE_KEY_FILE",
 }  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
     gateway = {"RR_GATEWAY_HOST": host, "RR_GATEWAY_PORT": str(port), "RR_TOKENS": tokens}
     gateway |= _signing(layout, "RR_EVIDENCE_SECRET", "evidence")
     names = [*SERVICES, *(f"worker-{number}" for number in range(1, workers + 1))]
-    own = {"gateway": gateway, "approvals": _signing(layout, "RR_LINK_SECRET", "links")}
+    own = {"gateway": gateway, "approvals": _signing(layout, "RR_LINK_SECRET", "links"), "timeline": _log_keys(layout)}
     particular = {name: _files(layout, name) | own.get(name, {}) for name in names}
     services = [_service(name, stack, ports, particular[name]) for name in names]
     admin = stack.admin_environment()
@@ -188,6 +188,14 @@ def _signing(layout: Layout, name: str, own: str) -> dict[str, str]:
         return {name: variable(name) or layout.secret(own)}
     except UnreadableVariable as error:
         raise StackError(str(error)) from None
+
+
+def _log_keys(layout: Layout) -> dict[str, str]:
+    """Where what signs the log and its bundles stands: the installation's, or keys of this stack's own."""
+    origin = os.environ.get("RR_TIMELINE_ORIGIN") or logkeys.ORIGIN
+    log = os.environ.get("RR_TIMELINE_KEY_FILE") or logkeys.keep(layout.timeline_key, logkeys.log_name(origin))
+    bundles = os.environ.get("RR_BUNDLE_KEY_FILE") or logkeys.keep(layout.bundle_key, logkeys.bundle_name(origin))
+    return {"RR_TIMELINE_KEY_FILE": str(log), "RR_BUNDLE_KEY_FILE": str(bundles)}
 
 
 def _files(layout: Layout, name: str) -> dict[str, str]:

@@ -10,6 +10,10 @@ class TimelineSettings(ProcessSettings):
     """As every process, and what is the log's own. `timeline_origin` names the log for good: it stands in each leaf."""
 
     timeline_origin: str = Field(default="ranger.local/timeline/main", min_length=1, max_length=200)
+    timeline_key_file: str = Field(
+        default="", description="private keys that sign checkpoints: a file, or several by :"
+    )
+    bundle_key_file: str = Field(default="", description="the private key that seals evidence bundles, another one")
     timeline_batch: int = Field(default=500, ge=1, le=1000, description="messages that one transaction chains")
     timeline_standby_seconds: float = Field(default=1.0, description="how often a standby tries to take over")
     timeline_recheck_seconds: float = Field(default=5.0, description="how often a frozen log looks again")

@@ -17,6 +17,7 @@ from libs.common.contracts.choreography import SERVICES
 from libs.common.objectsettings import ObjectSettings
 from libs.common.policy.settings import PolicySettings
 from libs.common.settings import FileBackedSettings, ProcessSettings, TokenMap
+from libs.tlog.secretkey import parse_private
 from runbook_ranger.stack.roles import role_of, role_password
 from services.approvals.settings import ApprovalsSettings
 from services.executor.settings import ExecutorSettings
@@ -253,3 +254,13 @@ def test_the_health_check_says_what_the_health_port_says(monkeypatch: pytest.Mon
     monkeypatch.setenv("RR_HEALTH_PORT", "1")
     assert main([]) == 1
     assert os.environ["RR_HEALTH_PORT"] == "1"
+
+
+def test_the_timeline_signs_with_the_keys_that_are_made(secrets: dict[str, str], tmp_path: Path) -> None:
+    origin = TimelineSettings.model_fields["timeline_origin"].default
+    module = runpy.run_path(str(ROOT / "deploy" / "make_secrets.py"))
+    module["complete"](tmp_path, "rr.example/other")
+
+    assert parse_private(secrets["timeline_key"]).name == origin
+    assert parse_private(secrets["bundle_key"]).name == f"{origin}/bundles"
+    assert parse_private((tmp_path / "timeline_key").read_text().strip()).name == "rr.example/other"
