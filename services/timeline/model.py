@@ -28,10 +28,11 @@ class Hole(Struct, frozen=True):
 
 
 class Arrival(Struct, frozen=True):
-    """An item to be chained, and the envelope of the message it came from, where there is one."""
+    """An item to be chained, and what it came from: the envelope of a message, or a row of `control`."""
 
     item: Item
     envelope: Envelope | None = None
+    control: int | None = None
 
 
 class LogState(Struct, frozen=True):

@@ -18,6 +18,8 @@ class TimelineSettings(ProcessSettings):
     timeline_standby_seconds: float = Field(default=1.0, description="how often a standby tries to take over")
     timeline_recheck_seconds: float = Field(default=5.0, description="how often a frozen log looks again")
     timeline_chase_seconds: float = Field(default=1.0, description="how often a log that stands still looks for more")
+    timeline_heartbeat_seconds: float = Field(default=3600.0, ge=0, description="the log says that it lives; 0: never")
+    timeline_control_seconds: float = Field(default=0.5, gt=0, description="how often the log looks what to say")
     timeline_partition_seconds: float = Field(default=3600.0, description="how often the coming months are looked at")
     timeline_note_seconds: float = Field(default=10.0, description="how often the position is repeated when idle")
     keep_approval_days: int = Field(default=0, ge=0, description="artefacts older than this are deleted; 0: never")

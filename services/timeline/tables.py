@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Identity,
     Index,
     LargeBinary,
     MetaData,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 from libs.common.tables import MOMENT
 
@@ -145,4 +146,16 @@ artefact = Table(
     Index("ix_artefact_incident", "incident_id", "index", postgresql_where=text("incident_id IS NOT NULL")),
     Index("ix_artefact_execution", "execution_id", "index", postgresql_where=text("execution_id IS NOT NULL")),
     Index("ix_artefact_tenant", "tenant_id", "index"),
+)
+
+control = Table(
+    "control",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("body", JSONB, nullable=False),
+    Column("asked_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+    Column("index", BigInteger),
+    UniqueConstraint("index", name="uq_control_index"),
+    Index("ix_control_pending", "id", postgresql_where=text("index IS NULL")),
+    Index("ix_control_type", text("(body ->> 'type')"), "asked_at"),
 )

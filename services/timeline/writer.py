@@ -18,7 +18,7 @@ from libs.common.database import TRANSIENT, Database
 from libs.common.outbox import POSITION_SUBJECT
 from libs.common.puller import Puller, sequence_of
 from libs.common.telemetry import log
-from services.timeline import metrics, storage
+from services.timeline import control, metrics, storage
 from services.timeline.agreement import agree
 from services.timeline.errors import Frozen, TermLost
 from services.timeline.intake import arrival, pending, received
@@ -113,6 +113,7 @@ class Writer:
                 asyncio.create_task(self._repeat_position(ledger)),
                 asyncio.create_task(self._chain_forever(ledger, puller)),
                 asyncio.create_task(self._chase(ledger)),
+                asyncio.create_task(self._speak(ledger)),
             }
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -136,6 +137,7 @@ class Writer:
         reset = await agree(self._database, self._stream, extent, state)
         if reset is not None:
             await ledger.append([Arrival(reset)])
+        await self.say(ledger)
         await self._fill(ledger, extent.delivered + 1, in_hand=False)
         self.frozen, self.active = None, True
         metrics.FROZEN.set(0)
@@ -168,6 +170,24 @@ class Writer:
             if ledger.state.seq != seen:
                 seen = ledger.state.seq
                 await self._note(ledger)
+
+    async def _speak(self, ledger: Ledger) -> None:
+        """Append what the log is to say of itself, and once an hour that it lives."""
+        while True:
+            size = ledger.state.tree.size
+            async with self._turn:
+                if every := self._settings.timeline_heartbeat_seconds:
+                    await control.beat(self._database, every)
+                    crash_point("timeline_control_asked")
+                await self.say(ledger)
+            if ledger.state.tree.size != size:
+                await self._note(ledger)
+            await asyncio.sleep(self._settings.timeline_control_seconds)
+
+    async def say(self, ledger: Ledger) -> None:
+        """Append what was asked for and is not in the log yet, in order."""
+        while asked := await control.pending(self._database):
+            await ledger.append(asked)
 
     async def take(self, ledger: Ledger, messages: Sequence[Received]) -> None:
         """Chain what is new among delivered messages; what they skip is read from the stream, and logged if absent."""

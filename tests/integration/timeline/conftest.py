@@ -44,6 +44,8 @@ async def bench(stack_env: StackEnv, client: Client) -> AsyncIterator[Bench]:
         timeline_origin="ranger.test/timeline",
         timeline_standby_seconds=0.1,
         timeline_recheck_seconds=0.1,
+        timeline_heartbeat_seconds=0,
+        timeline_control_seconds=0.1,
     )
     database = Database(env["RR_POSTGRES_URL"], schema="timeline", instance="timeline-test", pool_size=4)
     bus = Bus(stack_env["RR_NATS_URL"], name="timeline-test")
