@@ -9,7 +9,7 @@ runs. (`leaf` and `chain`, which only append, want msgspec as well.)
 - `tree`: the RFC 6962 frontier and root
 - `proofs`: inclusion and consistency, made and verified
 - `note`, `secretkey`, `checkpoint`: keys, signatures, and what a log signs (C2SP)
-- `tiles`: the log as static files (C2SP tlog-tiles)
+- `tiles`, `growth`: the log as static files (C2SP tlog-tiles), and as it grows
 - `tlogproof`: proofs that stand alone, as files and as JSON
 - `walk`, `usual`: reads leaves in order and names the first thing that does not hold
 - `verify`: a stored log, compared with what the store says of it

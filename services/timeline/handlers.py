@@ -14,6 +14,7 @@ from libs.common.errors import NotFound
 from libs.common.policy import RESTRICTED, Resource, require, require_scope
 from libs.common.rpc import Answer, Caller, Question, RpcServer
 from services.timeline import artefacts, pages, queries, storage
+from services.timeline.notary import Notary
 from services.timeline.words import query
 from services.timeline.writer import Writer
 
@@ -107,8 +108,9 @@ class State(Question):
 class LogDesk:
     """The verbs of `rpc.timeline`."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, notary: Notary) -> None:
         self._writer = writer
+        self._notary = notary
 
     def register(self, server: RpcServer) -> None:
         """Add `list`, `provenance`, `artefacts`, `artefact`, `leaves`, `payload`, `heads` and `state`."""
@@ -187,10 +189,14 @@ class LogDesk:
         return {"heads": await queries.heads(tx, kind=question.kind, chain_id=question.id, limit=question.limit)}
 
     async def state(self, tx: Tx, caller: Caller, _question: State) -> Answer:
-        """Origin, size, root and position of the log, and why it is frozen where it is."""
+        """Origin, size, root and position of the log, and why it is frozen or not signed where this process knows."""
         await require(caller.principal, "timeline.view", Resource("timeline", "log", caller.tenant))
         state = await storage.read_state(tx)
-        known: dict[str, Any] = {"log": None, "frozen": self._writer.frozen}
+        known: dict[str, Any] = {
+            "log": None,
+            "frozen": self._writer.frozen,
+            "unsigned": self._notary.trouble,
+        }
         if state is not None:
             known["log"] = {
                 "origin": state.origin,

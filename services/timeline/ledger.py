@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from libs.common import telemetry
@@ -20,8 +20,9 @@ HEADS_KEPT: Final = 50_000
 class Ledger:
     """One writer's term. After any error it must be thrown away: only the database knows what was committed."""
 
-    def __init__(self, database: Database, state: LogState) -> None:
+    def __init__(self, database: Database, state: LogState, grown: Callable[[], None] | None = None) -> None:
         self.state = state
+        self._grown = grown
         self._database = database
         self._heads: dict[ChainKey, Head] = {}
 
@@ -35,6 +36,8 @@ class Ledger:
         crash_point("timeline_before_commit")
         self.state = await storage.append(self._database, self.state, batch, arrivals)
         crash_point("timeline_after_commit")
+        if self._grown is not None:
+            self._grown()
         self._heads |= batch.heads
         if len(self._heads) > HEADS_KEPT:
             self._heads.clear()

@@ -12,6 +12,10 @@ LAG: Final = Gauge("ranger_timeline_lag", "Messages of the stream that were not 
 LAST_APPEND: Final = Gauge("ranger_timeline_last_append_seconds", "When the log last grew, Unix seconds")
 WRITER: Final = Gauge("ranger_timeline_writer", "1 where this process is the log's writer, 0 where it stands by")
 FROZEN: Final = Gauge("ranger_timeline_frozen", "1 while stream and log contradict each other and nothing is appended")
+SIGNING: Final = Gauge("ranger_timeline_signing", "1 where this process signs checkpoints, 0 without a key that may")
+CHECKPOINT: Final = Gauge("ranger_timeline_checkpoint_size", "Leaves that the newest checkpoint signs")
+PUBLISHED: Final = Gauge("ranger_timeline_published_size", "Leaves that the newest published checkpoint signs")
+PUBLISHING: Final = Gauge("ranger_timeline_publishing", "1 where the object store took the last checkpoint")
 ARTEFACTS_DELETED: Final = Counter(
     "ranger_timeline_artefacts_deleted_total", "Artefacts that were deleted as their retention ended", ["kind"]
 )

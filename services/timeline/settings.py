@@ -20,6 +20,11 @@ class TimelineSettings(ProcessSettings):
     timeline_chase_seconds: float = Field(default=1.0, description="how often a log that stands still looks for more")
     timeline_heartbeat_seconds: float = Field(default=3600.0, ge=0, description="the log says that it lives; 0: never")
     timeline_control_seconds: float = Field(default=0.5, gt=0, description="how often the log looks what to say")
+    timeline_checkpoint_seconds: float = Field(default=0.9, gt=0, le=60, description="a checkpoint at most so often")
+    timeline_published_seconds: float = Field(
+        default=30.0, gt=0, description="how often what is published is looked at"
+    )
+    timeline_lock_seconds: float = Field(default=3.0, ge=1, description="a writer that is silent so long is replaced")
     timeline_partition_seconds: float = Field(default=3600.0, description="how often the coming months are looked at")
     timeline_note_seconds: float = Field(default=10.0, description="how often the position is repeated when idle")
     keep_approval_days: int = Field(default=0, ge=0, description="artefacts older than this are deleted; 0: never")

@@ -159,3 +159,34 @@ control = Table(
     Index("ix_control_pending", "id", postgresql_where=text("index IS NULL")),
     Index("ix_control_type", text("(body ->> 'type')"), "asked_at"),
 )
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("made_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+    CheckConstraint("octet_length(root) = 32", name="ck_checkpoint_root"),
+)
+
+tile = Table(  # of level 1 and above: level 0 are the leaves' hashes
+    "tile",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("n", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+    CheckConstraint("level > 0", name="ck_tile_level"),
+    CheckConstraint(
+        "octet_length(hashes) % 32 = 0 AND octet_length(hashes) BETWEEN 32 AND 8192", name="ck_tile_hashes"
+    ),
+)
+
+fork = Table(  # both notes of a size that has two roots; while there is one, the log is frozen
+    "fork",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, primary_key=True),
+    Column("note", LargeBinary, nullable=False),
+    Column("seen_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+)

@@ -4,7 +4,11 @@ from libs.common.contracts.choreography import EVENTS
 from libs.common.objectsettings import ObjectSettings
 from libs.common.process import Runtime
 from services.timeline.handlers import LogDesk
+from services.timeline.keys import KeyFiles
+from services.timeline.notary import Notary
 from services.timeline.partitions import Partitions
+from services.timeline.press import Press
+from services.timeline.publisher import Guard, Publisher
 from services.timeline.retention import Retention
 from services.timeline.settings import TimelineSettings
 from services.timeline.stream import EventStream
@@ -14,14 +18,20 @@ DURABLE = "timeline"
 
 
 async def wire(runtime: Runtime) -> None:
-    """One writer (working or standing by), the desk that answers questions, and what deletes when a retention ends."""
+    """One writer (working or standing by), who signs and publishes, the desk that answers, what deletes in the end."""
     stream = EventStream(runtime.bus, EVENTS, DURABLE)
     settings = TimelineSettings.read()
-    writer = Writer(runtime.database, runtime.bus, stream, settings)
     store = ObjectSettings.read().store()
+    origin = settings.timeline_origin
+    keys = KeyFiles("RR_TIMELINE_KEY_FILE", settings.timeline_key_file, name=origin)
+    press = Press(runtime.database, store, origin=origin)
+    guard = Guard(runtime.database, press, keys)
+    notary = Notary(runtime.database, keys, origin=origin)
+    writer = Writer(runtime.database, runtime.bus, stream, settings, guard)
     days, seconds = settings.kept_days, settings.keep_sweep_seconds
     runtime.add("writer", writer)
+    runtime.add("publisher", Publisher.of(writer, guard, notary, press, settings))
     runtime.add("retention", Retention(runtime.database, store, writer, stream, days=days, seconds=seconds))
     runtime.health.add("log", writer.ready)
     runtime.add("partitions", Partitions(runtime.database, seconds=settings.timeline_partition_seconds))
-    LogDesk(writer).register(runtime.rpc)
+    LogDesk(writer, notary).register(runtime.rpc)

@@ -7,6 +7,7 @@ the compare-and-set of the append and gets nothing in.
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import asyncpg
@@ -24,6 +25,7 @@ from services.timeline.errors import Frozen, TermLost
 from services.timeline.intake import arrival, pending, received
 from services.timeline.ledger import Ledger
 from services.timeline.model import Arrival, Hole, Received
+from services.timeline.publisher import Guard
 from services.timeline.settings import TimelineSettings
 from services.timeline.stream import EventStream
 
@@ -34,7 +36,10 @@ RETRY_SECONDS: Final = 0.5
 class Writer:
     """Runs in every timeline process; one of them works, the others stand by."""
 
-    def __init__(self, database: Database, bus: Bus, stream: EventStream, settings: TimelineSettings) -> None:
+    def __init__(
+        self, database: Database, bus: Bus, stream: EventStream, settings: TimelineSettings, guard: Guard | None = None
+    ) -> None:
+        self._guard = guard
         self._database = database
         self._bus = bus
         self._stream = stream
@@ -43,6 +48,7 @@ class Writer:
         self._turn = asyncio.Lock()
         self.frozen: str | None = None
         self.active = False
+        self.grown = asyncio.Event()
         bus.on_reconnect(self._distrust)
 
     async def ready(self) -> None:
@@ -74,7 +80,7 @@ class Writer:
         try:
             lock.add_termination_listener(lambda _: lost.set())
             await self._locked(lock)
-            await self._until(lost)
+            await self._until(lock, lost)
         finally:
             self._step_down()
             lock.terminate()
@@ -85,9 +91,19 @@ class Writer:
                 return
             await asyncio.sleep(self._settings.timeline_standby_seconds)
 
-    async def _until(self, lost: asyncio.Event) -> None:
+    async def _keep(self, lock: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Hold the lock for as long as this process turns: the server ends the session of one that is silent."""
+        silence = self._settings.timeline_lock_seconds
+        with suppress(asyncpg.PostgresError, *TRANSIENT):
+            await lock.execute(f"SET idle_session_timeout = {int(1000 * silence)}")
+            while True:
+                await asyncio.sleep(silence / 4)
+                await lock.execute("SELECT")
+
+    async def _until(self, lock: "asyncpg.Connection[asyncpg.Record]", lost: asyncio.Event) -> None:
         work = asyncio.create_task(self._work())
-        ends = [asyncio.create_task(event.wait()) for event in (lost, self._reconnected)]
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in (lost, self._reconnected)]
+        ends.append(asyncio.create_task(self._keep(lock)))
         try:
             await asyncio.wait({work, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -133,13 +149,16 @@ class Writer:
             stream=self._stream.name,
             epoch=extent.epoch,
         )
-        ledger = Ledger(self._database, state)
+        ledger = Ledger(self._database, state, self.grown.set)
         reset = await agree(self._database, self._stream, extent, state)
+        if self._guard is not None:
+            await self._guard.check()
         if reset is not None:
             await ledger.append([Arrival(reset)])
         await self.say(ledger)
         await self._fill(ledger, extent.delivered + 1, in_hand=False)
         self.frozen, self.active = None, True
+        self.grown.set()
         metrics.FROZEN.set(0)
         metrics.WRITER.set(1)
         log.info("timeline_writes", term=ledger.state.term, size=ledger.state.tree.size, seq=ledger.state.seq)
@@ -236,9 +255,12 @@ class Writer:
             await asyncio.sleep(self._settings.timeline_note_seconds)
             await self._note(ledger)
 
-    async def _distrust(self) -> None:
-        """The stream may be another one than the log knows: take over anew, with all checks."""
+    def distrust(self) -> None:
+        """Stream, store or database may be another one than the log knows: take over anew, with all checks."""
         self._reconnected.set()
+
+    async def _distrust(self) -> None:
+        self.distrust()
 
     def _freeze(self, reason: str) -> None:
         if self.frozen != reason:
@@ -249,6 +271,7 @@ class Writer:
     def _step_down(self) -> None:
         self.active = False
         metrics.WRITER.set(0)
+        metrics.SIGNING.set(0)
 
 
 async def _ended(tasks: set[asyncio.Task[Any]]) -> None:

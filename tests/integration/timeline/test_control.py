@@ -109,7 +109,7 @@ async def test_the_services_role_cannot_unsay_anything(bench: Bench) -> None:
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_crash_anywhere_gives_the_byte_identical_log(stack_env: StackEnv, tmp_path: Path, point: str) -> None:
     async with Place.open(stack_env, tmp_path) as place:
-        await _facts(stack_env, 30)
+        await publish_facts(stack_env, 30)
         for number in range(3):
             await place.ask(type="bundle_sealed", number=str(number))
         whole = await place.log_of_a_run(30 + 3)
@@ -142,7 +142,7 @@ async def _count(bench: Bench, count: int) -> bool:
     return bool(await bench.database.pool.fetchval("SELECT count(*) >= $1 FROM leaf", count))
 
 
-async def _facts(stack: StackEnv, count: int) -> None:
+async def publish_facts(stack: StackEnv, count: int) -> None:
     bus = Bus(stack["RR_NATS_URL"], name="producer", identity=ADMIN)
     await bus.connect()
     facts = [

@@ -1,0 +1,221 @@
+"""What is signed and published, by which key, and what stops it; recording goes on but where the log contradicts."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from libs.tlog.checkpoint import Checkpoint, sign_checkpoint
+from libs.tlog.errors import SignatureError
+from tests.integration.timeline.bench import Bench
+from tests.integration.timeline.signed import NAME, NEW, OLD, OTHER, Office, whole
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def office(bench: Bench, tmp_path: Path) -> Office:
+    return Office(bench, tmp_path)
+
+
+async def test_what_is_published_is_the_log_signed(office: Office) -> None:
+    async with office.open():
+        await office.bench.publish(*range(1, 11))
+        await office.published(10)
+        await office.bench.publish(*range(11, 701))
+
+        signed = await office.published(700)
+
+    report = await office.bench.verified()
+    assert (signed.checkpoint.size, signed.checkpoint.root) == (report.size, report.root)
+    rows = await office.bench.database.pool.fetch("SELECT size, root, note FROM checkpoint ORDER BY size")
+    assert rows[-1]["note"] == signed.raw
+    assert [row["size"] for row in rows] == sorted({row["size"] for row in rows})
+
+
+async def test_a_checkpoint_comes_within_a_second_and_at_most_once_a_second(bench: Bench, tmp_path: Path) -> None:
+    office = Office(bench, tmp_path)
+    office.publisher._seconds = 0.9
+    loop = asyncio.get_running_loop()
+    async with office.open():
+        await eventually(lambda: office.writer.active)
+        began = loop.time()
+        for number in range(1, 31):
+            await bench.publish(number)
+            await asyncio.sleep(0.05)
+        await bench.caught_up(30)
+        grown = loop.time()
+        await office.published(30)
+        took = loop.time() - grown
+
+    made = await bench.database.pool.fetchval("SELECT count(*) FROM checkpoint")
+    assert took < 1.5
+    assert made <= (grown + took - began) / 0.9 + 2
+
+
+async def test_a_full_tile_s_row_grows_and_stays(office: Office) -> None:
+    async with office.open():
+        await office.bench.publish(*range(1, 301))
+        await office.published(300)
+        await office.bench.publish(*range(301, 1101))
+        await office.published(1100)
+
+    rows = await office.bench.database.pool.fetch("SELECT level, n, octet_length(hashes) AS length FROM tile")
+    assert [tuple(row) for row in rows] == [(1, 0, 4 * 32)]
+
+
+async def test_a_key_is_changed_with_an_overlap(office: Office) -> None:
+    async with office.open():
+        await office.bench.publish(1)
+        await office.published(1)
+
+        office.give(OLD, NEW)
+        announced = await office.published(2)  # with the leaf that names the new key
+        await office.bench.publish(2)
+        both = await office.published(3, OLD, NEW)
+        office.give(NEW)
+        await office.bench.publish(3)
+        alone = await office.published(4, NEW)
+
+    leaves = await office.bench.leaves()
+    assert leaves[1]["body"] == {"type": "key_rotation", "vkey": NEW.vkey, "was": OLD.vkey}
+    assert [one.key.key_id for one in announced.signers] == [OLD.key_id]
+    assert [one.key.key_id for one in both.signers] == [OLD.key_id, NEW.key_id]
+    assert [one.key.key_id for one in alone.signers] == [NEW.key_id]
+    with pytest.raises(SignatureError):
+        await whole(office.store, [OLD])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read: No such file"),
+        ("", "is empty"),
+        ("PRIVATE+KEY+nonsense", "not a private key"),
+        (OTHER, "was signed by the key"),
+    ],
+)
+async def test_a_lost_or_wrong_key_stops_signing_and_never_recording(office: Office, content: Any, words: str) -> None:
+    async with office.open():
+        await office.bench.publish(1)
+        await office.published(1)
+        if content is None:
+            office.key.unlink()
+        elif content is OTHER:
+            office.give(OTHER)
+        else:
+            office.key.write_text(content)
+
+        await office.bench.publish(2, 3)
+        await office.bench.caught_up(3)
+        await eventually(lambda: office.notary.trouble)
+
+        assert words in str(office.notary.trouble)
+        assert await office.bench.database.pool.fetchval("SELECT max(size) FROM checkpoint") == 1
+        assert office.writer.frozen is None
+        office.give(OLD)
+        await office.published(3)
+    assert office.notary.trouble is None
+
+
+async def test_two_roots_at_one_size_are_both_kept_and_freeze_the_log(office: Office) -> None:
+    other = sign_checkpoint(Checkpoint(NAME, 2, bytes(32)), [OLD])
+    await office.store.create("checkpoints/2", other)
+    async with office.open():
+        await office.bench.publish(1, 2)
+        reason = await _frozen(office)
+        await office.bench.publish(3)
+        await asyncio.sleep(0.3)
+
+    assert "two roots were signed at size 2" in reason
+    assert await office.bench.position() == (1, 2)
+    rows = await office.bench.database.pool.fetch("SELECT root, note FROM fork WHERE size = 2 ORDER BY root")
+    assert bytes(rows[0]["note"]) == other
+    assert len(rows) == 2
+    for row in rows:
+        assert await office.store.get(f"forks/2/{row['root'].hex()}") == row["note"]
+
+
+async def test_a_published_checkpoint_larger_than_the_database_freezes_it(office: Office, admin: Any) -> None:
+    async with office.open():
+        await office.bench.publish(1, 2, 3)
+        await office.published(3)
+    await admin.execute("TRUNCATE log_state, leaf, payload, entry, chain_head, checkpoint, tile")
+
+    async with office.open():
+        assert "a checkpoint of size 3 is published, the database has 0 leaves" in await _frozen(office)
+
+    assert await office.bench.kinds() == []
+
+
+async def test_a_rewritten_database_freezes_on_what_was_published(office: Office, admin: Any) -> None:
+    async with office.open():
+        await office.bench.publish(1, 2, 3)
+        await office.published(3)
+    await admin.execute("TRUNCATE log_state, leaf, payload, entry, chain_head, checkpoint, tile")
+    ledger, writer = await office.bench.ledger(), office.bench.writer()
+    await office.bench.remake_stream(epoch=1)
+    await office.bench.publish(7, 8, 9, 10)
+    found = [await office.bench.stream.get(seq) for seq in range(1, 5)]
+    await writer.take(ledger, [message for message in found if message is not None])
+
+    async with office.open():
+        assert "two roots were signed at size 3" in await _frozen(office)
+
+
+async def test_a_database_that_no_longer_gives_a_signed_root_freezes(office: Office, admin: Any) -> None:
+    async with office.open():
+        await office.bench.publish(1, 2, 3)
+        await office.published(3)
+        await admin.execute("UPDATE leaf SET event_hash = sha256('x') WHERE index = 1")
+        assert "at size 3, but" in await _frozen(office)
+
+
+async def test_a_checkpoint_that_somebody_else_put_there_is_not_believed(office: Office) -> None:
+    forged = sign_checkpoint(Checkpoint(NAME, 900, bytes(32)), [OLD]).replace(b"\n900\n", b"\n901\n")
+    await office.store.put("checkpoint", forged)
+    async with office.open():
+        await office.bench.publish(1, 2)
+
+        async def ours() -> bool:
+            return await office.store.get("checkpoint") != forged
+
+        await eventually(lambda: _size(office, 2))
+        assert office.writer.frozen is None
+
+
+async def test_without_the_store_the_log_goes_on_and_is_published_later(bench: Bench, tmp_path: Path) -> None:
+    office = Office(bench, tmp_path)
+    office.objects.write_text("not a folder")
+    async with office.open():
+        await bench.publish(1, 2)
+        await bench.caught_up(2)
+        office.objects.unlink()
+        await office.published(2)
+
+
+async def test_the_services_role_cannot_change_what_was_signed(office: Office) -> None:
+    async with office.open():
+        await office.bench.publish(1)
+        await office.published(1)
+
+    for statement in (
+        "UPDATE checkpoint SET root = root",
+        "DELETE FROM checkpoint",
+        "DELETE FROM fork",
+        "DELETE FROM tile",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await office.bench.database.pool.execute(statement)
+
+
+async def _size(office: Office, size: int) -> bool:
+    return await office.bench.database.pool.fetchval("SELECT max(size) FROM checkpoint") == size
+
+
+async def _frozen(office: Office) -> str:
+    await eventually(lambda: office.writer.frozen is not None, timeout=10)
+    return str(office.writer.frozen)
