@@ -7,6 +7,7 @@
 | producer, after publish, before acknowledgement or mark | `relay_after_publish`, `alert_after_store` |
 | consumer, before commit | `consumer_before_commit`, `timeline_before_commit` |
 | consumer, after commit, before acknowledgement | `consumer_after_commit`, `…_before_ack`, `timeline_after_commit` |
+| log, between what it signs and publishes | `timeline_control_asked`, `timeline_checkpoint_…`, `timeline_tiles_…` |
 | worker, before the claim's commit | `before_claim` |
 | worker, after it, before or after the effect | `after_claim`, `before_effect`, `after_effect`, `before_settle` |
 | worker, after the settling commit | `after_settle` |
@@ -57,6 +58,11 @@ POINTS: Final = (
     Point("before_effect", WORKER),
     Point("consumer_before_ack", "incident"),
     Point("timeline_before_ack", "timeline"),
+    Point("timeline_control_asked", "timeline"),
+    Point("timeline_checkpoint_signed", "timeline"),
+    Point("timeline_tiles_published", "timeline"),
+    Point("timeline_checkpoint_kept", "timeline"),
+    Point("timeline_checkpoint_published", "timeline"),
     Point("after_effect", WORKER),
     Point("relay_after_publish", "catalog"),
     Point("queue_before_commit", "executor", Stimulus.QUEUED),

@@ -14,6 +14,7 @@ from runbook_ranger.cli import show
 from runbook_ranger.cli.errors import CliError
 from runbook_ranger.cli.evidence import evidence, hold, release
 from runbook_ranger.cli.options import DataDir, Format, Output, group
+from runbook_ranger.cli.proofs import Checked, proof
 from runbook_ranger.cli.signing import keygen, vkey
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     commands.command("evidence")(evidence)
     commands.command("hold")(hold)
     commands.command("release")(release)
+    commands.command("proof")(proof)
     commands.command("keygen")(keygen)
     commands.command("vkey")(vkey)
     app.add_typer(commands)
@@ -42,6 +44,10 @@ def verify(
     provenance: Annotated[
         list[str] | None,
         typer.Option(metavar="KIND:ID=HASH", help="A provenance hash that must stand in its chain; may be repeated."),
+    ] = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--vkey", help="The log's public key, or a file of keys: its checkpoint must be signed by it."),
     ] = None,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
@@ -54,8 +60,9 @@ def verify(
     sought = Sought([Noted.parse(text) for text in provenance or ()])
     with Client.open(data_dir) as client:
         try:
+            checked = Checked.fetch(client, keys) if keys else None
             state, heads = snapshot(client)
-            report = check(client, state, heads, sought)
+            report = check(client, state, heads, sought, checked)
         except (TlogError, KeyError, TypeError, ValueError) as finding:
             if output is Format.JSON:
                 show.as_json({"verified": False, "finding": _words(finding)})
@@ -64,10 +71,13 @@ def verify(
         _missing(sought.missing, output)
     noted = sought.told(heads)
     if output is Format.JSON:
-        show.as_json({**_described(report, state), "provenance": noted})
+        signed = {"checkpoint": checked.described()} if checked else {}
+        show.as_json({**_described(report, state), "provenance": noted, **signed})
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.kinds.items())) or "empty"
     typer.echo(f"verified {report.size} leaves to sequence {state.seq} ({kinds}); root {report.root.hex()}")
+    if checked:
+        typer.echo(checked.words())
     if report.redacted:
         typer.echo(f"redacted payloads: {', '.join(map(str, report.redacted))}")
     for one in noted:
@@ -92,9 +102,13 @@ def snapshot(client: "Client") -> "tuple[StoredState, dict[ChainKey, Head]]":
 
 
 def check(
-    client: "Client", state: "StoredState", heads: "dict[ChainKey, Head]", sought: "Sought | None" = None
+    client: "Client",
+    state: "StoredState",
+    heads: "dict[ChainKey, Head]",
+    sought: "Sought | None" = None,
+    checked: "Checked | None" = None,
 ) -> "Report":
-    """What the log of `state` consists of; `sought` sees each leaf once it is verified.
+    """What the log of `state` consists of; `sought` and `checked` see each leaf once it is verified.
 
     Raises:
         TlogError: the first thing that does not hold.
@@ -106,7 +120,12 @@ def check(
         verifier.add(entry)
         if sought is not None:
             sought.see(entry)
-    return verifier.finish(heads)
+        if checked is not None:
+            checked.see(entry)
+    report = verifier.finish(heads)
+    if checked is not None:
+        checked.finish(report.size)
+    return report
 
 
 def _state(client: "Client") -> "StoredState":

@@ -1,6 +1,7 @@
 """The log: events by what they are about, and the raw leaves for who verifies them."""
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, StringConstraints
@@ -8,7 +9,9 @@ from pydantic import Field, StringConstraints
 from libs.common.errors import InvalidInput
 from services.gateway import timeline_answers as answers
 from services.gateway.asking import Ask, StrictRoute
-from services.gateway.parameters import Index, Limit, Moment, Name, Parameters, Text, Types
+from services.gateway.parameters import Id, Index, Limit, Moment, Name, Parameters, Text, Types
+
+INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 router = APIRouter(prefix="/timeline", tags=["timeline"], route_class=StrictRoute)
 
@@ -56,6 +59,19 @@ class Heads(Parameters):
     limit: Limit | None = None
 
 
+class Checkpoint(Parameters):
+    """Of which size; none is the newest."""
+
+    size: Annotated[int, Field(ge=1, le=2**62)] | None = None
+
+
+class Consistency(Parameters):
+    """Between which sizes; the newer one is the newest checkpoint's unless it is said."""
+
+    old: Annotated[int, Field(ge=1, le=2**62)]
+    new: Annotated[int, Field(ge=1, le=2**62)] | None = None
+
+
 @router.get("", response_model=answers.Entries)
 async def entries(ask: Ask, which: Annotated[Entries, Query()]) -> Response:
     """What happened, in the log's order: to an incident, in an execution, by somebody, then, about something."""
@@ -80,6 +96,25 @@ async def payload(
 async def heads(ask: Ask, which: Annotated[Heads, Query()]) -> Response:
     """The newest leaf of each chain, a page at a time."""
     return await ask("timeline", "heads", which.given())
+
+
+@router.get("/checkpoint")
+async def checkpoint(ask: Ask, which: Annotated[Checkpoint, Query()]) -> Response:
+    """The newest checkpoint, or the one of a size: the note that the log signed."""
+    return await ask("timeline", "checkpoint", which.given())
+
+
+@router.get("/consistency")
+async def consistency(ask: Ask, which: Annotated[Consistency, Query()]) -> Response:
+    """A proof that the log of one size begins with the log of another: `rr.consistency/1`."""
+    return await ask("timeline", "consistency", which.given())
+
+
+@router.get("/{entry}/proof")
+async def proof(ask: Ask, entry: Id, which: Annotated[Checkpoint, Query()]) -> Response:
+    """A proof that a leaf stands in the log, by its index or its event's id: `rr.proof/1`."""
+    named = {"index": int(entry)} if INDEX.fullmatch(entry) else {"event_id": entry}
+    return await ask("timeline", "proof", named | which.given())
 
 
 @router.get("/state")

@@ -8,6 +8,7 @@ from services.timeline.keys import KeyFiles
 from services.timeline.notary import Notary
 from services.timeline.partitions import Partitions
 from services.timeline.press import Press
+from services.timeline.proving import ProofDesk
 from services.timeline.publisher import Guard, Publisher
 from services.timeline.retention import Retention
 from services.timeline.settings import TimelineSettings
@@ -35,3 +36,4 @@ async def wire(runtime: Runtime) -> None:
     runtime.health.add("log", writer.ready)
     runtime.add("partitions", Partitions(runtime.database, seconds=settings.timeline_partition_seconds))
     LogDesk(writer, notary).register(runtime.rpc)
+    ProofDesk(origin).register(runtime.rpc)

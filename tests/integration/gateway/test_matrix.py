@@ -34,6 +34,9 @@ ASKS: Final = {
     "GET /timeline/leaves/{index}/payload": "timeline.export",
     "GET /timeline/heads": "timeline.export",
     "GET /timeline/state": "timeline.view",
+    "GET /timeline/checkpoint": "timeline.view",
+    "GET /timeline/consistency": "timeline.view",
+    "GET /timeline/{entry}/proof": "timeline.view",
     "GET /evidence": "timeline.view",
     "GET /evidence/{sha256}": "timeline.view",
     "POST /evidence/{sha256}/url": "timeline.view",
@@ -196,6 +199,7 @@ async def _filled(world: World, source: str) -> World:
         "service": "incident",
         "number": "1",
         "index": "0",
+        "entry": "0",
         "name": "incident_center_enabled",
         "sha256": "a" * 64,
     }

@@ -213,6 +213,10 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
     ("GET", "/timeline/leaves/7/payload?offset=9", None, "timeline.payload", {"index": 7, "offset": 9}),
     ("GET", "/timeline/heads?kind=incident&id=x", None, "timeline.heads", {"kind": "incident", "id": "x"}),
     ("GET", "/timeline/state", None, "timeline.state", {}),
+    ("GET", "/timeline/7/proof", None, "timeline.proof", {"index": 7}),
+    ("GET", f"/timeline/{EXECUTION}/proof?size=9", None, "timeline.proof", {"event_id": EXECUTION, "size": 9}),
+    ("GET", "/timeline/consistency?old=3&new=9", None, "timeline.consistency", {"old": 3, "new": 9}),
+    ("GET", "/timeline/checkpoint", None, "timeline.checkpoint", {}),
     ("GET", "/dead-letters/incident/7", None, "incident.dlq_show", {"id": 7}),
     (
         *("POST", "/dead-letters/catalog/7/retry", {"rationale": "mended"}, "catalog.dlq_retry"),
