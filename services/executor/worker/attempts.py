@@ -203,7 +203,7 @@ class Worker:
         if result.whole is None:
             return result
         try:
-            kept = await self._means.objects.keep("outputs", result.whole)
+            kept = await self._means.objects.keep("output", result.whole)
         except OSError as error:
             log.error("outputs_not_kept", error=f"{type(error).__name__}: {error}")
             return replace(result, whole=None)

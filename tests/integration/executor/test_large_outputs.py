@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from libs.actions import ActionContext, ActionResult, Arguments, Effect, action
+from libs.tlog.shape import REF_KINDS
 from tests.integration.executor.bench import Bench, runbook
 from tests.integration.executor.hands import hands
 from tests.integration.executor.samples import told_step
@@ -41,6 +42,7 @@ async def test_what_was_cut_is_kept_whole_and_named(bench: Bench, tmp_path: Path
     assert len(orjson.dumps(outputs)) < 66_000
     [reference] = await refs(bench, execution)
     data = (tmp_path / "objects" / outputs["object"]["sha256"]).read_bytes()
+    assert reference["k"] in REF_KINDS
     assert reference["sha256"] == outputs["object"]["sha256"] == hashlib.sha256(data).hexdigest()
     assert orjson.loads(data) == {"text": "x" * 300_000, "short": 1}
 
