@@ -77,7 +77,7 @@ async def give_url(
     opening: Opening,
 ) -> Response:
     """A URL that reads the artefact without a token until it ends: a path at this gateway, or one of S3. It is told."""
-    seconds = opening.ttl_seconds or settings.evidence_url_seconds
+    seconds = opening.ttl_seconds or min(settings.evidence_url_seconds, settings.evidence_url_max_seconds)
     if seconds > settings.evidence_url_max_seconds:
         raise InvalidInput(f"A URL is good for {settings.evidence_url_max_seconds} s at most.", code="ttl_too_long")
     identity = ask.identity
