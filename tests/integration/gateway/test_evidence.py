@@ -83,6 +83,18 @@ async def test_a_url_reads_the_evidence_without_a_token(http: httpx.AsyncClient,
 
 
 @pytest.mark.usefixtures("kept")
+async def test_what_there_is_is_asked_of_the_timeline_as_it_stands(
+    http: httpx.AsyncClient, services: FakeServices
+) -> None:
+    await services.answer("timeline.artefacts", {"artefacts": [FOUND], "next": 7})
+
+    listed = await http.get("/evidence", params={"incident_id": "i-1", "after": 3, "limit": 2})
+    assert listed.json()["artefacts"] == [FOUND]
+    assert services.last.body == {"incident_id": "i-1", "after": 3, "limit": 2}
+    assert (await http.get(f"/evidence/{SHA256}")).json() == FOUND
+
+
+@pytest.mark.usefixtures("kept")
 async def test_it_reads_nothing_else_and_nothing_once_its_time_is_over(
     http: httpx.AsyncClient, stranger: httpx.AsyncClient
 ) -> None:
