@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from libs.tlog.checkpoint import Signed, open_checkpoint
 from libs.tlog.errors import BrokenLog, FormatError, ProfileError, SignatureError
+from libs.tlog.held import Held, compare
 from libs.tlog.note import Verifier
 from libs.tlog.profile import encode, parse
 from libs.tlog.spelling import base64_bytes, base64_text, number, shown
@@ -82,8 +83,8 @@ def first_of(head: bytes) -> int:
 class Exported:
     """What an export that verifies consists of: leaves `first` up to the checkpoint's size.
 
-    `last` is the last leaf of the stream that was shown, `withheld` and `bare` count leaves and payloads that were
-    not; `old` is the auditor's own checkpoint that the log was found to continue.
+    `last` is the last leaf of the stream that was shown, with its index; `withheld` and `bare` count leaves and
+    payloads that were not; `old` is the auditor's own checkpoint that the log was found to continue.
     """
 
     first: int
@@ -92,7 +93,7 @@ class Exported:
     redacted: list[int]
     withheld: int
     bare: int
-    last: bytes
+    last: tuple[int, bytes] | None
     position: tuple[str, int, int] | None
     old: Signed | None
 
@@ -112,13 +113,19 @@ def verify_export(
     return export.finish()
 
 
+def exported(walk: Walk, signed: Signed, old: Signed | None) -> Exported:
+    """What the walk found, up to its checkpoint."""
+    return Exported(
+        walk.start, signed, walk.kinds, walk.redacted, walk.withheld, walk.bare, walk.last, walk.position, old
+    )
+
+
 class Export:
     """As `verify_export`, for files that come one by one: `read` each, then `finish`."""
 
     def __init__(self, verifiers: Sequence[Verifier], old: Signed | None = None) -> None:
         self._verifiers = verifiers
-        self._old = old
-        self._compared = False
+        self._held = Held(old)
         self._walk: Walk | None = None
         self._whole = True
         self._signed: Signed | None = None
@@ -140,13 +147,9 @@ class Export:
             raise BrokenLog("there is no export")
         if signed is None:
             raise BrokenLog(f"no checkpoint says that the log has {walk.tree.size} leaves")
-        self._compare(walk)
-        if self._old and not self._compared:
-            raise BrokenLog(_incomparable(self._old.checkpoint.size, walk))
+        self._held.finish(walk)
         walk.finish()
-        return Exported(
-            walk.start, signed, walk.kinds, walk.redacted, walk.withheld, walk.bare, walk.last, walk.position, self._old
-        )
+        return exported(walk, signed, self._held.old)
 
     def _begin(self, text: bytes) -> None:
         said = _read(text, _HEADER_KEYS, "the first line")
@@ -178,8 +181,8 @@ class Export:
         walk = self._walk
         assert walk is not None
         index = walk.tree.size
-        if self._old and index == self._old.checkpoint.size:
-            self._compare(walk)
+        if index == self._held.size:
+            self._held.compare(walk)
         prefix = b'{"index":"%d","leaf":' % index
         if not text.startswith(prefix):
             return self._other(walk, text)
@@ -215,20 +218,7 @@ class Export:
             raise FormatError(f"the file ends at {walk.tree.size} leaves, its closing line says {end}")
         if said["checkpoint"]:
             self._signed = open_checkpoint(str(said["checkpoint"]).encode(), self._verifiers)
-            _compare_checkpoint(self._signed, walk)
-
-    def _compare(self, walk: Walk) -> None:
-        """The log so far with the auditor's own checkpoint, where that is of this size."""
-        old = self._old
-        if old is None or old.checkpoint.size != walk.tree.size:
-            return
-        root = walk.tree.root()
-        if (old.checkpoint.origin, old.checkpoint.root) != (walk.origin, root):
-            raise BrokenLog(
-                f"at size {walk.tree.size} the log {walk.origin} has the root {root.hex()}, where the older checkpoint "
-                f"of {old.checkpoint.origin} says {old.checkpoint.root.hex()}: two histories were shown"
-            )
-        self._compared = True
+            compare(self._signed, walk)
 
 
 class _Numbered:
@@ -252,22 +242,6 @@ class _Numbered:
 def _ends(lines: Iterator[bytes]) -> None:
     if next(lines, None) is not None:
         raise FormatError("something follows the closing line")
-
-
-def _compare_checkpoint(signed: Signed, walk: Walk) -> None:
-    said, root = signed.checkpoint, walk.tree.root()
-    if said.origin != walk.origin:
-        raise BrokenLog(f"the export is of {walk.origin}, its checkpoint of {said.origin}")
-    if said.size != walk.tree.size:
-        raise BrokenLog(f"the export holds {walk.tree.size} leaves, its checkpoint says {said.size}")
-    if said.root != root:
-        raise BrokenLog(f"the leaves' root is {root.hex()}, the checkpoint says {said.root.hex()}")
-
-
-def _incomparable(size: int, walk: Walk) -> str:
-    if size < walk.start:
-        return f"the export begins at leaf {walk.start}; an older checkpoint of size {size} needs the leaves before it"
-    return f"the export ends at {walk.tree.size} leaves, before the checkpoint of size {size} that is held: it is stale"
 
 
 def _decoded(text: bytes, what: str) -> bytes:

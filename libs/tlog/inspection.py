@@ -43,12 +43,15 @@ FIXED = frozenset({CHECKPOINT, VKEYS, SALTS, MANIFEST, ENVELOPE})
 
 @dataclass(slots=True)
 class Inspected:
-    """What a bundle that verifies consists of; `last` is its last leaf with a time, `sealed_by` the bundle key."""
+    """What a bundle that verifies consists of.
+
+    `last` is its last leaf with a time, and that one's index; `sealed_by` is the bundle key.
+    """
 
     manifest: Manifest
     signed: Signed
     sealed_by: Verifier
-    last: bytes = b""
+    last: tuple[int, bytes] | None = None
 
 
 @dataclass(slots=True)
@@ -61,7 +64,7 @@ class _Found:
     bare: dict[int, BrokenLog] = field(default_factory=dict)
     redacted: list[int] = field(default_factory=list)
     refs: dict[str, str] = field(default_factory=dict)
-    last: bytes = b""
+    last: tuple[int, bytes] | None = None
 
 
 def verify_bundle(files: Mapping[str, bytes], verifiers: Sequence[Verifier]) -> Inspected:
@@ -177,7 +180,7 @@ class _Inspection:
         raw = self._files[leaf_name(index)]
         if leaf["kind"] not in {CONTROL, GAP}:
             self._position(index, raw, leaf["src"])
-            self.found.last = raw
+            self.found.last = (index, raw)
         if leaf["kind"] == EVENT:
             self._event(index, raw, leaf)
         elif is_redaction(leaf):

@@ -27,7 +27,7 @@ class Walk:
 
     `withhold` allows leaves without their payload that no redaction explains. `kinds` counts leaves, `redacted` has
     the indexes of events whose payload was deleted, `withheld` and `bare` the numbers of leaves and payloads that were
-    not shown, `last` the last leaf with a time.
+    not shown, `last` the last leaf with a time, and its index.
     """
 
     def __init__(self, origin: str, tree: Frontier | None = None, *, withhold: bool = False) -> None:
@@ -36,7 +36,7 @@ class Walk:
         self.start = self.tree.size
         self.kinds: dict[str, int] = {}
         self.redacted: list[int] = []
-        self.last: bytes = b""
+        self.last: tuple[int, bytes] | None = None
         self._withhold = withhold
         self._log = origin.encode()
         self._heads: dict[str, dict[bytes, tuple[int, bytes]]] = {kind: {} for kind in _KINDS}
@@ -77,7 +77,7 @@ class Walk:
         self.tree.append(digest)
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         if kind not in _UNTIMED:
-            self.last = leaf
+            self.last = (index, leaf)
 
     def hide(self, index: int, digest: bytes) -> None:
         """The next leaf, of which only the hash is shown. Raises BrokenLog."""
@@ -158,7 +158,7 @@ class Walk:
             raise BrokenLog(f"the event stands at leaf {self._places[place]} already", **names(index, leaf))
         self._sources.add(source)
         if payload is None or salt is None:
-            self._bare[index] = leaf
+            self._bare[index] = b"" if self._withhold else leaf
         else:
             self._commitment(index, leaf, commitment, length, payload, salt)
         here = digest.hex().encode()

@@ -1,17 +1,18 @@
 """`rangerctl audit verify`: reads the whole log and computes everything in it anew, on this machine.
 
 The gateway only hands out what is stored; `libs.tlog` judges it here. A log that is still written is verified up to
-where it stood when the command began.
+where it stood when the command began. With a file or folder nothing is asked of anybody: `libs.verifier` reads it.
 """
 
 from base64 import b64decode
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
 from runbook_ranger.cli import show
-from runbook_ranger.cli.errors import CliError
+from runbook_ranger.cli.errors import CliError, WrongUsage
 from runbook_ranger.cli.options import DataDir, Format, Output, group
 
 if TYPE_CHECKING:
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 PAGE: Final = 500
 SNAPSHOTS: Final = 50
 
+Verified: TypeAlias = Annotated[
+    Path | None, typer.Argument(metavar="[FILE|DIR]", help="A bundle, an export, a published log or a proof, offline.")
+]
+Keys: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--vkey", help="With FILE: a key that you trust, or a file with one a line.")
+]
+Held: TypeAlias = Annotated[
+    Path | None, typer.Option("--checkpoint", help="With FILE: a checkpoint that you kept, which must be continued.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
@@ -31,11 +42,22 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands)
 
 
-def verify(data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
-    """Verify the whole log here; code 1 names the first thing that does not hold."""
+def verify(
+    path: Verified = None,
+    vkey: Keys = None,
+    checkpoint: Held = None,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Verify the whole log, or a file of it, here; code 1 names the first thing that does not hold."""
     from libs.tlog.errors import TlogError
     from runbook_ranger.cli.client import Client
 
+    if path is not None:
+        _offline(path, vkey or [], checkpoint, output)
+        return
+    if vkey or checkpoint:
+        raise WrongUsage("--vkey and --checkpoint are for a FILE or DIR.")
     with Client.open(data_dir) as client:
         try:
             state, heads = snapshot(client)
@@ -51,6 +73,33 @@ def verify(data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
     typer.echo(f"verified {report.size} leaves to sequence {state.seq} ({kinds}); root {report.root.hex()}")
     if report.redacted:
         typer.echo(f"redacted payloads: {', '.join(map(str, report.redacted))}")
+
+
+def _offline(path: Path, vkeys: list[str], checkpoint: Path | None, output: Format) -> None:
+    """Verify a file or folder by the auditor's keys alone."""
+    from libs.tlog.errors import TlogError
+    from libs.verifier.reading import read_checkpoint, read_vkeys, verify_path
+
+    if not vkeys:
+        raise WrongUsage("Whose signature should it bear?", fix="Name the keys that you trust: --vkey VKEY")
+    try:
+        keys = read_vkeys(vkeys)
+        old = read_checkpoint(checkpoint, keys) if checkpoint else None
+    except (TlogError, OSError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"Nothing was verified: {show.harmless(str(error))}.") from None
+    try:
+        verdict = verify_path(path, keys, old)
+    except OSError as error:
+        raise WrongUsage(f"Nothing was verified: {show.harmless(str(error))}.") from None
+    except TlogError as finding:
+        if output is Format.JSON:
+            show.as_json({"verified": False, "finding": str(finding)})
+        raise CliError(f"NOT VERIFIED: {show.harmless(str(finding))}.") from None
+    if output is Format.JSON:
+        show.as_json(verdict.as_json())
+        return
+    for line in verdict.lines():
+        typer.echo(show.harmless(line))
 
 
 def snapshot(client: "Client") -> "tuple[StoredState, dict[ChainKey, Head]]":

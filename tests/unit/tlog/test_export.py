@@ -76,7 +76,7 @@ def test_a_whole_export_verifies_to_its_last_event() -> None:
     assert report.redacted == [4]
     assert (report.first, report.withheld, report.bare, report.old) == (0, 0, 0, None)
     assert report.position == ("EVENTS", 2, 2)
-    assert report.last == stored().entries[-1].leaf
+    assert report.last == (14, stored().entries[-1].leaf)
 
 
 def test_an_export_of_an_empty_log_verifies() -> None:
@@ -124,9 +124,9 @@ def test_an_export_that_ends_before_the_checkpoint_that_is_held_is_stale() -> No
     store = stored()
 
     assert finding(lines(store, 0, 5), old=opened(store, 9)) == (
-        "the export ends at 5 leaves, before the checkpoint of size 9 that is held: it is stale"
+        "what is shown ends at 5 leaves, before the checkpoint of size 9 that is held: it is stale"
     )
-    assert "needs the leaves before it" in finding(lines(store, 5), old=opened(store, 4))
+    assert "bring the leaves before" in finding(lines(store, 5), old=opened(store, 4))
 
 
 def test_a_flipped_byte_of_a_payload_is_named_by_its_event() -> None:
@@ -159,9 +159,7 @@ def test_a_truncated_tail_is_found_even_if_the_closing_line_is_adapted() -> None
     rows = lines(store)
 
     assert "the file ends at 14 leaves, its closing line says 15" in finding([*rows[:-2], rows[-1]], kind=FormatError)
-    assert finding([*rows[:-2], closing(14, signed(store, 15))]) == (
-        "the export holds 14 leaves, its checkpoint says 15"
-    )
+    assert finding([*rows[:-2], closing(14, signed(store, 15))]) == ("there are 14 leaves, the checkpoint says 15")
     assert finding(lines(store, last=False)) == "no checkpoint says that the log has 15 leaves"
 
 
@@ -283,7 +281,7 @@ def test_a_checkpoint_of_another_log_is_refused() -> None:
     key = Signer(name, LOG.seed)
     other = sign_checkpoint(Checkpoint(name, 15, tree(store, 15).root()), [key])
 
-    with pytest.raises(BrokenLog, match="its checkpoint of rr"):
+    with pytest.raises(BrokenLog, match="the checkpoint of rr"):
         verify_export([("x", [*lines(store)[:-1], closing(15, other)])], [key.verifier])
 
 
