@@ -23,7 +23,7 @@ from libs.tlog.archive import pack, unpack
 from libs.tlog.bundle import Bundled, Content, build
 from libs.tlog.chain import ChainKey, Entry, Head, Message, chain
 from libs.tlog.checkpoint import Checkpoint, sign_checkpoint
-from libs.tlog.export import Export, closing, header, line
+from libs.tlog.export import BLOCK, Export, closing, header, line
 from libs.tlog.inspection import verify_bundle
 from libs.tlog.leaf import Event, Source
 from libs.tlog.note import Signer
@@ -40,7 +40,6 @@ LOG: Final = Signer(ORIGIN, bytes(32))
 SEALER: Final = Signer(f"{ORIGIN}/bundles", bytes([1]) * 32)
 KEYS: Final = (LOG.verifier, SEALER.verifier)
 EACH: Final = 12  # events of an incident: two of its own, ten of its execution
-LINE_LIMIT: Final = 1 << 20
 BATCH: Final = 500
 PAYLOAD: Final = '{"step":"look","outcome":"succeeded","attempt":1,"fence":%d,"outputs":{"p99":%d},"note":"%s"}'
 
@@ -55,8 +54,8 @@ def run(options: Options) -> Report:
         file = log.file(events, last=number + 1 == files)
         gc.collect()
         gc.disable()  # as `libs.verifier` does
-        lines = iter(partial(file.readline, LINE_LIMIT), b"")
-        verifying.append(_timed(partial(export.read, f"part-{number}", lines)))
+        blocks = iter(partial(file.read, BLOCK), b"")
+        verifying.append(_timed(partial(export.read, f"part-{number}", blocks)))
         bare.append(_timed(partial(_bare, log.leaves)))
         gc.enable()
         options.tell(f"verify: {log.tree.size:,} events")

@@ -15,6 +15,7 @@ from libs.tlog.bundle import STATEMENT, is_redaction, statement
 from libs.tlog.checkpoint import Signed, open_checkpoint
 from libs.tlog.dsse import unseal
 from libs.tlog.errors import BrokenLog, FormatError, LeafError, ProfileError, SignatureError, TlogError
+from libs.tlog.findings import names, read_leaf
 from libs.tlog.hashing import commit, event_hash, genesis
 from libs.tlog.heads import ChainKey, Head
 from libs.tlog.manifest import (
@@ -31,12 +32,11 @@ from libs.tlog.manifest import (
     proof_name,
 )
 from libs.tlog.note import Verifier
-from libs.tlog.profile import encode, parse
+from libs.tlog.profile import encode, is_decimal, parse
 from libs.tlog.proofs import verify_inclusion
 from libs.tlog.shape import CONTROL, EVENT, GAP, Leaf
 from libs.tlog.spelling import base64_bytes, number, shown
 from libs.tlog.tlogproof import TlogProof
-from libs.tlog.walk import names, read_leaf
 
 FIXED = frozenset({CHECKPOINT, VKEYS, SALTS, MANIFEST, ENVELOPE})
 
@@ -185,7 +185,7 @@ class _Inspection:
             self._event(index, raw, leaf)
         elif is_redaction(leaf):
             of = leaf["body"].get("of", "")
-            if not of.isdecimal() or self.found.bare.pop(int(of), None) is None:
+            if not is_decimal(of) or self.found.bare.pop(int(of), None) is None:
                 raise BrokenLog("redaction names no event of the bundle whose payload is gone", index=index)
             self.found.redacted.append(int(of))
 

@@ -17,18 +17,17 @@ import orjson
 from libs.tlog.archive import MAX_BYTES, MAX_FILES, unpack
 from libs.tlog.checkpoint import Signed, open_checkpoint
 from libs.tlog.errors import BrokenLog, FormatError
-from libs.tlog.export import MAX_LINE, first_of, verify_export
+from libs.tlog.export import BLOCK, MAX_LINE, first_of, verify_export
+from libs.tlog.findings import read_leaf
 from libs.tlog.inspection import verify_bundle
 from libs.tlog.manifest import ENVELOPE
 from libs.tlog.note import MAX_NOTE, Verifier
 from libs.tlog.published import CHECKPOINT, verify_published
 from libs.tlog.tlogproof import LeafProof
-from libs.tlog.walk import read_leaf
 from libs.verifier.verdict import Place, Verdict
 
 EXPORTS: Final = "*.jsonl"
 _ZIP: Final = b"PK"
-_BUFFER: Final = 1 << 20
 
 
 def verify_path(path: Path, verifiers: Sequence[Verifier], old: Signed | None = None) -> Verdict:
@@ -98,7 +97,7 @@ def _proof(raw: bytes, verifiers: Sequence[Verifier], old: Signed | None) -> Ver
 
 def _export(files: Sequence[Path], verifiers: Sequence[Verifier], old: Signed | None) -> Verdict:
     ordered = sorted(files, key=_first)
-    found = verify_export(((file.name, _lines(file)) for file in ordered), verifiers, old)
+    found = verify_export(((file.name, _blocks(file)) for file in ordered), verifiers, old)
     return Verdict.of_export("export", found)
 
 
@@ -125,10 +124,9 @@ def _first(file: Path) -> tuple[int, str]:
         raise FormatError(f"{file.name}: {error}") from None
 
 
-def _lines(file: Path) -> Iterator[bytes]:
-    """Lines, none longer than what is refused."""
-    with file.open("rb", buffering=_BUFFER) as lines:
-        yield from iter(partial(lines.readline, MAX_LINE + 1), b"")
+def _blocks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        yield from iter(partial(opened.read, BLOCK), b"")
 
 
 def _fetch(folder: Path, name: str) -> bytes | None:

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -245,10 +246,10 @@ def test_a_frontier_that_is_not_that_of_the_leaves_before_gives_another_root() -
         (1, b'{"index":"0","leaf":{},"payload":"e30","salt":"e30="}\n', "line 2: payload is not base64"),
         (1, b'{"index":"0","leaf":{},"payload":"e30=","salt":"e31="}\n', "line 2: salt is not canonical base64"),
         (1, b'{"index": "0"}\n', "line 2: the line is not one of rr.export/1"),
-        (1, b"x" * (export.MAX_LINE + 1), "line 2: a line has at most 16777216 bytes"),
+        (1, b"x" * (export.MAX_LINE + 1), "a line has at most 16777216 bytes"),
         (-1, closing(15, b"").replace(b'"v"', b'"w"'), "the line is not one of rr.export/1"),
         (-1, closing(15, b"nonsense"), "the note is not a text"),
-        (-1, b"", "the line is not one of"),
+        (-1, b"", "the file is cut off"),
     ],
 )  # fmt: skip
 def test_any_other_line_is_refused_by_file_and_number(at: int, row: bytes, words: str) -> None:
@@ -266,7 +267,7 @@ def test_a_file_that_was_cut_off_or_goes_on_is_refused() -> None:
 
     assert finding(rows[:-1], kind=FormatError) == "part-0, line 16: the file is cut off: it has no closing line"
     assert "something follows the closing line" in finding([*rows, b"\n"], kind=FormatError)
-    assert "line 0: the first line" in finding([], kind=FormatError)
+    assert "line 0: the file is cut off" in finding([], kind=FormatError)
 
 
 def test_a_checkpoint_of_another_key_is_refused_by_file_and_line() -> None:
@@ -283,6 +284,21 @@ def test_a_checkpoint_of_another_log_is_refused() -> None:
 
     with pytest.raises(BrokenLog, match="the checkpoint of rr"):
         verify_export([("x", [*lines(store)[:-1], closing(15, other)])], [key.verifier])
+
+
+@given(st.lists(st.integers(0, 20_000), max_size=8))
+def test_blocks_may_be_cut_anywhere(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(WHOLE)]
+    blocks = [WHOLE[start:end] for start, end in pairwise(edges)]
+
+    assert verified(blocks) == verified(lines(redacted()))
+
+
+def test_what_does_not_hold_is_named_in_whatever_block_it_comes() -> None:
+    bent = WHOLE.replace(b"usr_7f3a", b"usr_7f3b", 3)
+
+    assert finding([bent]) == finding(bent.splitlines(keepends=True))
+    assert finding([bent]).startswith("leaf 1 (event 0192f0c2-0000-7000-8000-000000000002")
 
 
 WHOLE = b"".join(lines(redacted()))
