@@ -305,13 +305,47 @@ WHOLE = b"".join(lines(redacted()))
 PARTS = b"".join(lines(redacted(), 6))
 
 
-@pytest.mark.parametrize("exported", [WHOLE, PARTS], ids=["whole", "from leaf 6"])
+def usual() -> Store:
+    """A log of which all lines are read at once."""
+    store = Store()
+    store.append(*(message(seq, event=4 * seq + 1) for seq in range(1, 30)))
+    return store
+
+
+USUAL = b"".join(lines(usual()))
+
+
+@pytest.mark.parametrize("exported", [WHOLE, PARTS, USUAL], ids=["whole", "from leaf 6", "usual"])
 @given(data=st.data())
 def test_no_bit_of_an_exported_log_can_change(exported: bytes, data: Any) -> None:
     bent = flip(exported, data.draw(st.integers(0, len(exported) * 8 - 1)))
 
-    with pytest.raises(TlogError):
+    with pytest.raises(TlogError) as by_line:
         verified(bent.splitlines(keepends=True))
+    head, newline, rest = bent.partition(b"\n")
+    with pytest.raises(TlogError) as at_once:
+        verified([head + newline, rest])
+    if b"\r" not in bent:
+        assert str(at_once.value) == str(by_line.value)
+
+
+def test_lines_that_are_read_at_once_are_refused_for_what_is_wrong_with_them() -> None:
+    rows = lines(usual())
+
+    def found(*changed: bytes) -> str:
+        return finding([rows[0], b"".join(changed), rows[-1]])
+
+    assert verified([rows[0], b"".join(rows[1:-1]), rows[-1]]).signed.checkpoint.size == 29
+    assert found(*rows[1:3], *rows[4:-1]) == "leaf 3: leaf 2 is missing before it"
+    assert found(rows[1], rows[2].replace(b'"seq":"2"', b'"seq":"3"')).endswith("sequence 2 has no outcome before it")
+    assert found(rows[1], rows[2].replace(b'"n":"2"', b'"n":"3"')).endswith("chain, expected 2")
+    assert found(rows[1], rows[2].replace(b'"epoch":"1"', b'"epoch":"2"')).endswith("without a stream_reset")
+    assert found(rows[1].replace(b"prod-1", b"prod-2")).endswith(
+        "leaf belongs to another log, rr.example/timeline/prod-2"
+    )
+    assert found(rows[1].replace(b'"len":"50"', b'"len":"51"')).endswith("does not have its stated length")
+    twice = rows[2].replace(message(2, event=9).event.id.encode(), message(1, event=5).event.id.encode())
+    assert found(rows[1], twice).endswith("the event stands at leaf 0 already")
 
 
 @given(st.lists(st.binary(max_size=60), max_size=5))
