@@ -14,6 +14,9 @@ for leaves that are no events, and where a later redaction leaf says that the pa
 begin anywhere. Files continue each other, each beginning where the last one ended; a file that was cut off has no last
 line and is not accepted. The last file's checkpoint is of its end's size; the others may leave theirs empty.
 
+A key that a key_rotation leaf announces is believed once a checkpoint by a believed key covers that leaf: the file's
+before, or the one that the auditor holds.
+
 Where `shows` is `some`, the reader may not see everything: payloads are null without a redaction, and of leaves only
 the hash may be given. The tree is verified all the same; what was withheld is counted, not vouched for.
 
@@ -87,7 +90,8 @@ class Exported:
     """What an export that verifies consists of: leaves `first` up to the checkpoint's size.
 
     `last` is the last leaf of the stream that was shown, with its index; `withheld` and `bare` count leaves and
-    payloads that were not; `old` is the auditor's own checkpoint that the log was found to continue.
+    payloads that were not; `announced` are new keys with the leaves that name them; `old` is the auditor's own
+    checkpoint that the log was found to continue.
     """
 
     first: int
@@ -98,6 +102,7 @@ class Exported:
     bare: int
     last: tuple[int, bytes] | None
     position: tuple[str, int, int] | None
+    announced: list[tuple[int, Verifier]]
     old: Signed | None
 
 
@@ -119,8 +124,9 @@ def verify_export(
 def exported(walk: Walk, signed: Signed, old: Signed | None) -> Exported:
     """What the walk found, up to its checkpoint."""
     return Exported(
-        walk.start, signed, walk.kinds, walk.redacted, walk.withheld, walk.bare, walk.last, walk.position, old
-    )
+        walk.start, signed, walk.kinds, walk.redacted, walk.withheld, walk.bare, walk.last, walk.position,
+        walk.announced, old,
+    )  # fmt: skip
 
 
 class Export:
@@ -132,6 +138,7 @@ class Export:
         self._walk: Walk | None = None
         self._whole = True
         self._signed: Signed | None = None
+        self._vouched = 0  # leaves below that are under a checkpoint that was verified
         self._line = 0
         self._take: Callable[[bytes], None] = self._begin  # what the next line must be
 
@@ -239,8 +246,14 @@ class Export:
         if end != walk.tree.size:
             raise FormatError(f"the file ends at {walk.tree.size} leaves, its closing line says {end}")
         if said["checkpoint"]:
-            self._signed = open_checkpoint(str(said["checkpoint"]).encode(), self._verifiers)
+            self._signed = open_checkpoint(str(said["checkpoint"]).encode(), self._keys(walk))
             compare(self._signed, walk)
+            self._vouched = end
+
+    def _keys(self, walk: Walk) -> list[Verifier]:
+        """The auditor's keys, and those that the log announced in leaves that a checkpoint by such a key covers."""
+        vouched = max(self._vouched, self._held.size if self._held.compared else 0)
+        return [*self._verifiers, *(key for index, key in walk.announced if index < vouched)]
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -35,3 +35,11 @@ def names(index: int, leaf: bytes) -> dict[str, Any]:
     if "seq" in read.get("src", {}):
         found["sequence"] = int(read["src"]["seq"])
     return found
+
+
+def sequence_words(first: int, expected: int) -> str:
+    """What is wrong with an outcome of this stream sequence that comes next."""
+    if first < expected:
+        return f"stream sequence {first} has its outcome already, expected {expected}"
+    missing = f"sequence {expected} has" if first == expected + 1 else f"sequences {expected} to {first - 1} have"
+    return f"stream {missing} no outcome before it"

@@ -19,13 +19,14 @@ def compare(signed: Signed, walk: Walk) -> None:
 class Held:
     """The auditor's own checkpoint, if any: what is shown must continue it.
 
-    `compare` when the walk has come to `size`, which is -1 without one, and `finish` at its end.
+    `compare` when the walk has come to `size`, which is -1 without one, and `finish` at its end. `compared` says that
+    it was, or that there is none.
     """
 
     def __init__(self, old: Signed | None) -> None:
         self.old = old
         self.size = old.checkpoint.size if old else -1
-        self._compared = old is None
+        self.compared = old is None
 
     def compare(self, walk: Walk) -> None:
         """Raise BrokenLog when the log had another root at this size."""
@@ -37,12 +38,12 @@ class Held:
                 f"at size {self.size} the log {walk.origin} has the root {root.hex()}, where the older checkpoint "
                 f"of {said.origin} says {said.root.hex()}: two histories were shown"
             )
-        self._compared = True
+        self.compared = True
 
     def finish(self, walk: Walk) -> None:
         """Raise BrokenLog also where the walk never came by the checkpoint's size."""
         self.compare(walk)
-        if self._compared:
+        if self.compared:
             return
         if self.size < walk.start:
             reason = (

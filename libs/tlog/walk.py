@@ -10,10 +10,11 @@ Memory: about 200 bytes an event (ids, to find repetitions) and a chain; leaves 
 from hashlib import sha256
 from typing import Final
 
-from libs.tlog.errors import BrokenLog
-from libs.tlog.findings import names, read_leaf
+from libs.tlog.errors import BrokenLog, FormatError
+from libs.tlog.findings import names, read_leaf, sequence_words
 from libs.tlog.hashing import SALT_BYTES, genesis
 from libs.tlog.heads import ChainKey, Head
+from libs.tlog.note import Verifier
 from libs.tlog.profile import is_decimal
 from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, Leaf
 from libs.tlog.tree import Frontier
@@ -26,8 +27,8 @@ class Walk:
     """What the leaves so far consist of; `add` each, in order.
 
     `withhold` allows leaves without their payload that no redaction explains. `kinds` counts leaves, `redacted` has
-    the indexes of events whose payload was deleted, `withheld` and `bare` the numbers of leaves and payloads that were
-    not shown, `last` the last leaf with a time, and its index.
+    the indexes of events whose payload was deleted, `announced` the keys that key_rotation leaves name, `withheld` and
+    `bare` the numbers of leaves and payloads that were not shown, `last` the last leaf with a time, and its index.
     """
 
     def __init__(self, origin: str, tree: Frontier | None = None, *, withhold: bool = False) -> None:
@@ -36,6 +37,7 @@ class Walk:
         self.start = self.tree.size
         self.kinds: dict[str, int] = {}
         self.redacted: list[int] = []
+        self.announced: list[tuple[int, Verifier]] = []
         self.last: tuple[int, bytes] | None = None
         self._withhold = withhold
         self._log = origin.encode()
@@ -211,7 +213,7 @@ class Walk:
                 raise BrokenLog(f"stream {reason}", **names(index, leaf))
             self._stream, expected = (stream, epoch), first
         if first != expected and not (self._since_hidden and first > expected):
-            raise BrokenLog(_sequence_words(first, expected), **names(index, leaf))
+            raise BrokenLog(sequence_words(first, expected), **names(index, leaf))
         self._seq, self._since_hidden = last, False
 
     def _link(self, index: int, leaf: bytes, link: tuple[str, bytes, int, bytes], head: tuple[int, bytes]) -> None:
@@ -241,6 +243,8 @@ class Walk:
             self._reset(index, body)
         elif body["type"] == "redaction":
             self._redaction(index, body)
+        elif body["type"] == "key_rotation" and "vkey" in body:
+            self._rotation(index, body["vkey"])
 
     def _reset(self, index: int, body: Leaf) -> None:
         try:
@@ -260,6 +264,15 @@ class Walk:
             raise BrokenLog("redaction names no event whose payload is gone", index=index)
         self.redacted.append(int(of))
 
+    def _rotation(self, index: int, vkey: str) -> None:
+        try:
+            key = Verifier.parse(vkey)
+        except FormatError as error:
+            raise BrokenLog(f"key_rotation names no key: {error}", index=index) from None
+        if key.name != self.origin:
+            raise BrokenLog(f"key_rotation names a key of {key.name}", index=index)
+        self.announced.append((index, key))
+
 
 def _commitment(payload: bytes, salt: bytes) -> bytes:
     """In hex; nothing where the salt cannot be one."""
@@ -278,10 +291,3 @@ def _payload_words(payload: bytes, salt: bytes, commitment: bytes) -> str:
 
 def _words(stream: bytes, epoch: bytes) -> str:
     return f"{stream.decode()} epoch {int(epoch)}"
-
-
-def _sequence_words(first: int, expected: int) -> str:
-    if first < expected:
-        return f"stream sequence {first} has its outcome already, expected {expected}"
-    missing = f"sequence {expected} has" if first == expected + 1 else f"sequences {expected} to {first - 1} have"
-    return f"stream {missing} no outcome before it"

@@ -59,6 +59,7 @@ class Verdict:
             notes.append(f"{found.withheld} leaves are withheld: only their hashes are checked")
         if found.bare:
             notes.append(f"{found.bare} payloads are not shown: what their leaves commit to is not checked")
+        notes += [f"leaf {index} announces the key {key.vkey}" for index, key in found.announced]
         if found.position:
             notes.append("every stream sequence has one outcome, to {2} of {0} epoch {1}".format(*found.position))
         size = found.signed.checkpoint.size

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.tlog import export
+from libs.tlog.chain import Control
 from libs.tlog.checkpoint import Checkpoint, Signed, open_checkpoint, sign_checkpoint
 from libs.tlog.errors import BrokenLog, FormatError, SignatureError, TlogError
 from libs.tlog.export import Exported, closing, first_of, header, hidden_line, line, verify_export
@@ -225,6 +226,52 @@ def test_a_frontier_that_is_not_that_of_the_leaves_before_gives_another_root() -
     rows = [header(ORIGIN, Frontier(5, [bytes(32), bytes(32)])), *lines(store, 5)[1:]]
 
     assert finding(rows).startswith("the leaves' root is")
+
+
+NEW = Signer(ORIGIN, b"n" * 32)
+
+
+def rotated(vkey: str = NEW.vkey) -> Store:
+    """A log that announces another key in its sixth leaf."""
+    store = Store()
+    store.append(*(message(seq) for seq in range(1, 6)), Control({"type": "key_rotation", "vkey": vkey}))
+    store.append(*(message(seq) for seq in range(6, 10)))
+    return store
+
+
+def by_the_new_key(store: Store, first: int) -> list[bytes]:
+    rows = lines(store, first)
+    said = Checkpoint(ORIGIN, len(store.entries), tree(store, len(store.entries)).root())
+    return [*rows[:-1], closing(said.size, sign_checkpoint(said, [NEW]))]
+
+
+def test_a_key_that_the_log_announced_under_an_old_keys_checkpoint_is_believed() -> None:
+    store = rotated()
+
+    report = verified(lines(store, 0, 7), by_the_new_key(store, 7))
+
+    assert report.announced == [(5, NEW.verifier)]
+    assert verified(by_the_new_key(store, 0), old=opened(store, 6)).signed.signers[0].key == NEW.verifier
+
+
+def test_a_key_that_no_old_keys_checkpoint_covers_is_not_believed() -> None:
+    store = rotated()
+
+    for files, old in (
+        ([by_the_new_key(store, 0)], None),
+        ([lines(store, 0, 5), by_the_new_key(store, 5)], None),
+        ([by_the_new_key(store, 0)], opened(store, 5)),
+        ([lines(store, 0, 7, last=False), by_the_new_key(store, 7)], None),
+    ):
+        assert "no signature of a known key" in finding(*files, old=old, kind=SignatureError)
+
+
+@pytest.mark.parametrize(
+    ("vkey", "words"),
+    [("x", "leaf 5: key_rotation names no key"), (WITNESS.vkey, "leaf 5: key_rotation names a key of witness")],
+)
+def test_a_rotation_to_what_is_no_key_of_the_log_is_found(vkey: str, words: str) -> None:
+    assert finding(lines(rotated(vkey))).startswith(words)
 
 
 @pytest.mark.parametrize(
