@@ -7,7 +7,8 @@ folder that holds anything is left alone: passwords that the servers' stores alr
 
 The keys of the bus can be changed while everything runs. `--renew NAME …` gives identities a new key and lets the old
 one in as well, `--retire` shuts the old ones out; `--complete` adds what the folder of an older version lacks: keys,
-and what signs links to approvals. After each, the bus has to read its users again: docs/deploy.md, Secrets.
+and what signs links to approvals and URLs of evidence. After each, the bus has to read its users again: docs/deploy.md,
+Secrets.
 """
 
 import argparse
@@ -30,7 +31,7 @@ FIRST = {"actor": "operator", "tenants": ["*"], "roles": ["admin"], "clearance":
 """Whom the first token speaks for; the gateway is given its hash alone."""
 SERVICES = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
 USERS = "nats_users"
-LINKS = "link_secret"
+SIGNING = ("link_secret", "evidence_secret")
 GRANTS = 'include "../../etc/nats/permissions.conf"'  # relative to /run/secrets: that is where the file stands
 READABLE = 0o444
 
@@ -56,7 +57,7 @@ def contents() -> dict[str, str]:
         "valkey_users": VALKEY_USERS.format(ranger=valkey),
         "redis_url": f"redis://ranger:{valkey}@valkey:6379/0",
         "notify_channels": "{}",
-        LINKS: secrets.token_hex(32),
+        **{name: secrets.token_hex(32) for name in SIGNING},
         "operator_token": operator,
         "tokens": json.dumps({f"sha256:{hashlib.sha256(operator.encode()).hexdigest()}": FIRST}, indent=1),
     }
@@ -118,12 +119,13 @@ def retire(folder: Path) -> None:
 
 
 def complete(folder: Path) -> None:
-    """Make the keys that are missing, and what signs links; what is there stays."""
+    """Make the keys that are missing, and what signs links and URLs; what is there stays."""
     for identity in keyring.IDENTITIES:
         if not (folder / key_name(identity)).exists():
             put(folder / key_name(identity), new_seed())
-    if not (folder / LINKS).exists():
-        put(folder / LINKS, secrets.token_hex(32))
+    for name in SIGNING:
+        if not (folder / name).exists():
+            put(folder / name, secrets.token_hex(32))
     put_users(folder)
 
 

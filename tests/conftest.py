@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ("tests.support.servers", "tests.support.forked")
+pytest_plugins = ("tests.support.servers", "tests.support.forked", "tests.support.s3")
 
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")

@@ -141,7 +141,8 @@ class ActionResult:
     """What one attempt brought.
 
     `outputs` is a JSON object of at most 64 KiB (what was cut is named in `outputs["truncated"]`); `whole` is what it
-    was before it was cut, as JSON of at most 4 MiB, to be kept as an object. `evidence` is small and flat: status or
+    was before it was `cut`, as JSON of at most 4 MiB, to be kept as an object; of an action whose outputs are also its
+    log (`printed`) it is kept whether or not it was cut. `evidence` is small and flat: status or
     exit code, duration_ms, sha256 of the full output. A failure has an `error_code` and a `message`, both free of
     secrets. `effect_possible` says whether the failure may have changed the target; `retryable` whether the same
     request may later succeed.
@@ -155,6 +156,8 @@ class ActionResult:
     retryable: bool = False
     effect_possible: bool = False
     whole: bytes | None = None
+    cut: bool = False
+    printed: bool = False
 
     @classmethod
     def succeeded(cls, outputs: dict[str, Any], evidence: Mapping[str, Any] | None = None) -> ActionResult:

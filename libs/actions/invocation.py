@@ -102,10 +102,12 @@ def _finished(result: ActionResult, context: ActionContext, started: float) -> A
     try:
         outputs = mask.value(result.outputs)
         whole = orjson.dumps(outputs)
+        cut = len(whole) > INLINE_LIMIT
         return replace(
             result,
             outputs=bounded(outputs, INLINE_LIMIT),
-            whole=whole if INLINE_LIMIT < len(whole) <= WHOLE_LIMIT else None,
+            whole=whole if (cut or result.printed) and len(whole) <= WHOLE_LIMIT else None,
+            cut=cut,
             evidence=bounded(mask.value(evidence), EVIDENCE_LIMIT),
             message=mask.text(result.message)[:MESSAGE_LIMIT] if result.message is not None else None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
@@ -149,10 +150,11 @@ def _judged(
         message = f"exit code {report.exit_code}" if report.ended_by is None else f"ended by signal {report.ended_by}"
     if report.unstopped:
         code, message = "not_stopped", f"could not be stopped: processes {', '.join(map(str, report.unstopped))}"
+    printed = bool(outputs["stdout"] or outputs["stderr"])
     if code is None:
-        return ActionResult.succeeded(outputs, evidence)
+        return replace(ActionResult.succeeded(outputs, evidence), printed=printed)
     # Without a pid the guard never got to start the command.
-    return ActionResult.failed(
+    failed = ActionResult.failed(
         code,
         message,
         effect_possible=report.pid is not None or not report.complete,
@@ -160,6 +162,7 @@ def _judged(
         outputs=outputs,
         evidence=evidence,
     )
+    return replace(failed, printed=printed)
 
 
 def _shown(

@@ -15,6 +15,9 @@ PUBLISHED: Final = Counter("ranger_outbox_published_total", "Facts acknowledged 
 RELAY_ERRORS: Final = Counter("ranger_outbox_errors_total", "Publishes that were refused or not answered")
 RELAY_LOST: Final = Counter("ranger_outbox_lost_total", "Facts that the stream lost and that were sent again")
 OUTBOX_PENDING: Final = Gauge("ranger_outbox_pending", "Facts that wait for the relay, seen at its last look")
+ARTEFACTS_WAITING: Final = Gauge(
+    "ranger_artefacts_waiting", "Artefacts that are not in the object store yet; of many, the first 16 are counted"
+)
 RPC: Final = Histogram("ranger_rpc_seconds", "Commands and questions answered", ["verb", "code"], buckets=_FAST)
 DENIALS: Final = Counter("ranger_policy_denials_total", "Decisions that said no", ["action", "reason"])
 BUS_DENIALS: Final = Counter(

@@ -124,3 +124,17 @@ def decisions(metadata: MetaData) -> None:
         Index("ix_decision_page", "tenant_id", "decided_at"),
         Index("ix_decision_denied", "tenant_id", "actor", "decided_at", postgresql_where=text("NOT allow")),
     )
+
+
+def artefacts(metadata: MetaData) -> None:
+    """Add what waits to be taken to the object store (`artefacts.py`) to a service's `metadata`."""
+    Table(
+        "artefact_waiting",
+        metadata,
+        Column("tenant_id", Text, primary_key=True),
+        Column("kind", Text, primary_key=True),
+        Column("sha256", LargeBinary, primary_key=True),
+        Column("data", LargeBinary, nullable=False),
+        Column("added_at", MOMENT, nullable=False, server_default=func.clock_timestamp()),
+        Index("ix_artefact_waiting", "added_at"),
+    )

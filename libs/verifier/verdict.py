@@ -73,7 +73,10 @@ class Verdict:
     def of_bundle(cls, found: Inspected) -> "Verdict":
         """Of an evidence bundle."""
         said = found.manifest
-        chains = [f"{kind} {chain_id}: {head.n} leaves" for (kind, chain_id), head in sorted(said.chains.items())]
+        chains = [
+            f"{kind} {chain_id}: {head.n} leaves, provenance hash {head.event_hash.hex()}"
+            for (kind, chain_id), head in sorted(said.chains.items())
+        ]
         notes = [
             f"sealed by {found.sealed_by.name}",
             *(f"chain of {chain}" for chain in chains),

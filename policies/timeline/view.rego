@@ -1,4 +1,4 @@
-# The log: view, and export all of it.
+# The log: view, export all of it, and hold what it names.
 package timeline.view
 
 import data.common.access

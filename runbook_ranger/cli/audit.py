@@ -5,20 +5,23 @@ where it stood when the command began. With a file or folder nothing is asked of
 """
 
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeAlias
 
 import typer
 
 from runbook_ranger.cli import show
 from runbook_ranger.cli.errors import CliError, WrongUsage
+from runbook_ranger.cli.evidence import evidence, hold, release
+from runbook_ranger.cli.offline import verify_file
 from runbook_ranger.cli.options import DataDir, Format, Output, group
 
 if TYPE_CHECKING:
     from libs.tlog.chain import ChainKey, Head
     from libs.tlog.verify import Report, StoredEntry, StoredState
     from runbook_ranger.cli.client import Client
+    from runbook_ranger.cli.provenance import Noted, Sought
 
 PAGE: Final = 500
 SNAPSHOTS: Final = 50
@@ -37,8 +40,10 @@ Held: TypeAlias = Annotated[
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     commands = group("audit", "Prove what happened.")
-    commands.callback()(_more_than_one)
     commands.command("verify")(verify)
+    commands.command("evidence")(evidence)
+    commands.command("hold")(hold)
+    commands.command("release")(release)
     app.add_typer(commands)
 
 
@@ -46,60 +51,47 @@ def verify(
     path: Verified = None,
     vkey: Keys = None,
     checkpoint: Held = None,
+    provenance: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND:ID=HASH", help="A provenance hash that must stand in its chain; may be repeated."),
+    ] = None,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Verify the whole log, or a file of it, here; code 1 names the first thing that does not hold."""
     from libs.tlog.errors import TlogError
     from runbook_ranger.cli.client import Client
+    from runbook_ranger.cli.provenance import Noted, Sought
 
     if path is not None:
-        _offline(path, vkey or [], checkpoint, output)
+        if provenance:
+            raise WrongUsage("--provenance is for the whole log: a file's chains are told with its verdict.")
+        verify_file(path, vkey or [], checkpoint, output)
         return
     if vkey or checkpoint:
         raise WrongUsage("--vkey and --checkpoint are for a FILE or DIR.")
+    sought = Sought([Noted.parse(text) for text in provenance or ()])
     with Client.open(data_dir) as client:
         try:
             state, heads = snapshot(client)
-            report = check(client, state, heads)
+            report = check(client, state, heads, sought)
         except (TlogError, KeyError, TypeError, ValueError) as finding:
             if output is Format.JSON:
                 show.as_json({"verified": False, "finding": _words(finding)})
             raise CliError(f"NOT VERIFIED: {show.harmless(_words(finding))}.") from None
+    if sought.missing:
+        _missing(sought.missing, output)
+    noted = sought.told(heads)
     if output is Format.JSON:
-        show.as_json(_described(report, state))
+        show.as_json({**_described(report, state), "provenance": noted})
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.kinds.items())) or "empty"
     typer.echo(f"verified {report.size} leaves to sequence {state.seq} ({kinds}); root {report.root.hex()}")
     if report.redacted:
         typer.echo(f"redacted payloads: {', '.join(map(str, report.redacted))}")
-
-
-def _offline(path: Path, vkeys: list[str], checkpoint: Path | None, output: Format) -> None:
-    """Verify a file or folder by the auditor's keys alone."""
-    from libs.tlog.errors import TlogError
-    from libs.verifier.reading import read_checkpoint, read_vkeys, verify_path
-
-    if not vkeys:
-        raise WrongUsage("Whose signature should it bear?", fix="Name the keys that you trust: --vkey VKEY")
-    try:
-        keys = read_vkeys(vkeys)
-        old = read_checkpoint(checkpoint, keys) if checkpoint else None
-    except (TlogError, OSError, UnicodeDecodeError) as error:
-        raise WrongUsage(f"Nothing was verified: {show.harmless(str(error))}.") from None
-    try:
-        verdict = verify_path(path, keys, old)
-    except OSError as error:
-        raise WrongUsage(f"Nothing was verified: {show.harmless(str(error))}.") from None
-    except TlogError as finding:
-        if output is Format.JSON:
-            show.as_json({"verified": False, "finding": str(finding)})
-        raise CliError(f"NOT VERIFIED: {show.harmless(str(finding))}.") from None
-    if output is Format.JSON:
-        show.as_json(verdict.as_json())
-        return
-    for line in verdict.lines():
-        typer.echo(show.harmless(line))
+    for one in noted:
+        place = f"leaf {one['index']} of the log, number {one['n']} of {one['of']} in its chain"
+        typer.echo(f"{one['kind']} {show.harmless(one['id'])}: {one['hash']} is {place}")
 
 
 def snapshot(client: "Client") -> "tuple[StoredState, dict[ChainKey, Head]]":
@@ -118,8 +110,10 @@ def snapshot(client: "Client") -> "tuple[StoredState, dict[ChainKey, Head]]":
     raise CliError("NOT VERIFIED: the log grew all the time.", fix="Try again when less is happening.")
 
 
-def check(client: "Client", state: "StoredState", heads: "dict[ChainKey, Head]") -> "Report":
-    """What the log of `state` consists of.
+def check(
+    client: "Client", state: "StoredState", heads: "dict[ChainKey, Head]", sought: "Sought | None" = None
+) -> "Report":
+    """What the log of `state` consists of; `sought` sees each leaf once it is verified.
 
     Raises:
         TlogError: the first thing that does not hold.
@@ -129,6 +123,8 @@ def check(client: "Client", state: "StoredState", heads: "dict[ChainKey, Head]")
     verifier = Verifier(state)
     for entry in _entries(client, state.size):
         verifier.add(entry)
+        if sought is not None:
+            sought.see(entry)
     return verifier.finish(heads)
 
 
@@ -190,6 +186,14 @@ def _bytes(text: str | None) -> bytes | None:
     return None if text is None else b64decode(text, validate=True)
 
 
+def _missing(noted: "Sequence[Noted]", output: Format) -> NoReturn:
+    """The log holds together, and is not the one that somebody has seen: it was rewritten, or the note is wrong."""
+    findings = [f"{one} is no leaf of that chain" for one in noted]
+    if output is Format.JSON:
+        show.as_json({"verified": False, "finding": "; ".join(findings)})
+    raise CliError(f"NOT VERIFIED: {show.harmless('; '.join(findings))}.")
+
+
 def _words(finding: Exception) -> str:
     from libs.tlog.errors import TlogError
 
@@ -210,7 +214,3 @@ def _described(report: "Report", state: "StoredState") -> dict[str, Any]:
         "kinds": report.kinds,
         "redacted": report.redacted,
     }
-
-
-def _more_than_one() -> None:
-    """Prove what happened."""

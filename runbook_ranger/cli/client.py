@@ -116,7 +116,7 @@ class Client:
         return self._send(self._http.build_request("POST", path, content=content, headers=headers, params=given))
 
     @contextmanager
-    def lines(self, path: str, *, after: str, silence: float) -> Iterator[Iterator[str]]:
+    def lines(self, path: str, *, after: str, silence: float, **parameters: Any) -> Iterator[Iterator[str]]:
         """The lines of a stream after an id, as they come; `silence` seconds without any end it.
 
         Raises:
@@ -124,7 +124,8 @@ class Client:
         """
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
         try:
-            with self._http.stream("GET", path, headers=headers, timeout=silence) as response:
+            given = {name: value for name, value in parameters.items() if value is not None}
+            with self._http.stream("GET", path, headers=headers, params=given, timeout=silence) as response:
                 if not response.is_success:
                     response.read()
                     _content(response)
@@ -132,6 +133,28 @@ class Client:
         except httpx.TransportError as error:
             text = f"{self._address.url} broke off ({type(error).__name__})."
             raise NotReachable(text, fix=START) from None
+
+    @contextmanager
+    def download(self, url: str) -> Iterator[Iterator[bytes]]:
+        """The bytes behind a URL that needs no token (a path at this gateway, or somebody else's URL); none is sent.
+
+        Raises:
+            CliError: it is refused.
+            NotReachable: nobody answers, or it broke off.
+        """
+        whole = self.at(url) if url.startswith("/") else url
+        host = urlsplit(whole).hostname
+        try:
+            with (
+                httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=host not in _LOOPBACK) as bare,
+                bare.stream("GET", whole) as response,
+            ):
+                if not response.is_success:
+                    response.read()
+                    _content(response)
+                yield response.iter_raw()
+        except httpx.TransportError as error:
+            raise NotReachable(f"{host} did not answer whole ({type(error).__name__}).", fix="Try again.") from None
 
     def _send(self, request: httpx.Request) -> Any:
         for left in reversed(range(ATTEMPTS)):

@@ -43,6 +43,10 @@ def events(
     after: Annotated[
         str | None, typer.Option(help="Begin after this id.  [default: with --follow now, else 0]")
     ] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="Only of this type; 'runbook.*' for all that begin so.")
+    ] = None,
+    incident: Annotated[str | None, typer.Option(help="Only of this incident.")] = None,
     limit: Limit = None,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
@@ -56,7 +60,7 @@ def events(
     position = after if after is not None else ("" if follow else "0")
     told = 0
     with Client.open(data_dir) as client:
-        for heard in _heard(client, position):
+        for heard in _heard(client, position, type=type_, incident_id=incident):
             if heard.name == "live" and not follow:
                 return
             if heard.name == "reset":
@@ -82,7 +86,7 @@ def dispatched(lines: Iterable[str]) -> Iterator[Heard]:
             fields = {}
 
 
-def _heard(client: "Client", position: str) -> Iterator[Heard]:
+def _heard(client: "Client", position: str, **chosen: str | None) -> Iterator[Heard]:
     """Events after a position, for ever: each once, whatever is cut in between.
 
     Raises:
@@ -91,7 +95,7 @@ def _heard(client: "Client", position: str) -> Iterator[Heard]:
     failures = 0
     while True:
         try:
-            with client.lines("/events", after=position, silence=SILENCE_SECONDS) as lines:
+            with client.lines("/events", after=position, silence=SILENCE_SECONDS, **chosen) as lines:
                 for heard in dispatched(lines):
                     failures = 0
                     position = heard.id or position

@@ -78,7 +78,7 @@ def _marked(execution: dict[str, Any]) -> dict[str, Any]:
 
 def show_one(execution_id: str, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
     """One execution with its steps and attempts."""
-    from runbook_ranger.cli import progress
+    from runbook_ranger.cli import progress, provenance
     from runbook_ranger.cli.client import Client, segment
 
     with Client.open(data_dir) as client:
@@ -86,7 +86,8 @@ def show_one(execution_id: str, data_dir: DataDir = None, output: Output = Forma
     if output is Format.JSON:
         show.as_json(found)
     else:
-        show.fields({key: value for key, value in found.items() if key != "steps"})
+        people = provenance.shown(found)
+        show.fields({key: value for key, value in people.items() if key != "steps"})
         show.console().print(progress.table(found))
 
 

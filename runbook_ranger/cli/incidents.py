@@ -52,6 +52,7 @@ def listing(
 
 def show_one(incident_id: str, data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
     """One incident with its alerts, executions, approvals and timeline. Code 3 when a part of it is missing."""
+    from runbook_ranger.cli import provenance
     from runbook_ranger.cli.client import Client, segment
 
     with Client.open(data_dir) as client:
@@ -59,7 +60,8 @@ def show_one(incident_id: str, data_dir: DataDir = None, output: Output = Format
     if output is Format.JSON:
         show.as_json(found)
     else:
-        show.fields({key: value for key, value in found.items() if key not in {"timeline_next", "unanswered"}})
+        people = provenance.shown(found)
+        show.fields({key: value for key, value in people.items() if key not in {"timeline_next", "unanswered"}})
         if found.get("timeline_next") is not None:
             show.note(f"the timeline, whole: rangerctl timeline show --incident {incident_id}")
     if missing := found.get("unanswered"):

@@ -1,12 +1,13 @@
 """`rangerctl timeline show`: what happened, in order."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runbook_ranger.cli import show
-from runbook_ranger.cli.errors import WrongUsage
+from runbook_ranger.cli.moments import moment
 from runbook_ranger.cli.options import DataDir, Format, Limit, Output, group
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("index", "time", "type", "actor", "what")
 PAGE = 500
+SOME = 100
 BRIEF = 160
 
 
@@ -27,21 +29,53 @@ def register(app: typer.Typer) -> None:
 def show_entries(
     incident: Annotated[str | None, typer.Option(help="Of this incident.")] = None,
     execution: Annotated[str | None, typer.Option(help="Of this execution.")] = None,
+    runbook: Annotated[str | None, typer.Option(help="Of this runbook.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Done by them.")] = None,
+    type_: Annotated[
+        str | None,
+        typer.Option("--type", help="Of this type, such as runbook.started; 'runbook.*' for all that begin so."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Stored since: a moment (2026-03-01T10:00:00Z), or so long ago (90s, 15m, 2h, 7d)."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Stored before: the same.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="With all these words in the payload; 'resta*' for a beginning.")
+    ] = None,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest first.")] = False,
+    after: Annotated[int | None, typer.Option(help="Go on after this index.")] = None,
     limit: Limit = None,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Every entry of an incident or of an execution, oldest first."""
+    """Entries that fit all that is said, oldest first.
+
+    Every one of them for an incident or an execution; else 100, unless --limit says how many.
+    """
     from runbook_ranger.cli.client import Client
 
-    if (incident is None) == (execution is None):
-        raise WrongUsage("Name either --incident or --execution.")
+    now = datetime.now(UTC)
+    about = {
+        "incident_id": incident,
+        "execution_id": execution,
+        "runbook_id": runbook,
+        "actor": actor,
+        "type": type_,
+        "since": since and moment(since, now=now),
+        "until": until and moment(until, now=now),
+        "text": text,
+        "order": "newest" if newest else None,
+    }
+    most = limit if limit is not None or incident or execution else SOME
     with Client.open(data_dir) as client:
-        found = list(entries(client, limit, incident_id=incident, execution_id=execution))
+        found = list(entries(client, most, after=after, **about))
     if output is Format.JSON:
         show.as_json({"entries": found})
     else:
         show.table(({**entry, "what": brief(entry["payload"])} for entry in found), COLUMNS)
+    if output is Format.TABLE and most is not None and len(found) == most:
+        show.note(f"there may be more: --after {found[-1]['index']}")
 
 
 def brief(payload: Any) -> str:
@@ -57,9 +91,11 @@ def brief(payload: Any) -> str:
     return text if len(text) <= BRIEF else f"{text[:BRIEF]}…"
 
 
-def entries(client: "Client", limit: int | None = None, **about: str | None) -> Iterator[dict[str, Any]]:
+def entries(
+    client: "Client", limit: int | None = None, *, after: int | None = None, **about: str | None
+) -> Iterator[dict[str, Any]]:
     """Entries page by page, at most `limit` of them."""
-    left, after = limit, None
+    left = limit
     while left is None or left > 0:
         page = client.get("/timeline", after=after, limit=min(left or PAGE, PAGE), **about)
         yield from page["entries"]

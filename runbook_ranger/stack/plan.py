@@ -30,12 +30,18 @@ STAGES = {"gateway": 0, "worker": 1}
 SERVICES_STAGE = 2
 SERVICES = ("timeline", "incident", "catalog", "approvals", "executor", "gateway")
 HINTED = ("executor", "worker")  # the only ones that see Redis
+KEEPING = ("worker", "catalog", "approvals", "timeline", "gateway")  # the only ones that see the object store
+STORE = {
+    "RR_OBJECTS_URL", "RR_OBJECTS_URL_FILE", "RR_OBJECTS_ACCESS_KEY", "RR_OBJECTS_ACCESS_KEY_FILE",
+    "RR_OBJECTS_SECRET", "RR_OBJECTS_SECRET_FILE",
+}  # fmt: skip
 OWN = {  # settings of the stack itself, or given to each process by name
     "RR_NATS_URL", "RR_POSTGRES_URL", "RR_REDIS_URL", "RR_ROLE_SECRET", "RR_NATS_NKEY", "RR_NATS_NKEY_FILE",
     "RR_NATS_URL_FILE", "RR_POSTGRES_URL_FILE", "RR_REDIS_URL_FILE", "RR_ROLE_SECRET_FILE",
     "RR_DATA_DIR", "RR_RUN_AS", "RR_FORK", "RR_NATS_SYNC", "RR_NATS_KEYS", "RR_PROCESS_ENV",
     "RR_TOKENS", "RR_TOKENS_FILE", "RR_TOKEN", "RR_URL", "RR_HEALTH_PORT", "RR_INSTANCE",
     "RR_GATEWAY_HOST", "RR_GATEWAY_PORT", "RR_LINK_SECRET", "RR_LINK_SECRET_FILE",
+    "RR_EVIDENCE_SECRET", "RR_EVIDENCE_SECRET_FILE",
 }  # fmt: skip
 
 
@@ -110,7 +116,8 @@ class Stack:
 
     def admin_environment(self) -> dict[str, str]:
         """What provisioning and migrations need."""
-        settings = {key: value for key, value in os.environ.items() if key.startswith("RR_") and key not in OWN}
+        hidden = OWN | STORE
+        settings = {key: value for key, value in os.environ.items() if key.startswith("RR_") and key not in hidden}
         return {
             **base_environment(),
             **settings,
@@ -136,8 +143,9 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 -- compared, not bound
     tokens = first_token.token_map(first_token.keep(layout, url))
     gateway = {"RR_GATEWAY_HOST": host, "RR_GATEWAY_PORT": str(port), "RR_TOKENS": tokens}
+    gateway |= _signing(layout, "RR_EVIDENCE_SECRET", "evidence")
     names = [*SERVICES, *(f"worker-{number}" for number in range(1, workers + 1))]
-    own = {"gateway": gateway, "approvals": _links(layout)}
+    own = {"gateway": gateway, "approvals": _signing(layout, "RR_LINK_SECRET", "links")}
     particular = {name: _files(layout, name) | own.get(name, {}) for name in names}
     services = [_service(name, stack, ports, particular[name]) for name in names]
     admin = stack.admin_environment()
@@ -156,9 +164,10 @@ def _service(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> 
     kind = "worker" if name.startswith("worker-") else name
     owner = "executor" if kind == "worker" else name
     port = ports.claim(f"health-{name}")
+    kept_from = OWN if kind in KEEPING else OWN | STORE
     env = {
         **base_environment(),
-        **{key: value for key, value in os.environ.items() if key.startswith("RR_") and key not in OWN},
+        **{key: value for key, value in os.environ.items() if key.startswith("RR_") and key not in kept_from},
         "RR_NATS_URL": stack.urls.nats,
         "RR_POSTGRES_URL": service_url(stack.urls.postgres, owner, stack.role_secret),
         **({"RR_REDIS_URL": stack.urls.redis} if kind in HINTED else {}),
@@ -173,10 +182,10 @@ def _service(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> 
     return ProcessSpec(name, module, env, ready, STAGES.get(kind, SERVICES_STAGE))
 
 
-def _links(layout: Layout) -> dict[str, str]:
-    """What signs links to approvals: the installation's, or a secret of this stack's own."""
+def _signing(layout: Layout, name: str, own: str) -> dict[str, str]:
+    """What signs links to approvals, or URLs of evidence: the installation's, or a secret of this stack's own."""
     try:
-        return {"RR_LINK_SECRET": variable("RR_LINK_SECRET") or layout.secret("links")}
+        return {name: variable(name) or layout.secret(own)}
     except UnreadableVariable as error:
         raise StackError(str(error)) from None
 

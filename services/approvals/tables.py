@@ -24,11 +24,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from libs.common.tables import MOMENT, decisions, substrate
+from libs.common.tables import MOMENT, artefacts, decisions, substrate
 
 metadata = MetaData()
 substrate(metadata)
 decisions(metadata)
+artefacts(metadata)
 
 approval = Table(
     "approval",

@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
+import orjson
+
+from libs.common.artefacts import document, leave
+from libs.common.contracts.approval import ApprovalExpired, ApprovalGranted, ApprovalRejected, ApprovalRevoked
+from libs.common.contracts.envelope import Ref
 from libs.common.database import Tx
 from libs.common.outbox import Cause, Outbox
-from services.approvals import metrics, storage, votes
+from services.approvals import metrics, storage, views, votes
 from services.approvals.lifecycle import INITIAL
 from services.approvals.model import Approval, Told
+
+FORMAT: Final = "rr.approval/1"
+DECISIONS: Final = (ApprovalGranted, ApprovalRejected, ApprovalExpired, ApprovalRevoked)
 
 
 async def tell(tx: Tx, outbox: Outbox, story: Sequence[tuple[Told, Cause]], *, now: datetime) -> None:
@@ -23,12 +32,22 @@ async def tell(tx: Tx, outbox: Outbox, story: Sequence[tuple[Told, Cause]], *, n
             aggregate_version=told.approval.version,
             cause=cause,
             now=now,
+            refs=await _kept(tx, told),
         )
         for told, cause in story
     ]
     await outbox.add(tx, events)
     for told, _ in story:
         _count(told.approval)
+
+
+async def _kept(tx: Tx, told: Told) -> list[Ref]:
+    """Of a decision: the question as it was shown, and what became of it, as an artefact."""
+    if not isinstance(told.fact, DECISIONS):
+        return []
+    said = {"type": told.fact.subject, "payload": orjson.loads(told.fact.encode())}
+    shown = document(FORMAT, {"approval": views.whole(told.approval), "decision": said})
+    return [await leave(tx, told.approval.tenant, "approval", shown)]
 
 
 def _count(approval: Approval) -> None:

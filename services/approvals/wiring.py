@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+from libs.common.artefacts import ArtefactRelay, Artefacts
 from libs.common.consumer import decode_fact
 from libs.common.contracts.choreography import EVENTS
+from libs.common.objectsettings import ObjectSettings
 from libs.common.outbox import Outbox
 from libs.common.process import Runtime
 from libs.common.rpc import RpcClient
@@ -20,7 +22,7 @@ from services.approvals.usecases import UseCases
 
 
 async def wire(rt: Runtime) -> None:
-    """The consumer of EVENTS, the verbs, the timers and the census."""
+    """The consumer of EVENTS, the verbs, the timers, the census, and what takes decisions to the object store."""
     settings = ApprovalsSettings.read()
     outbox = Outbox(SERVICE, rt.database.schema)
     signer = Signer.of(settings.link_secret.get_secret_value())
@@ -43,5 +45,6 @@ async def wire(rt: Runtime) -> None:
     rt.rpc.command("withdraw_vote", commands.WithdrawVote, people.withdraw_vote)
     rt.rpc.command("grant_by_link", commands.GrantByLink, people.grant_by_link)
     rt.rpc.command("reject_by_link", commands.RejectByLink, people.reject_by_link)
+    rt.add("artefacts", ArtefactRelay(rt.database, Artefacts(ObjectSettings.read().store())))
     rt.add("timers", Timers(rt.database, outbox))
     rt.add("census", Census(rt.database, every_seconds=settings.approval_census_seconds))

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from libs.common.artefacts import leave
 from libs.common.clock import Clock
 from libs.common.consumer import FactReceived, Received, handled_span
+from libs.common.contracts.envelope import Ref
 from libs.common.contracts.incident import IncidentCreated
 from libs.common.contracts.runbook import RunbookMatched, RunbookPublished
 from libs.common.database import Tx
@@ -25,6 +27,7 @@ from services.catalog.commands import (
     listed,
 )
 from services.catalog.model import Header, Match
+from services.catalog.provenance import provenance
 from services.catalog.storage import PostgresCatalog, Shelf
 from services.catalog.usecases import SYSTEM, Occasion
 
@@ -53,8 +56,9 @@ class CatalogDesk:
             done = await usecases.publish_draft(catalog, caller, command.runbook_id, command.spec_hash, now=now)
         else:
             done = await usecases.publish(catalog, caller, command.source or "", now=now)
-        if done.created:
-            await self._outbox.add(tx, [self._published(caller, done.header)])
+        if done.version is not None:
+            spec = await leave(tx, caller.tenant, "spec", provenance(done.version, caller.principal, done.decision))
+            await self._outbox.add(tx, [self._published(caller, done.header, spec)])
         return {**described(done.header), "created": done.created}
 
     async def draft(self, tx: Tx, caller: Caller, command: SaveDraft) -> Answer:
@@ -86,7 +90,7 @@ class CatalogDesk:
     def _catalog(self, tx: Tx) -> PostgresCatalog:
         return PostgresCatalog(tx, self._shelf)
 
-    def _published(self, caller: Caller, header: Header) -> OutboxEvent:
+    def _published(self, caller: Caller, header: Header, spec: Ref) -> OutboxEvent:
         cause = Cause(
             tenant=caller.tenant,
             actor=caller.principal.actor,
@@ -104,7 +108,12 @@ class CatalogDesk:
         )
         aggregate = derived_id("runbook", header.tenant, header.runbook_id)
         return self._outbox.event(
-            fact, aggregate_id=aggregate, aggregate_version=header.version, cause=cause, now=header.published_at
+            fact,
+            aggregate_id=aggregate,
+            aggregate_version=header.version,
+            cause=cause,
+            now=header.published_at,
+            refs=[spec],
         )
 
 

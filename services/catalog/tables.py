@@ -3,11 +3,12 @@
 from sqlalchemy import Boolean, CheckConstraint, Column, Integer, MetaData, Table, Text, UniqueConstraint, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB
 
-from libs.common.tables import MOMENT, decisions, substrate
+from libs.common.tables import MOMENT, artefacts, decisions, substrate
 
 metadata = MetaData()
 substrate(metadata)
 decisions(metadata)
+artefacts(metadata)
 
 runbook = Table(
     "runbook",

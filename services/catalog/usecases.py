@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from libs.common.contracts.incident import IncidentCreated
-from libs.common.policy import Principal, Resource, require
+from libs.common.policy import Decision, Principal, Resource, require
 from libs.common.rpc import Caller
 from libs.runbook.loader import Loaded, load
 from libs.runbook.problems import RunbookInvalid
@@ -36,10 +36,19 @@ SYSTEM: Final = Principal.system("catalog")
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What publishing led to; `created` is False when this content was the latest version already."""
+    """What publishing led to; without a `version`, this content was the latest one already.
+
+    `decision` is what policy said to it.
+    """
 
     header: Header
-    created: bool
+    decision: Decision
+    version: Published | None = None
+
+    @property
+    def created(self) -> bool:
+        """Whether there is a new version."""
+        return self.version is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +70,15 @@ async def publish(catalog: Catalog, caller: Caller, source: str, *, now: datetim
     """
     loaded = await checked(caller, source, "runbook.publish")
     spec = loaded.spec
-    await require(caller.principal, "runbook.publish", Resource("runbook", spec.id, caller.tenant, spec.risk))
+    resource = Resource("runbook", spec.id, caller.tenant, spec.risk)
+    decision = await require(caller.principal, "runbook.publish", resource)
     latest = await catalog.lock(caller.tenant, spec.id)
     if latest is not None and latest.spec_hash == loaded.spec_hash:
-        return Publication(latest, created=False)
+        return Publication(latest, decision)
     number, actor = latest.version + 1 if latest is not None else 1, caller.principal.actor
     version = version_of(loaded, tenant=caller.tenant, number=number, author=author or actor, actor=actor, now=now)
     await catalog.add(version, triggered=bool(spec.triggers))
-    return Publication(version.header, created=True)
+    return Publication(version.header, decision, version)
 
 
 async def publish_draft(

@@ -46,6 +46,8 @@ from services.executor.stopping import outlived
 from services.executor.storage import Writes
 
 STREAM: Final = "rr:steps:default"
+_ENDS_ATTEMPT: Final = frozenset({"step_completed", "step_failed", "step_unknown"})
+"""Facts that name the objects which the attempt that they tell of has kept."""
 
 
 class Folding:
@@ -150,7 +152,7 @@ class Folding:
         told = PublishFact(effect.type, {**effect.data, **self._asked.get(path, {})})
         run = self._whole().run(path, effect.data["visit"]) if "visit" in effect.data else None
         fact = to_fact(self._execution, told, attempt, rfc3339(self._now), run.outputs if run else {})
-        self._tell(fact, self._change.refs.get(path, ()) if effect.type == "step_completed" else ())
+        self._tell(fact, self._change.refs.get(path, ()) if effect.type in _ENDS_ATTEMPT else ())
         if effect.type == "step_unknown":
             self._writes.suspects.append(self._execution.execution_id)
 

@@ -20,7 +20,6 @@ class ExecutorSettings(BaseSettings):
     sweep_seconds: float = Field(default=1.0, gt=0)
     rehint_seconds: float = Field(default=5.0, gt=0, description="a ready action this old gets another hint")
     worker_slots: int = Field(default=64, ge=1, description="actions that one worker carries out at once")
-    objects_dir: str = Field(default=".ranger/objects", description="where evidence is kept, by its SHA-256")
     drain_seconds: float = Field(default=8.0, ge=0, description="how long a stopping worker lets actions finish")
 
     @model_validator(mode="after")

@@ -35,8 +35,19 @@ class Incidents(Answer):
     next: str | None
 
 
+class Provenance(Answer):
+    """Where a chain ends in the log: its newest leaf's number in the chain, and index; or `missing`, the reason."""
+
+    n: int | None = None
+    index: int | None = None
+    missing: str | None = None
+
+
 class Composed(Incident):
-    """An incident with what other services know of it; who did not answer is named in `unanswered`, with the reason."""
+    """An incident with what other services know of it; who did not answer is named in `unanswered`, with the reason.
+
+    `provenance_hash` is the hash of the newest leaf of its chain in the log; null with the reason in `provenance`.
+    """
 
     alerts: list[dict[str, Any]]
     executions: list[dict[str, Any]]
@@ -44,6 +55,8 @@ class Composed(Incident):
     timeline: list[dict[str, Any]]
     timeline_next: int | None
     unanswered: dict[str, str]
+    provenance_hash: str | None
+    provenance: Provenance
 
 
 class Runbook(Answer):
@@ -130,13 +143,16 @@ class ExecutionWhole(Execution):
 
     `parts` of a step that holds others says how far they are; `GET /executions/{id}/steps` lists all of them.
     `waits_for` says what somebody, or a guard, holds it with: a place in a queue, a lock, a budget, a cool-down or a
-    breaker, since and until when, and in words.
+    breaker, since and until when, and in words. `provenance_hash` is the hash of the newest leaf of its chain in the
+    log; null with the reason in `provenance`.
     """
 
     phase: str | None
     blocked_reason: str | None
     steps: list[dict[str, Any]]
     waits_for: list[dict[str, Any]]
+    provenance_hash: str | None
+    provenance: Provenance
 
 
 class Steps(Answer):
@@ -144,25 +160,6 @@ class Steps(Answer):
 
     items: list[dict[str, Any]]
     next: str | None
-
-
-class Entry(Answer):
-    """One event of the log."""
-
-    index: int
-    event_id: str
-    type: str
-    actor: str
-    time: str
-    payload: Any
-    event_hash: str
-
-
-class Entries(Answer):
-    """Events in the log's order; `next` is the `after` of the next page, which is empty at the end."""
-
-    entries: list[Entry]
-    next: int | None
 
 
 class Switches(Answer):

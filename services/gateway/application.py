@@ -29,6 +29,10 @@ from services.gateway import (
     timeline,
     webhooks,
 )
+from services.gateway.evidence import routes as evidence
+from services.gateway.evidence.desk import EvidenceDesk
+from services.gateway.evidence.downloads import Downloads
+from services.gateway.evidence.holds import HoldDesk
 from services.gateway.flags.book import FlagBook
 from services.gateway.flags.desk import FlagDesk
 from services.gateway.frontdoor import FrontDoor
@@ -42,7 +46,7 @@ provider's JWT; the paths for alerts also take a sender's password or signature.
 one in `Rr-Tenant`. Send `Idempotency-Key` with a change to be able to repeat it safely; every answer carries
 `Trace-Id`. Refusals are `application/problem+json` (RFC 9457): programs decide by `code`, people read `fix`.
 """
-PARTS: Final = (webhooks, timeline, events, brakes, deadletters, credentials, people, features, simulation)
+PARTS: Final = (webhooks, timeline, evidence, events, brakes, deadletters, credentials, people, features, simulation)
 FLAGGED: Final = {
     incidents: "incident_center_enabled",
     runbooks: "runbook_center_enabled",
@@ -79,8 +83,9 @@ def application(
     client: RpcClient,
     tail: Tail,
     flags: tuple[FlagBook, FlagDesk] | None = None,
+    evidence_of: tuple[EvidenceDesk, HoldDesk, Downloads] | None = None,
 ) -> FrontDoor:
-    """The ASGI application. Without `flags` every part is there for everyone.
+    """The ASGI application. Without `flags` every part is there for everyone, without `evidence_of` none is read.
 
     `/openapi.json` stands behind the token like every other path. There are no documentation pages: they load scripts
     from elsewhere, which our Content-Security-Policy forbids.
@@ -98,6 +103,7 @@ def application(
     app.state.bus, app.state.client, app.state.tail = bus, client, tail
     app.state.reception, app.state.settings = reception, settings
     app.state.flags, app.state.flag_desk = flags or (None, None)
+    app.state.evidence, app.state.evidence_holds, downloads = evidence_of or (None, None, None)
     for part in PARTS:
         app.include_router(part.router)
     for part, flag in FLAGGED.items():
@@ -112,6 +118,7 @@ def application(
         tenant=settings.tenant,
         body_bytes=settings.gateway_body_bytes,
         body_seconds=settings.gateway_body_seconds,
+        downloads=downloads,
     )
 
 

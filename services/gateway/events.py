@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 from libs.common.errors import Unavailable
 from libs.common.telemetry import log
 from services.gateway.asking import Ask, Asking, StrictRoute
-from services.gateway.feed import POSITION, Feed, Position
-from services.gateway.parameters import Parameters
+from services.gateway.feed import POSITION, Chosen, Feed, Position
+from services.gateway.parameters import Name, Parameters, Types
 from services.gateway.tail import Tail
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -36,11 +36,13 @@ router = APIRouter(tags=["events"], route_class=StrictRoute)
 
 
 class From(Parameters):
-    """After which event; `Last-Event-ID`, which browsers send when they come back, goes before it."""
+    """After which event; `Last-Event-ID`, which browsers send when they come back, goes before it. And which events."""
 
     after: Annotated[
         str | None, Field(pattern=f"^{POSITION}$", description="an id, or a bare sequence of the current epoch")
     ] = None
+    type: Types | None = None
+    incident_id: Annotated[Name | None, Field(description="only what happens to this incident")] = None
 
 
 async def _tail(request: Request) -> Tail:
@@ -69,7 +71,7 @@ async def events(
     position = None if after is None else Position.parse(after)
     if tail.closing or tail.full:
         raise Unavailable("No more can follow the events here.", fix="Try again later, or at another gateway.")
-    lines = Feed(tail, ask.identity).lines(position)
+    lines = Feed(tail, ask.identity, Chosen(start.type, start.incident_id)).lines(position)
     return EventStream(lines, slow_seconds=SLOW_SECONDS, over=lambda: _over(ask))
 
 

@@ -1,13 +1,15 @@
 """Executions: what the executor shows of them, and what a person may tell it."""
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from services.gateway import answers
-from services.gateway.asking import Ask, StrictRoute
+from services.gateway.asking import Ask, StrictRoute, reply
 from services.gateway.parameters import Limit, Name, Parameters, Rationale, Scalar, StepPath, Text, Uuid, UuidText, Why
+from services.gateway.provenance import provenance
 
 StepState = Literal[
     "pending", "ready", "running", "waiting", "open", "unknown", "succeeded", "failed", "skipped", "cancelled"
@@ -61,8 +63,11 @@ async def listing(ask: Ask, which: Annotated[Filter, Query()]) -> Response:
 
 @router.get("/{execution_id}", response_model=answers.ExecutionWhole)
 async def show(ask: Ask, execution_id: Uuid) -> Response:
-    """One execution: its state, the step it is at, and every step and attempt so far."""
-    return await ask("executor", "get", {"execution_id": execution_id})
+    """One execution: its state, the step it is at, every step and attempt so far, and its provenance in the log."""
+    whole, proven = await asyncio.gather(
+        ask.content("executor", "get", {"execution_id": execution_id}), provenance(ask, "execution", execution_id)
+    )
+    return reply(whole | proven)
 
 
 @router.get("/{execution_id}/steps", response_model=answers.Steps)

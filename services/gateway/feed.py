@@ -61,12 +61,39 @@ class Position:
         return f"{self.epoch}-{self.seq}"
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which events somebody wants to hear of; None is no condition. A type may end in a star, for all that begin so."""
+
+    type: str | None = None
+    incident_id: str | None = None
+
+    def has(self, event: Event) -> bool:
+        """Whether this is one of them."""
+        if self.incident_id is not None and event.incident_id != self.incident_id:
+            return False
+        if self.type is None:
+            return True
+        return event.type.startswith(self.type[:-1]) if self.type.endswith("*") else event.type == self.type
+
+
+EVERYTHING: Final = Chosen()
+
+
 class Feed:
     """One follower."""
 
-    def __init__(self, tail: Tail, identity: Identity, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(
+        self,
+        tail: Tail,
+        identity: Identity,
+        chosen: Chosen = EVERYTHING,
+        *,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
         self._tail = tail
         self._identity = identity
+        self._chosen = chosen
         self._heartbeat = heartbeat_seconds
         self._position = Position(0, 0)
         self._live = False
@@ -137,7 +164,7 @@ class Feed:
 
     def _drawn(self, found: Iterable[Event], scopes: Mapping[str, Scope]) -> Iterator[bytes]:
         for event in found:
-            if self._visible(event, scopes):
+            if self._chosen.has(event) and self._visible(event, scopes):
                 yield b"id: %d-%d\ndata: %b\n\n" % (self._position.epoch, event.seq, orjson.dumps(_shown(event)))
 
     def _visible(self, event: Event, scopes: Mapping[str, Scope]) -> bool:

@@ -3,7 +3,8 @@
 In this order: a trace begins; the credential is known, or the answer is 401; the path is plain, or the answer is 404;
 the body is read, bounded in bytes and in time, or the answer is 413 or 408; where the credential is a signature, the
 body bears it out, or the answer is 401. Only then is anything routed, so that no spelling of a path and no method
-reaches a handler around the credential. Every answer gets the security headers.
+reaches a handler around the credential. One path has its credential in its query: a URL of evidence, which is signed
+and goes to a handler of its own (`evidence/downloads.py`). Every answer gets the security headers.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from libs.common import telemetry
 from libs.common.errors import Denied, NotFound, RangerError, TooLarge
 from libs.common.telemetry import log
 from services.gateway import metrics, problems
+from services.gateway.evidence.downloads import Downloads
 from services.gateway.identity import Identity, identify
 from services.gateway.principals.door import Doorkeeper, Headers, count, values
 from services.gateway.principals.proof import Proof, Rejected
@@ -54,13 +56,21 @@ class FrontDoor:
     """
 
     def __init__(
-        self, app: ASGIApp, reception: Reception, *, tenant: str, body_bytes: int, body_seconds: float
+        self,
+        app: ASGIApp,
+        reception: Reception,
+        *,
+        tenant: str,
+        body_bytes: int,
+        body_seconds: float,
+        downloads: Downloads | None = None,
     ) -> None:
         self._app = app
         self._reception = reception
         self._tenant = tenant
         self._body_bytes = body_bytes
         self._body_seconds = body_seconds
+        self._downloads = downloads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; nothing escapes from here."""
@@ -93,6 +103,9 @@ class FrontDoor:
 
     async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         headers: Headers = scope["headers"]
+        if self._downloads is not None and self._downloads.takes(scope):
+            await self._downloads(scope, receive, answer)
+            return
         door = self._reception.door
         try:
             shown = await door.admit(headers, method=scope["method"], path=_raw(scope))

@@ -12,6 +12,7 @@ from libs.common.errors import RangerError
 from services.gateway import answers
 from services.gateway.asking import Ask, Asking, StrictRoute, reply
 from services.gateway.parameters import Limit, Name, Parameters, Rationale, Uuid, UuidText
+from services.gateway.provenance import provenance
 
 PART: Final = 50
 """How many executions, approvals and timeline entries are shown with an incident; each has a list of its own."""
@@ -90,16 +91,18 @@ async def create(ask: Ask, new: New) -> Response:
 async def show(ask: Ask, incident_id: Uuid) -> Response:
     """One incident with its alerts, executions and approvals and the beginning of its timeline.
 
-    A part that a service does not answer is named in `unanswered`, and the incident is shown without it.
+    A part that a service does not answer is named in `unanswered`, and the incident is shown without it. So is the
+    provenance, with the reason in its place.
     """
     about = {"incident_id": incident_id}
-    whole, *parts = await asyncio.gather(
+    whole, proven, *parts = await asyncio.gather(
         ask.content("incident", "get", about),
+        provenance(ask, "incident", incident_id),
         _part(ask, "executor", "executions", about),
         _part(ask, "approvals", "approvals", about),
         _part(ask, "timeline", "timeline", about),
     )
-    return reply(composed(whole, *parts))
+    return reply(composed(whole, *parts) | proven)
 
 
 @router.post("/{incident_id}/transition")

@@ -19,3 +19,6 @@ KEY_FETCHES: Final = Counter(
 FILE_REFUSED: Final = Gauge(
     "ranger_gateway_file_refused", "1 while a settings file is malformed and its previous content holds", ["file"]
 )
+EVIDENCE_SWAPPED: Final = Counter(
+    "ranger_gateway_evidence_swapped_total", "Times that an object was not what the log names: look for who changed it"
+)

@@ -3,11 +3,13 @@
 Bounds here keep nonsense from the services; what a value means, and any tighter bound, is theirs.
 """
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
@@ -28,6 +30,25 @@ Scalar = (
 Hash = Annotated[str, StringConstraints(max_length=128)]
 Limit = Annotated[int, Field(ge=1, le=500, description="at most so many; a service may allow fewer, and says so")]
 Index = Annotated[int, Field(ge=-1, le=2**62)]
+Types = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9_.]{0,128}\*?$", min_length=1),
+    Field(description="a type of event, such as `runbook.started`, or the beginning of some: `runbook.*`"),
+]
+
+
+def _moment(given: Any) -> Any:
+    if not isinstance(given, str) or _MOMENT.fullmatch(given) is None:
+        raise ValueError("must be a moment with an offset, such as 2026-03-01T10:00:00Z")
+    return given
+
+
+_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_moment),
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC)),
+]
 
 
 class Parameters(BaseModel):

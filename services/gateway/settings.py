@@ -24,3 +24,13 @@ class GatewaySettings(ProcessSettings):
     directory_file: str = Field(default="", description="groups, rotations, clearances, disabled principals")
     break_glass_file: str = Field(default="", description="the sealed account's hash, actor and tenants")
     webhooks_file: str = Field(default="", description="senders of alerts and their secrets")
+    evidence_secret: SecretStr = Field(
+        default=SecretStr(""), description="signs URLs of evidence; `new,old` while it is changed; none, only S3's"
+    )
+    evidence_url_seconds: int = Field(
+        default=300, ge=1, description="how long a URL is good that asks for nothing else"
+    )
+    evidence_url_max_seconds: int = Field(default=3600, ge=1, le=7 * 86400, description="the longest that one may be")
+    evidence_via_gateway: bool = Field(
+        default=False, description="URLs are the gateway's own although the store is S3, which people cannot reach"
+    )

@@ -1,24 +1,34 @@
-"""The log: entries of an incident or an execution, and the raw leaves for who verifies them."""
+"""The log: events by what they are about, and the raw leaves for who verifies them."""
 
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from libs.common.errors import InvalidInput
-from services.gateway import answers
+from services.gateway import timeline_answers as answers
 from services.gateway.asking import Ask, StrictRoute
-from services.gateway.parameters import Index, Limit, Parameters, Text
+from services.gateway.parameters import Index, Limit, Moment, Name, Parameters, Text, Types
 
 router = APIRouter(prefix="/timeline", tags=["timeline"], route_class=StrictRoute)
 
 
 class Entries(Parameters):
-    """Whose entries (an incident's or an execution's, one of them), after which index."""
+    """Which events: those that fit all that is given, in the log's order or against it, behind an index."""
 
-    incident_id: Text | None = None
-    execution_id: Text | None = None
-    runbook_execution_id: Annotated[Text | None, Field(description="the same as `execution_id`")] = None
+    incident_id: Name | None = None
+    execution_id: Name | None = None
+    runbook_execution_id: Annotated[Name | None, Field(description="the same as `execution_id`")] = None
+    runbook_id: Name | None = None
+    actor: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    type: Types | None = None
+    since: Annotated[Moment | None, Field(description="stored then or later")] = None
+    until: Annotated[Moment | None, Field(description="stored before")] = None
+    text: Annotated[
+        str | None,
+        Field(min_length=1, max_length=512, description="words of the payload, all of them; `resta*` for a beginning"),
+    ] = None
+    order: Annotated[Literal["oldest", "newest"] | None, Field(description="which come first (oldest)")] = None
     after: Index | None = None
     limit: Limit | None = None
 
@@ -48,7 +58,7 @@ class Heads(Parameters):
 
 @router.get("", response_model=answers.Entries)
 async def entries(ask: Ask, which: Annotated[Entries, Query()]) -> Response:
-    """What happened, in order, to an incident or in an execution."""
+    """What happened, in the log's order: to an incident, in an execution, by somebody, then, about something."""
     return await ask("timeline", "list", which.given())
 
 

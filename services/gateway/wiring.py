@@ -3,9 +3,14 @@
 import asyncio
 
 from libs.common.health import server
+from libs.common.objectsettings import ObjectSettings
 from libs.common.process import Runtime
 from libs.common.rpc import RpcClient
 from services.gateway.application import application
+from services.gateway.evidence.desk import EvidenceDesk
+from services.gateway.evidence.downloads import Downloads
+from services.gateway.evidence.holds import HoldDesk
+from services.gateway.evidence.links import Links
 from services.gateway.flags.book import FlagBook
 from services.gateway.flags.desk import FlagDesk
 from services.gateway.principals.reception import Reception
@@ -23,7 +28,7 @@ class PublicFace:
         self._tail = tail
         client = RpcClient(rt.bus, timeout=settings.rpc_timeout_seconds)
         flags = (book, FlagDesk(rt.database, book))
-        app = application(settings, reception, rt.bus, client, tail, flags)
+        app = application(settings, reception, rt.bus, client, tail, flags, _evidence(settings, rt))
         self._server = server(app, host=settings.gateway_host, port=settings.gateway_port)
 
     async def run(self) -> None:
@@ -40,6 +45,17 @@ class PublicFace:
         self._tail.close()
         self._server.should_exit = True
         await self._ended.wait()
+
+
+def _evidence(settings: GatewaySettings, rt: Runtime) -> tuple[EvidenceDesk, HoldDesk, Downloads]:
+    """What gives out URLs of evidence, what holds it, and what serves it."""
+    store = ObjectSettings.read().store()
+    try:
+        links = Links.of(settings.evidence_secret.get_secret_value())
+    except ValueError as error:
+        raise SystemExit(f"settings: RR_EVIDENCE_SECRET: {error}") from None
+    desk = EvidenceDesk(rt.database, store, links, via_gateway=settings.evidence_via_gateway)
+    return desk, HoldDesk(rt.database), Downloads(store, links)
 
 
 async def wire(rt: Runtime) -> None:

@@ -1,9 +1,9 @@
 """The log: every fact once, in order, provably.
 
-Owns: `log_state`, `leaf`, `payload`, `chain_head`; its role can only insert into `leaf` and `payload`.
+Owns: `log_state`, `leaf`, `payload`, `entry`, `chain_head`; its role can only insert into `leaf`, `payload`, `entry`.
 Consumes: all of EVENTS, through its durable `timeline` (acknowledges all up to the last one committed).
 Publishes: no facts; `timeline.position` notes on core NATS, which tell the outboxes how far the log has come.
-Answers: `rpc.timeline.list`, `leaves`, `heads`, `state`.
+Answers: `rpc.timeline.list`, `provenance`, `leaves`, `payload`, `heads`, `state`.
 
 Promises: every stream sequence gets exactly one outcome (event, duplicate, conflict, reject, or part of a gap); leaf
 bytes are a pure function of the stream, so a crash and a replay write the same log; one writer at a time, fenced by a

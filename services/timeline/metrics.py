@@ -12,3 +12,6 @@ LAG: Final = Gauge("ranger_timeline_lag", "Messages of the stream that were not 
 LAST_APPEND: Final = Gauge("ranger_timeline_last_append_seconds", "When the log last grew, Unix seconds")
 WRITER: Final = Gauge("ranger_timeline_writer", "1 where this process is the log's writer, 0 where it stands by")
 FROZEN: Final = Gauge("ranger_timeline_frozen", "1 while stream and log contradict each other and nothing is appended")
+ARTEFACTS_DELETED: Final = Counter(
+    "ranger_timeline_artefacts_deleted_total", "Artefacts that were deleted as their retention ended", ["kind"]
+)

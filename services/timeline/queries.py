@@ -1,4 +1,4 @@
-"""What is read from the log, a page at a time, each page within a reply's limit.
+"""The log as it is stored, a page at a time, each page within a reply's limit.
 
 A payload that would not fit into a reply by itself is left out of its page and read in slices.
 """
@@ -6,9 +6,6 @@ A payload that would not fit into a reply by itself is left out of its page and 
 from binascii import b2a_base64
 from typing import Any, Final
 
-import orjson
-
-from libs.common.clock import rfc3339
 from libs.common.database import Tx
 from libs.common.policy import Scope
 from libs.common.sight import filters, seen
@@ -16,17 +13,6 @@ from libs.common.sight import filters, seen
 PAGE_BYTES: Final = 440 * 1024  # base64 and names included; a reply holds 512 KiB
 SLICE_BYTES: Final = 256 * 1024
 
-_ENTRIES: Final = """
-SELECT index, event_id, type, actor, time, dataschema, event_hash, stream, epoch, seq,
-  CASE WHEN cost <= $5 THEN payload END AS payload, length
-FROM (
-  SELECT index, e.event_id, e.type, e.actor, e.time, e.dataschema, e.payload, octet_length(e.payload) AS length,
-    event_hash, stream, epoch, seq, octet_length(e.payload) + 900 AS cost,
-    sum(octet_length(e.payload) + 900) OVER (ORDER BY index) AS total, row_number() OVER (ORDER BY index) AS n
-  FROM payload AS e JOIN leaf USING (index)
-  WHERE e.{column} = $1 AND e.tenant_id = $2 AND {seen} AND index > $3 ORDER BY index LIMIT $4) AS page
-WHERE total <= $5 OR n = 1 ORDER BY index
-"""
 _LEAVES: Final = """
 SELECT index, leaf, event_hash, salt, length, CASE WHEN cost <= $3 THEN payload END AS payload
 FROM (
@@ -43,34 +29,13 @@ _SLICE: Final = "SELECT substring(payload FROM $2 FOR $3) AS part, octet_length(
 _HEADS: Final = """
 SELECT kind, id, n, event_hash FROM chain_head WHERE (kind, id) > ($1, $2) ORDER BY kind, id LIMIT $3
 """
-
-
-async def entries(
-    tx: Tx, *, column: str, about: str, tenant: str, scope: Scope, after: int, limit: int
-) -> list[dict[str, Any]]:
-    """The events of one incident or execution that `scope` covers, in the log's order, after index `after`.
-
-    `payload` is the payload as JSON; null where it is not JSON or too long for a page (`payload_length` says so).
-    """
-    statement = _ENTRIES.format(column=column, seen=seen("$6", "$7"))
-    rows = await tx.fetch(statement, about, tenant, after, limit, PAGE_BYTES, *filters(scope))
-    return [
-        {
-            "index": row["index"],
-            "event_id": row["event_id"],
-            "type": row["type"],
-            "actor": row["actor"],
-            "time": rfc3339(row["time"]),
-            "dataschema": row["dataschema"],
-            "payload": _json(row["payload"]),
-            "payload_length": row["length"],
-            "event_hash": row["event_hash"].hex(),
-            "stream": row["stream"],
-            "epoch": row["epoch"],
-            "seq": row["seq"],
-        }
-        for row in rows
-    ]
+_PROVENANCE: Final = """
+SELECT head.n, place.index, head.event_hash
+FROM chain_head AS head, (SELECT max(index) AS index FROM entry_place WHERE {kind}_id = $2) AS place
+JOIN leaf USING (index)
+WHERE head.kind = $1 AND head.id = $2 AND head.event_hash = leaf.event_hash
+  AND EXISTS (SELECT FROM entry_seen WHERE {kind}_id = $2 AND tenant_id = $3 AND {seen})
+"""
 
 
 async def leaves(tx: Tx, *, first: int, limit: int) -> list[dict[str, Any]]:
@@ -106,14 +71,15 @@ async def heads(tx: Tx, *, kind: str, chain_id: str, limit: int) -> list[dict[st
     ]
 
 
-def _json(raw: bytes | None) -> orjson.Fragment | None:
-    if raw is None:
-        return None
-    try:
-        orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
-    return orjson.Fragment(raw)
+async def provenance(tx: Tx, *, kind: str, chain_id: str, tenant: str, scope: Scope) -> dict[str, Any] | None:
+    """The head of an incident's, an execution's or a runbook's chain: its hash, number in the chain and index.
+
+    None for a chain of which `scope` covers no event. The head itself may be one that it does not cover: a hash tells
+    nothing of it.
+    """
+    statement = _PROVENANCE.format(kind=kind, seen=seen("$4", "$5"))
+    row = await tx.fetchrow(statement, kind, chain_id, tenant, *filters(scope))
+    return None if row is None else {"n": row["n"], "index": row["index"], "provenance_hash": row["event_hash"].hex()}
 
 
 def _base64(raw: bytes | None) -> str | None:

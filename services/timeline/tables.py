@@ -1,4 +1,9 @@
-"""The log's tables. Payloads lie apart from leaves, so that a payload can be redacted and the log still verifies."""
+"""The log's tables. Payloads lie apart from leaves, so that a payload can be redacted and the log still verifies.
+
+`entry` is what is searched and shown of each event, partitioned by stored time (`partitions.py` makes the months
+ahead). It is read through the view `entry_seen`, which shows what row-level security would; `entry_place` shows of all
+entries their index and ids. `words` comes from the payload: whoever redacts one empties the other.
+"""
 
 from typing import Final
 
@@ -15,6 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from libs.common.tables import MOMENT
 
@@ -77,6 +83,40 @@ payload = Table(
     Index("ix_payload_execution", "execution_id", "index", postgresql_where=text("execution_id IS NOT NULL")),
 )
 
+entry = Table(
+    "entry",
+    metadata,
+    Column("index", BigInteger, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("stored_at", MOMENT, nullable=False),
+    Column("time", MOMENT, nullable=False),
+    Column("type", Text(collation="C"), nullable=False),  # so that a prefix is a range
+    Column("actor", Text, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("incident_id", Text),
+    Column("execution_id", Text),
+    Column("runbook_id", Text),
+    Column("environment", Text, nullable=False),
+    Column("clearance", SmallInteger, nullable=False),
+    Column("dataschema", Text, nullable=False),
+    Column("traceparent", Text, nullable=False),
+    Column("words", TSVECTOR, nullable=False),
+    Index("ix_entry_tenant", "tenant_id", "index"),
+    Index("ix_entry_incident", "incident_id", "index", postgresql_where=text("incident_id IS NOT NULL")),
+    Index("ix_entry_execution", "execution_id", "index", postgresql_where=text("execution_id IS NOT NULL")),
+    Index("ix_entry_runbook", "runbook_id", "index", postgresql_where=text("runbook_id IS NOT NULL")),
+    Index("ix_entry_actor", "tenant_id", "actor", "index"),
+    Index("ix_entry_type", "tenant_id", "type", "index"),
+    Index(
+        "ix_entry_stored",
+        "stored_at",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 16, "autosummarize": "on"},
+    ),
+    Index("ix_entry_words", "words", postgresql_using="gin"),
+    postgresql_partition_by="RANGE (stored_at)",
+)
+
 chain_head = Table(
     "chain_head",
     metadata,
@@ -84,4 +124,25 @@ chain_head = Table(
     Column("id", Text, primary_key=True),
     Column("n", BigInteger, nullable=False),
     Column("event_hash", LargeBinary, nullable=False),
+)
+
+artefact = Table(
+    "artefact",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("length", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("time", MOMENT, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("incident_id", Text),
+    Column("execution_id", Text),
+    Column("environment", Text, nullable=False, server_default=text("''")),
+    Column("clearance", SmallInteger, nullable=False, server_default=text("0")),
+    Column("deleted_at", MOMENT),
+    CheckConstraint("octet_length(sha256) = 32", name="ck_artefact_hash"),
+    Index("ix_artefact_incident", "incident_id", "index", postgresql_where=text("incident_id IS NOT NULL")),
+    Index("ix_artefact_execution", "execution_id", "index", postgresql_where=text("execution_id IS NOT NULL")),
+    Index("ix_artefact_tenant", "tenant_id", "index"),
 )

@@ -121,7 +121,8 @@ async def test_a_killed_service_and_a_killed_worker_come_back_and_the_work_goes_
     with place.gateway() as api, place.target() as target:
         _set_latency(target, "primary", 5)
         for victim in victims:
-            place.engine.docker("exec", victim, "python", "-c", KILL)
+            # Detached: the container may end with its process before the one that killed it has.
+            place.engine.docker("exec", "--detach", victim, "python", "-c", KILL)
         _set_latency(target, "standby", 900)
 
         await eventually(lambda: _restarts(place, victims) == [1, 1], timeout=60, interval=0.3)

@@ -72,7 +72,8 @@ def test_the_evidence_bundle_is_the_file_that_the_log_names(told: dict[str, Any]
     shown = rangerctl("timeline", "show", "--incident", told["incident_id"], "--data-dir", str(home), "-o", "json")
     assert shown.returncode == 0, shown.stderr
 
-    files = {path.name: path.read_bytes() for path in (home / "objects").iterdir()}
+    kept = home / "objects" / "artefacts" / "evidence" / "default"
+    files = {path.name: path.read_bytes() for path in kept.iterdir()}
 
     assert {hashlib.sha256(data).hexdigest() for data in files.values()} == set(files)
     (bundle,) = (json.loads(data) for data in files.values())

@@ -155,6 +155,7 @@ async def _clean(servers: Servers, database: str) -> StackEnv:
         RR_NATS_KEYS=str(servers.nats.keys),
         RR_REDIS_URL=targets.redis,
         RR_ROLE_SECRET=targets.role_secret,
+        RR_OBJECTS_DIR=str(servers.layout.objects / database),
         RR_TENANT="default",
         RR_LOG_LEVEL="INFO",
     )

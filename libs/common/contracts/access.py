@@ -60,6 +60,49 @@ class FlagChanged(Fact):
     changed_at: str
 
 
+class EvidenceOpened(Fact):
+    """`actor` was given a URL that reads an artefact without a credential until `expires_at` (RFC 3339).
+
+    `index` is the leaf of the event that names it and that they may view. The URL itself stands nowhere.
+    """
+
+    subject: ClassVar[str] = "access.evidence_opened"
+    aggregate: ClassVar[str] = "evidence_url"
+    opening_id: str
+    actor: str
+    sha256: str
+    kind: str
+    index: int
+    expires_at: str
+    method: str
+    decision_id: str
+    policy_revision: str
+
+
+class EvidenceHoldFact(Fact):
+    """About what an incident's events name in the object store; the last of these in the log counts."""
+
+    aggregate: ClassVar[str] = "evidence_hold"
+    hold_id: str
+    incident_id: str
+    actor: str
+    rationale: str
+    decision_id: str
+    policy_revision: str
+
+
+class EvidenceHeld(EvidenceHoldFact):
+    """No retention deletes any of it, until it is released."""
+
+    subject: ClassVar[str] = "access.evidence_held"
+
+
+class EvidenceReleased(EvidenceHoldFact):
+    """It may be deleted again, once its retention is over."""
+
+    subject: ClassVar[str] = "access.evidence_released"
+
+
 class AccessDenied(Fact):
     """The gateway itself refused `actor` (`anonymous` where nobody proved who asks) an `action`.
 

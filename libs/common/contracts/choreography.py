@@ -120,6 +120,11 @@ ROWS: Final = (
     Row(access.TokenRevoked, "gateway", (), "which key opens nothing any more, and who said so"),
     Row(access.BreakGlassUsed, "gateway", (), "who broke the seal, and why"),
     Row(access.FlagChanged, "gateway", (), "who switched which part of the product, for whom, and why"),
+    Row(access.EvidenceOpened, "gateway", (), "who could read which evidence, and until when"),
+    Row(
+        access.EvidenceHeld, "gateway", (), "whose evidence is not to be deleted, and who said so; the timeline does it"
+    ),
+    Row(access.EvidenceReleased, "gateway", (), "whose evidence may be deleted again, and who said so"),
     Row(denial.IncidentActionDenied, "incident", (), "who wanted to change an incident and may not"),
     Row(denial.DraftDenied, "catalog", (), "who wanted to write or publish a runbook and may not"),
     Row(denial.ExecutionDenied, "executor", (), "who wanted to start or steer an execution and may not"),

@@ -67,6 +67,7 @@ _TABLE: Final[Mapping[str, Mapping[tuple[str, ...], str]]] = {
     TIMELINE: {
         ("timeline", "incident", "execution"): "timeline.view",
         ("timeline",): "timeline.export",
+        ("incident",): "evidence.hold",
     },
     SYSTEM: {
         ("alert",): "alert.post",

@@ -31,6 +31,7 @@ from libs.actions.shell_policy import ShellPolicy
 from libs.common import telemetry
 from libs.common.crash import crash_point
 from libs.common.database import Database, patiently
+from libs.common.objectstore import StoreUnavailable
 from libs.common.telemetry import log
 from services.executor import metrics, storage
 from services.executor.claims import Asked, Claims
@@ -188,28 +189,29 @@ class Worker:
         if result.error_code == "lease_lost" and running.effect != Effect.UNSAFE:
             return None  # the sweeper makes it ready again, with the same key
         going_on = more > 0 and not self._draining and not self._urgent
-        settlement = settlement_of(running, await self._with_object(result), going_on=going_on)
+        settlement = settlement_of(running, await self._with_object(running, result), going_on=going_on)
         metrics.STEPS.labels(running.action, settlement.ending).inc()
         following = await self._settling.submit(settlement)
         if following is not None:
             metrics.CLAIMS.labels("running").inc()
         return following
 
-    async def _with_object(self, result: ActionResult) -> ActionResult:
-        """Outputs that were cut are kept whole, as an object that they name, and with them the step's fact.
+    async def _with_object(self, attempt: Attempt, result: ActionResult) -> ActionResult:
+        """Outputs that were cut, and what a command printed, are kept whole as an object that the step's fact names.
 
-        Where that fails they are what was left of them: the action took effect all the same.
+        Outputs that were cut name it too. Where it cannot be kept they are what was left of them: the action took
+        effect all the same.
         """
         if result.whole is None:
             return result
         try:
-            kept = await self._means.objects.keep("outputs", result.whole)
-        except OSError as error:
-            log.error("outputs_not_kept", error=f"{type(error).__name__}: {error}")
+            kept = await self._means.objects.keep(attempt.tenant_id, "output", result.whole)
+        except StoreUnavailable as error:
+            log.error("outputs_not_kept", action_id=attempt.action_id, error=error.detail)
             return replace(result, whole=None)
         evidence = {**result.evidence, "objects": [*result.evidence.get("objects", ()), kept]}
-        named = {"sha256": kept["sha256"], "length": kept["len"]}
-        return replace(result, whole=None, evidence=evidence, outputs={**result.outputs, "object": named})
+        named = {"object": {"sha256": kept["sha256"], "length": kept["len"]}} if result.cut else {}
+        return replace(result, whole=None, evidence=evidence, outputs={**result.outputs, **named})
 
     async def _refusal(self, attempt: Attempt) -> tuple[str, str] | None:
         """What the target's tags say against a change, read from the target right before the claim."""

@@ -12,6 +12,7 @@ from pydantic import StringConstraints
 
 from libs.actions import Action, ActionContext, ActionResult, Arguments, Effect
 from libs.common.errors import RangerError
+from libs.common.objectstore import StoreUnavailable
 from libs.common.policy import Principal
 from libs.common.rpc import RpcClient
 from services.executor.model import SERVICE
@@ -58,7 +59,10 @@ class EvidenceBundle(Action[EvidenceArguments]):
             code = f"timeline_{error.reason_code}"
             return ActionResult.failed(code, error.detail, effect_possible=False, retryable=True)
         data = bundle(incident_id, leaves)
-        kept = await self._objects.keep("evidence", data)
+        try:
+            kept = await self._objects.keep(context.tenant_id, "evidence", data)
+        except StoreUnavailable as error:
+            return ActionResult.failed(error.reason_code, error.detail, effect_possible=False, retryable=True)
         named = {"sha256": kept["sha256"], "length": len(data), "leaves": len(leaves)}
         return ActionResult.succeeded(named, {"objects": [kept]})
 

@@ -1,34 +1,21 @@
-"""Objects: files under their own SHA-256, for what is too large to stand in rows and facts; those name the hash."""
+"""What actions keep: artefacts of their tenant, named by an attempt's evidence and by the fact that tells of it."""
 
-import asyncio
-import hashlib
-import os
-from pathlib import Path
 from typing import Any
+
+from libs.common.artefacts import Artefacts
 
 
 class Objects:
-    """One folder. The same bytes are the same object, so keeping them again changes nothing."""
+    """The object store, as an attempt sees it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, artefacts: Artefacts) -> None:
+        self._artefacts = artefacts
 
-    async def keep(self, kind: str, data: bytes) -> dict[str, Any]:
-        """Write `data`, whole or not at all, and durably; returns its reference: kind, SHA-256 and length.
+    async def keep(self, tenant: str, kind: str, data: bytes) -> dict[str, Any]:
+        """Keep `data`, whole or not at all; returns its reference as evidence has it: kind, SHA-256 and length.
 
         Raises:
-            OSError: it could not be written.
+            StoreUnavailable: it may not have been written; keeping it again does no harm.
         """
-        digest = hashlib.sha256(data).hexdigest()
-
-        def write() -> None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            partial = self._folder / f".{digest}.{os.getpid()}"
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._folder / digest)
-
-        await asyncio.to_thread(write)
-        return {"k": kind, "sha256": digest, "len": len(data)}
+        ref = await self._artefacts.keep(tenant, kind, data)
+        return {"k": ref.kind, "sha256": ref.sha256, "len": ref.length}

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -13,7 +12,9 @@ from faststream.redis.annotations import RedisBatchStreamMessage
 from redis.exceptions import RedisError
 
 from libs.actions import ActionSettings, Egress, Registry
+from libs.common.artefacts import Artefacts
 from libs.common.clock import utc_now
+from libs.common.objectsettings import ObjectSettings
 from libs.common.outbox import Outbox
 from libs.common.process import Runtime
 from libs.common.rpc import RpcClient
@@ -47,7 +48,7 @@ async def wire(runtime: Runtime) -> None:
     hints = Hints(connect(url, name=instance))
     outbox = Outbox(SERVICE, runtime.database.schema)
     egress = Egress(actions.egress())
-    objects = Objects(Path(settings.objects_dir))
+    objects = Objects(Artefacts(ObjectSettings.read().store()))
     worker = Worker(
         database=runtime.database,
         claims=Claims(runtime.database, outbox, settings, worker_id=instance, clock=utc_now),

@@ -1,11 +1,13 @@
 """The catalog as a process: asked over the bus, fed from the stream, its facts read from the stream."""
 
 import asyncio
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import nats.js.errors
+import orjson
 import pytest
 
 from libs.common.bus import Bus, Outgoing
@@ -22,6 +24,7 @@ from libs.runbook.hashing import spec_hash
 from services.catalog.model import match_id_of
 from tests.integration.catalog.asker import Asker
 from tests.support.eventually import eventually
+from tests.support.servers import StackEnv
 from tests.unit.catalog.promises import occasion, text, triggered
 
 pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("catalog")]
@@ -248,3 +251,23 @@ async def test_many_ask_at_once(asker: Asker) -> None:
     assert sorted((answer["runbook_id"], answer["version"]) for answer in answers) == [
         (f"r{n}", version) for n in range(5) for version in range(1, 9)
     ]
+
+
+async def test_a_version_is_kept_with_how_it_came_to_be_public(asker: Asker, facts: Facts, stack_env: StackEnv) -> None:
+    answer = await asker("publish", source=RUNBOOK)
+
+    [(envelope, _)] = await facts.several(RunbookPublished, 1)
+    [ref] = envelope.refs
+    file = Path(stack_env["RR_OBJECTS_DIR"]) / "artefacts" / "spec" / "acme" / ref.sha256
+    await eventually(file.exists, timeout=20)
+    document = orjson.loads(file.read_bytes())
+    assert (ref.kind, hashlib.sha256(file.read_bytes()).hexdigest()) == ("spec", ref.sha256)
+    assert (document["v"], document["source"]) == ("rr.spec/1", RUNBOOK)
+    assert spec_hash(document["spec"]) == document["spec_hash"] == answer["spec_hash"]
+    assert {name: document[name] for name in ("author", "published_by", "version")} == {
+        "author": "ada",
+        "published_by": "ada",
+        "version": 1,
+    }
+    assert document["published_at"] == answer["published_at"]
+    assert "" not in (document["decision_id"], document["policy_revision"])

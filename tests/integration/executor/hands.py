@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from libs.actions import Action, ActionSettings, Egress, Registry
+from libs.common.artefacts import Artefacts
+from libs.common.objectstore import ObjectStore
 from services.executor.hints import STREAMS
 from services.executor.worker.attempts import Entry, Means, Worker
 from services.executor.worker.leases import Leases
@@ -36,9 +38,19 @@ class Hands:
         return await eventually(settled, timeout=20) or {}
 
 
+def kept_in(folder: Path) -> Objects:
+    """Objects below a folder."""
+    return Objects(Artefacts(ObjectStore.open(folder.as_uri())))
+
+
+def artefacts_in(folder: Path) -> list[Path]:
+    """The files of what was kept."""
+    return [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+
+
 @asynccontextmanager
 async def hands(
-    bench: Bench, *own: Action[Any], channels: Mapping[str, str] | None = None, objects: Path = Path("/nowhere")
+    bench: Bench, *own: Action[Any], channels: Mapping[str, str] | None = None, objects: Path = Path("/dev/null")
 ) -> AsyncIterator[Hands]:
     """A worker with the built-in actions and `own`, until the end of the block."""
     settings = ActionSettings()
@@ -49,7 +61,7 @@ async def hands(
         settlements=bench.settlements,
         hints=bench.hints,
         leases=Leases(bench.database, bench.settings),
-        means=Means(Registry([*Registry.builtin(), *own]), egress, settings.shell(), channels or {}, Objects(objects)),
+        means=Means(Registry([*Registry.builtin(), *own]), egress, settings.shell(), channels or {}, kept_in(objects)),
         settings=bench.settings,
     )
     running = asyncio.create_task(worker.run())

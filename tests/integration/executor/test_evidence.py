@@ -14,9 +14,8 @@ from libs.common.contracts.envelope import Envelope
 from libs.common.ids import new_id
 from libs.common.rpc import RpcClient
 from services.executor.worker.evidence import EvidenceBundle
-from services.executor.worker.objects import Objects
 from tests.integration.executor.bench import Bench, runbook
-from tests.integration.executor.hands import hands
+from tests.integration.executor.hands import artefacts_in, hands, kept_in
 from tests.integration.executor.neighbours import Neighbours
 from tests.support.servers import StackEnv
 
@@ -53,7 +52,7 @@ async def action(neighbours: Neighbours, stack_env: StackEnv, tmp_path: Path) ->
     assert neighbours.entries
     bus = Bus(stack_env["RR_NATS_URL"], name="worker-test")
     await bus.connect()
-    yield EvidenceBundle(RpcClient(bus, timeout=1.0), Objects(tmp_path / "objects"))
+    yield EvidenceBundle(RpcClient(bus, timeout=1.0), kept_in(tmp_path / "objects"))
     await bus.close()
 
 
@@ -65,10 +64,10 @@ async def kept(bench: Bench, action: EvidenceBundle, spec: Any = None, incident:
     return execution
 
 
-async def refs(bench: Bench, execution: str) -> list[dict[str, str]]:
+async def refs(bench: Bench, execution: str, told: str = "step_completed") -> list[dict[str, str]]:
     """What the fact of the step names, as its headers say it."""
     headers = await bench.database.pool.fetchval(
-        "SELECT headers FROM outbox WHERE aggregate_id = $1 AND subject = 'runbook.step_completed'", execution
+        "SELECT headers FROM outbox WHERE aggregate_id = $1 AND subject = $2", execution, f"runbook.{told}"
     )
     wire = orjson.loads(headers)
     assert [ref.to_wire() for ref in Envelope.from_headers(wire).refs] == orjson.loads(wire["Rr-Refs"])
@@ -81,10 +80,10 @@ async def test_the_file_is_named_by_its_hash_and_the_fact_names_the_file(
 ) -> None:
     execution = await kept(bench, action)
 
-    [file] = (tmp_path / "objects").iterdir()
+    [file] = artefacts_in(tmp_path / "objects")
     data = file.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    assert file.name == digest
+    assert file == tmp_path / "objects" / "artefacts" / "evidence" / "default" / digest
     assert await refs(bench, execution) == [{"k": "evidence", "len": str(len(data)), "sha256": digest}]
     [run] = (await bench.show(execution))["steps"]
     assert run["outputs"] == {"sha256": digest, "length": len(data), "leaves": 3}
@@ -95,7 +94,7 @@ async def test_the_file_holds_the_incidents_leaves_and_no_others(
 ) -> None:
     await kept(bench, action)
 
-    [file] = (tmp_path / "objects").iterdir()
+    [file] = artefacts_in(tmp_path / "objects")
     document = orjson.loads(file.read_bytes())
     own = [entry for entry in neighbours.entries if entry["incident_id"] == INCIDENT]
     assert (document["v"], document["incident_id"]) == ("rr.evidence/1", INCIDENT)
@@ -111,19 +110,19 @@ async def test_the_same_leaves_make_the_same_file_and_more_leaves_another(
     first = await kept(bench, action)
     again = await kept(bench, action, runbook(KEEP, id="mend-again"))
     assert await refs(bench, first) == await refs(bench, again)
-    assert len(list((tmp_path / "objects").iterdir())) == 1
+    assert len(artefacts_in(tmp_path / "objects")) == 1
 
     neighbours.entries[0]["incident_id"] = INCIDENT
     later = await kept(bench, action, runbook(KEEP, id="mend-later"))
 
     assert await refs(bench, later) != await refs(bench, first)
-    assert len(list((tmp_path / "objects").iterdir())) == 2
+    assert len(artefacts_in(tmp_path / "objects")) == 2
 
 
 async def test_an_incident_can_be_named(bench: Bench, action: EvidenceBundle, tmp_path: Path) -> None:
     execution = await kept(bench, action, runbook({**KEEP, "with": {"incident_id": INCIDENT}}), incident=new_id())
 
-    [file] = (tmp_path / "objects").iterdir()
+    [file] = artefacts_in(tmp_path / "objects")
     assert orjson.loads(file.read_bytes())["incident_id"] == INCIDENT
     assert [ref["sha256"] for ref in await refs(bench, execution)] == [file.name]
 
@@ -137,7 +136,7 @@ async def test_an_execution_for_no_incident_must_name_one(bench: Bench, action: 
 
     assert (row["state"], row["error_code"]) == ("failed", "no_incident")
     assert (await bench.show(execution))["state"] == "failed"
-    assert not (tmp_path / "objects").exists()
+    assert artefacts_in(tmp_path / "objects") == []
 
 
 async def test_a_timeline_that_does_not_answer_is_a_failure_that_may_pass(
@@ -151,4 +150,17 @@ async def test_a_timeline_that_does_not_answer_is_a_failure_that_may_pass(
 
     assert (row["state"], row["error_code"]) == ("failed", "timeline_unavailable")
     assert (await bench.fact(execution, "step_failed"))["will_retry"]
-    assert not (tmp_path / "objects").exists()
+    assert artefacts_in(tmp_path / "objects") == []
+
+
+async def test_a_store_that_does_not_answer_is_a_failure_that_may_pass(
+    bench: Bench, action: EvidenceBundle, tmp_path: Path
+) -> None:
+    (tmp_path / "objects").write_text("a file where the folder should be")
+    execution = await bench.execution(runbook({**KEEP, "retry": {"attempts": 2, "delay": "1s"}}), incident=INCIDENT)
+
+    async with hands(bench, action) as worker:
+        row = await worker.carry_out(execution)
+
+    assert (row["state"], row["error_code"]) == ("failed", "store_unavailable")
+    assert (await bench.fact(execution, "step_failed"))["will_retry"]

@@ -8,7 +8,7 @@ import pytest
 
 from libs.actions import ActionContext, ActionResult, Arguments, Effect, action
 from tests.integration.executor.bench import Bench, runbook
-from tests.integration.executor.hands import hands
+from tests.integration.executor.hands import artefacts_in, hands
 from tests.integration.executor.samples import told_step
 from tests.integration.executor.test_evidence import refs
 
@@ -40,7 +40,8 @@ async def test_what_was_cut_is_kept_whole_and_named(bench: Bench, tmp_path: Path
     assert outputs["truncated"] == ["text"]
     assert len(orjson.dumps(outputs)) < 66_000
     [reference] = await refs(bench, execution)
-    data = (tmp_path / "objects" / outputs["object"]["sha256"]).read_bytes()
+    data = (tmp_path / "objects/artefacts/output/default" / outputs["object"]["sha256"]).read_bytes()
+    assert reference["k"] == "output"
     assert reference["sha256"] == outputs["object"]["sha256"] == hashlib.sha256(data).hexdigest()
     assert orjson.loads(data) == {"text": "x" * 300_000, "short": 1}
 
@@ -51,7 +52,7 @@ async def test_small_outputs_are_no_object(bench: Bench, tmp_path: Path) -> None
         await worker.carry_out(execution)
 
     assert "object" not in told_step(await bench.show(execution), "ask")["outputs"]
-    assert not (tmp_path / "objects").exists()
+    assert artefacts_in(tmp_path / "objects") == []
 
 
 async def test_outputs_that_cannot_be_kept_do_not_undo_the_step(bench: Bench, tmp_path: Path) -> None:
@@ -63,3 +64,24 @@ async def test_outputs_that_cannot_be_kept_do_not_undo_the_step(bench: Bench, tm
 
     assert "object" not in told_step(await bench.show(execution), "ask")["outputs"]
     assert blocked.is_file()
+
+
+def printing(code: int) -> dict[str, object]:
+    argv = ["sh", "-c", f"echo on its way; echo no luck >&2; exit {code}"]
+    return {"id": "ask", "type": "action", "action": "shell.run", "with": {"argv": argv}, "effect": "read"}
+
+
+@pytest.mark.parametrize(("code", "told"), [(0, "step_completed"), (3, "step_failed")])
+async def test_what_a_command_printed_is_kept_however_it_ended(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, told: str
+) -> None:
+    monkeypatch.setenv("RR_SHELL_ALLOW", "/bin/sh,/usr/bin/sh")
+    execution = await bench.execution(runbook(printing(code)))
+    async with hands(bench, objects=tmp_path / "objects") as worker:
+        row = await worker.carry_out(execution)
+
+    [reference] = await refs(bench, execution, told)
+    [file] = artefacts_in(tmp_path / "objects")
+    assert (file.name, reference["k"]) == (reference["sha256"], "output")
+    assert orjson.loads(file.read_bytes()) == {"exit_code": code, "stdout": "on its way\n", "stderr": "no luck\n"}
+    assert "object" not in orjson.loads(row["result"])

@@ -13,8 +13,13 @@ from pydantic import SecretStr
 from libs.common.bus import Bus
 from libs.common.database import Database
 from libs.common.health import server
+from libs.common.objectstore import ObjectStore
 from libs.common.rpc import RpcClient
 from services.gateway.application import application
+from services.gateway.evidence.desk import EvidenceDesk
+from services.gateway.evidence.downloads import Downloads
+from services.gateway.evidence.holds import HoldDesk
+from services.gateway.evidence.links import Links
 from services.gateway.flags.book import FlagBook
 from services.gateway.flags.desk import FlagDesk
 from services.gateway.principals.reception import Reception
@@ -128,6 +133,15 @@ def settings_for(stack_env: StackEnv, more: dict[str, Any]) -> GatewaySettings:
     )
 
 
+EVIDENCE_SECRET = "a-secret-of-evidence-for-tests"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    """Where artefacts are; a module whose are elsewhere has a fixture of this name."""
+    return ObjectStore.open((tmp_path / "objects").as_uri())
+
+
 @pytest.fixture
 async def base_url(
     stack_env: StackEnv,
@@ -136,11 +150,19 @@ async def base_url(
     reception: Reception,
     flags: FlagBook,
     database: Database,
+    store: ObjectStore,
     more_settings: dict[str, Any],
 ) -> AsyncIterator[str]:
     """The face on a free port, within this process."""
     settings = settings_for(stack_env, more_settings)
-    app = application(settings, reception, bus, RpcClient(bus, timeout=1.0), tail, (flags, FlagDesk(database, flags)))
+    links = Links.of(EVIDENCE_SECRET)
+    evidence = (
+        EvidenceDesk(database, store, links, via_gateway=settings.evidence_via_gateway),
+        HoldDesk(database),
+        Downloads(store, links),
+    )
+    desk = FlagDesk(database, flags)
+    app = application(settings, reception, bus, RpcClient(bus, timeout=1.0), tail, (flags, desk), evidence)
     face = server(app, host="127.0.0.1", port=0)
     serving = asyncio.create_task(face.serve())
     await eventually(lambda: face.started)

@@ -1,6 +1,6 @@
 """Facts on the real EVENTS stream, and a client of the live stream that keeps the id it would come back with."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,12 +84,14 @@ class Follower:
 
 
 @asynccontextmanager
-async def following(http: httpx.AsyncClient, after: str = "", **headers: str) -> AsyncIterator[Follower]:
+async def following(
+    http: httpx.AsyncClient, after: str = "", chosen: Mapping[str, str] | None = None, **headers: str
+) -> AsyncIterator[Follower]:
     """A connection to `/events`, as a browser that comes back with `after`; cut when the block ends."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if after:
         named["Last-Event-ID"] = after
-    async with http.stream("GET", "/events", headers=named) as response:
+    async with http.stream("GET", "/events", headers=named, params=chosen) as response:
         assert response.status_code == 200, await response.aread()
         assert response.headers["content-type"].startswith("text/event-stream")
         yield Follower(aiter(response.aiter_lines()))

@@ -15,6 +15,7 @@ from tests.integration.gateway.fakes import FakeServices
 
 INCIDENT: Final = "0192f0c1-0000-7000-8000-00000000000a"
 EXECUTION: Final = "0192f0c1-0000-7000-8000-00000000000e"
+PROVEN: Final = {"provenance_hash": "ab" * 32, "n": 2, "index": 3}
 WHOLE: Final = {"incident_id": INCIDENT, "title": "slow", "alerts": [{"name": "a"}], "executions": [{"state": "old"}]}
 
 
@@ -22,6 +23,7 @@ async def known(services: FakeServices) -> None:
     await services.answer("incident.get", WHOLE)
     await services.answer("executor.list", {"items": [{"state": "running"}], "next": None})
     await services.answer("timeline.list", {"entries": [{"index": 3}], "next": 3})
+    await services.answer("timeline.provenance", PROVEN)
 
 
 async def test_an_incident_is_shown_with_its_executions_approvals_and_timeline(
@@ -40,6 +42,8 @@ async def test_an_incident_is_shown_with_its_executions_approvals_and_timeline(
         "timeline": [{"index": 3}],
         "timeline_next": 3,
         "unanswered": {},
+        "provenance_hash": "ab" * 32,
+        "provenance": {"n": 2, "index": 3},
     }
     assert {orjson.dumps(a.body) for a in services.asked if a.subject.endswith(".list")} == {
         orjson.dumps({"incident_id": INCIDENT, "limit": incidents.PART})
@@ -74,6 +78,41 @@ async def test_a_part_that_never_answers_is_not_waited_for_long(
     await round_trip(services.client)
 
     assert list((await http.get(f"/incidents/{INCIDENT}")).json()["unanswered"]) == ["approvals"]
+
+
+async def test_an_execution_is_shown_with_its_provenance(http: httpx.AsyncClient, services: FakeServices) -> None:
+    await services.answer("executor.get", {"execution_id": EXECUTION, "state": "running"})
+    await services.answer("timeline.provenance", PROVEN)
+
+    answer = (await http.get(f"/executions/{EXECUTION}")).json()
+
+    assert (answer["provenance_hash"], answer["provenance"]) == ("ab" * 32, {"n": 2, "index": 3})
+    asked = [asked.body for asked in services.asked if asked.subject == "rpc.timeline.provenance"]
+    assert asked == [{"kind": "execution", "id": EXECUTION}]
+
+
+@pytest.mark.parametrize("refusal", [None, Denied("not you"), NotFound("not yet")])
+async def test_without_the_log_everything_else_is_shown_and_why_the_provenance_is_not(
+    http: httpx.AsyncClient, services: FakeServices, refusal: Denied | NotFound | None
+) -> None:
+    await services.answer("incident.get", WHOLE)
+    await services.answer("executor.get", {"execution_id": EXECUTION, "state": "running"})
+    if refusal is not None:
+        await services.answer("timeline.provenance", refusal)
+    reason = refusal.detail if refusal else "timeline did not answer (NoRespondersError)."
+
+    for path in (f"/incidents/{INCIDENT}", f"/executions/{EXECUTION}"):
+        answer = await http.get(path)
+        assert answer.status_code == 200
+        assert answer.json()["provenance_hash"] is None
+        assert answer.json()["provenance"] == {"missing": reason}
+
+
+async def test_without_the_execution_there_is_nothing_to_show(http: httpx.AsyncClient, services: FakeServices) -> None:
+    await services.answer("executor.get", NotFound("There is no such execution."))
+    await services.answer("timeline.provenance", PROVEN)
+
+    assert (await http.get(f"/executions/{EXECUTION}")).status_code == 404
 
 
 async def test_without_the_incident_there_is_nothing_to_show(http: httpx.AsyncClient, services: FakeServices) -> None:

@@ -34,6 +34,11 @@ ASKS: Final = {
     "GET /timeline/leaves/{index}/payload": "timeline.export",
     "GET /timeline/heads": "timeline.export",
     "GET /timeline/state": "timeline.view",
+    "GET /evidence": "timeline.view",
+    "GET /evidence/{sha256}": "timeline.view",
+    "POST /evidence/{sha256}/url": "timeline.view",
+    "POST /evidence/hold": "evidence.hold",
+    "POST /evidence/release": "evidence.hold",
     "GET /locks": "execution.view",
     "GET /breakers": "execution.view",
     "POST /breakers/reset": "breaker.reset",
@@ -134,6 +139,9 @@ class World:
             "/breakers/reset": {"runbook_id": "reroute-shard", "resource_id": "shard-7", "rationale": "the matrix"},
             "/kill-switch": {"engaged": False, "reason": "the matrix", "scope": "tenant"},
             "/flags/incident_center_enabled": {"state": "on", "rationale": "the matrix"},
+            "/evidence/hold": {"incident_id": self.names["incident_id"], "rationale": "the matrix"},
+            "/evidence/release": {"incident_id": self.names["incident_id"], "rationale": "the matrix"},
+            f"/evidence/{'a' * 64}/url": {},
         }.get(path) or body_for(path)
 
 
@@ -189,6 +197,7 @@ async def _filled(world: World, source: str) -> World:
         "number": "1",
         "index": "0",
         "name": "incident_center_enabled",
+        "sha256": "a" * 64,
     }
     return world
 
@@ -229,6 +238,9 @@ async def _state(world: World) -> list[Any]:
     answers = [(await world.http.get(path.format_map(world.names))).json() for path in paths]
     answers[0].pop("timeline", None)
     answers[0].pop("timeline_next", None)
+    for answer in answers[:2]:
+        answer.pop("provenance", None)
+        answer.pop("provenance_hash", None)
     return answers
 
 

@@ -68,6 +68,15 @@ async def test_the_log_of_an_alert_is_verified_for_those_who_may_see_it_until_so
     code, out, err = await ctl("audit", "verify")
     assert (code, out[:17], err) == (0, "verified 1 leaves", "")
 
+    # What was noted down when the incident was looked at stands in its chain; nothing else does.
+    noted = json.loads((await ctl("incident", "show", incident_id, "-o", "json"))[1])["provenance_hash"]
+    code, out, _ = await ctl("audit", "verify", "--provenance", f"incident:{incident_id}={noted}")
+    assert (code, "number 1 of 1 in its chain" in out) == (0, True)
+    code, _, err = await ctl("audit", "verify", "--provenance", f"incident:{incident_id}={'00' * 32}")
+    assert (code, "is no leaf of that chain" in err) == (1, True)
+    code, out, _ = await ctl("timeline", "show", "--type", "incident.*", "--since", "1h", "--text", "slow", "--newest")
+    assert (code, "incident.created" in out) == (0, True)
+
     # A token of one tenant does not get the log of all.
     code, _, err = await rangerctl(gateway, OPERATOR)("audit", "verify")
     assert code == 4

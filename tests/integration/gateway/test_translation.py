@@ -90,7 +90,6 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
         {"runbook_id": "r-1", "version": 3, "include_source": True},
     ),
     ("GET", f"/executions?incident_id={INCIDENT}", None, "executor.list", {"incident_id": INCIDENT}),
-    ("GET", f"/executions/{EXECUTION}", None, "executor.get", {"execution_id": EXECUTION}),
     (
         *("GET", f"/executions/{EXECUTION}/steps?within=fan/api&state=failed&limit=9", None, "executor.list_steps"),
         {"execution_id": EXECUTION, "within": "fan/api", "state": "failed", "limit": 9},
@@ -202,6 +201,14 @@ QUESTIONS: Final[list[tuple[str, str, Any, str, dict[str, Any]]]] = [
         *("GET", f"/timeline?runbook_execution_id={EXECUTION}", None, "timeline.list"),
         {"execution_id": EXECUTION},
     ),
+    (
+        *("GET", "/timeline?runbook_id=r-1&actor=ada&type=runbook.*&text=resta*&order=newest", None, "timeline.list"),
+        {"runbook_id": "r-1", "actor": "ada", "type": "runbook.*", "text": "resta*", "order": "newest"},
+    ),
+    (
+        *("GET", "/timeline?since=2026-03-01T10:00:00%2B01:00&until=2026-03-02T00:00:00Z", None, "timeline.list"),
+        {"since": "2026-03-01T10:00:00+01:00", "until": "2026-03-02T00:00:00+00:00"},
+    ),
     ("GET", "/timeline/leaves?first=7", None, "timeline.leaves", {"first": 7}),
     ("GET", "/timeline/leaves/7/payload?offset=9", None, "timeline.payload", {"index": 7, "offset": 9}),
     ("GET", "/timeline/heads?kind=incident&id=x", None, "timeline.heads", {"kind": "incident", "id": "x"}),
@@ -244,7 +251,6 @@ MODELS: Final[dict[str, type[Question]]] = {
     "approvals.reject": approvals.RejectApproval,
     "approvals.revoke": approvals.RevokeApproval,
     "executor.list": executor.ListExecutions,
-    "executor.get": executor.GetExecution,
     "executor.decide_step": executor.DecideStep,
     "executor.list_steps": executor.ListSteps,
     "executor.abort": executor.AbortExecution,
@@ -292,6 +298,7 @@ ELSEWHERE: Final = {
     "/dead-letters",
     "/events",
     "/incidents/{incident_id}",
+    "/executions/{execution_id}",
 }
 
 

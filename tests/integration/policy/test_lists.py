@@ -123,6 +123,7 @@ SHELVES: Final = {
         Shelf("executor", "execution", "execution_id", "execution.view", "execution", _executions, _execution),
         Shelf("approvals", "approval", "approval_id", "approval.view", "approval", _approvals, _approval),
         Shelf("timeline", "payload", "event_id", "timeline.view", "incident", _entries, None),
+        Shelf("timeline", "entry", "event_id", "timeline.view", "incident", _entries, None),
     )
 }
 
@@ -167,7 +168,7 @@ async def _fill(admin: asyncpg.Connection[asyncpg.Record], shelf: Shelf, thing: 
         shelf.key: thing.id,
         "incident_id": CASE if shelf.key != "incident_id" else thing.id,
     }
-    if shelf.table == "payload":
+    if shelf.service == "timeline":  # beside a row of `payload`, as an older writer adds it, there is an entry at once
         wanted["index"] = THINGS.index(thing)
         leaf = "INSERT INTO leaf (index, kind, leaf, event_hash, stream, epoch, seq, source, event_id)"
         place = (wanted["index"], b"{}", bytes(32), wanted["index"] + 1, thing.id)
@@ -203,6 +204,7 @@ def _value(kind: str, wanted: Any) -> Any:
         "bytea": b"{}",
         "boolean": False,
         "timestamp with time zone": datetime.now(UTC),
+        "tsvector": "",
     }
     return anything.get(kind, 1)
 
@@ -297,10 +299,11 @@ async def test_a_session_that_says_nothing_sees_nothing_and_writes_nothing(
     try:
         assert await silent.fetch(f"SELECT 1 FROM {found.table}") == []
         assert await silent.fetchval(
-            "SELECT bool_and(relrowsecurity AND relforcerowsecurity) FROM pg_class"
+            "SELECT bool_and(relrowsecurity AND (relforcerowsecurity OR relowner::regrole::text <> $3)) FROM pg_class"
             " WHERE relname = $1 AND relnamespace = $2::regnamespace",
             found.table,
             found.service,
+            f"rr_{found.service}",
         )
         for name, value in {"tenant": "acme", "environments": "*", "clearance": "3"}.items():
             await silent.execute("SELECT set_config($1, $2, false)", f"rr.{name}", value)

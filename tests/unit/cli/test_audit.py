@@ -264,3 +264,31 @@ def test_a_file_is_not_verified_by_nobodys_key_and_a_key_is_for_a_file(run: Run,
     assert run("audit", "verify", str(tmp_path / "missing"), *TRUSTED).code == 2
     assert run("audit", "verify", path, *TRUSTED, "--checkpoint", path).code == 2
     assert run("audit", "verify", *TRUSTED).code == 2
+
+
+def test_a_provenance_hash_that_was_noted_down_is_found_in_its_chain(run: Run, gateway: FakeGateway) -> None:
+    store = stored()
+    serve(gateway, store)
+    (kind, name), head = next(iter(store.heads.items()))
+    noted = f"{kind}:{name}={head.event_hash.hex()}"
+
+    ran = run("audit", "verify", "--provenance", noted)
+    verdict = json.loads(run("audit", "verify", "--provenance", noted, "-o", "json").out)
+
+    assert ran.code == 0
+    assert f"number {head.n} of {head.n} in its chain" in ran.out
+    (found,) = verdict["provenance"]
+    assert (found["kind"], found["id"], found["n"], found["of"]) == (kind, name, head.n, head.n)
+    assert store.entries[found["index"]].event_hash == head.event_hash
+
+
+def test_a_hash_that_is_no_leaf_or_one_of_another_chain_is_not_verified(run: Run, gateway: FakeGateway) -> None:
+    store = stored()
+    serve(gateway, store)
+    (kind, name), head = next(iter(store.heads.items()))
+
+    for noted in (f"{kind}:{name}={'00' * 32}", f"{kind}:somebody-else={head.event_hash.hex()}"):
+        ran = run("audit", "verify", "--provenance", noted)
+        assert (ran.code, ran.out) == (1, "")
+        assert f"NOT VERIFIED: {noted} is no leaf of that chain" in ran.err
+        assert json.loads(run("audit", "verify", "--provenance", noted, "-o", "json").out)["verified"] is False

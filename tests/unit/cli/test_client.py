@@ -89,7 +89,8 @@ def test_no_stack_is_code_3(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     ["nonsense", "incident", "incident show", "incident show a/b", "execution decide e s maybe -r x", "kill-switch on",
-     "alert post", "alert post missing.json", "alert post --name x --label y", "timeline show", "trace", "trace xyz",
+     "alert post", "alert post missing.json", "alert post --name x --label y", "timeline show --since yesterday",
+     "timeline show --until 2026-03-01", "audit verify --provenance x", "trace", "trace xyz",
      "incident list -o xml", "dlq show incident one", "alert post --name x --resolved"],
 )  # fmt: skip
 def test_a_wrong_command_line_is_code_2_and_asks_nobody(run: Run, gateway: FakeGateway, line: str) -> None:

@@ -1,6 +1,7 @@
 """Each command asks what it should, and shows what came for people and for programs."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,47 @@ def test_the_timeline_is_read_to_its_end(run: Run, gateway: FakeGateway) -> None
     assert [item["index"] for item in json.loads(ran.out)["entries"]] == [1, 5]
     gateway.answer("/timeline?limit=1&incident_id=i1", {"entries": [entry], "next": 1})
     assert "title: slow" in run("timeline", "show", "--incident", "i1", "--limit", "1").out
+
+
+def test_the_timeline_is_asked_for_what_is_said(run: Run, gateway: FakeGateway) -> None:
+    asked: list[dict[str, str]] = []
+    gateway.answer("/timeline", lambda query: asked.append(query) or {"entries": [], "next": None})
+
+    said = "--runbook r-1 --actor ada --type runbook.* --text resta* --newest --after 9 --limit 7"
+    assert run("timeline", "show", *said.split(), "--since", "2026-03-01T10:00:00+01:00", "--until", "2h").code == 0
+
+    (query,) = asked
+    until = datetime.fromisoformat(query.pop("until"))
+    assert timedelta(hours=2) <= datetime.now(UTC) - until < timedelta(hours=2, minutes=1)
+    assert query == {
+        "runbook_id": "r-1",
+        "actor": "ada",
+        "type": "runbook.*",
+        "text": "resta*",
+        "order": "newest",
+        "since": "2026-03-01T09:00:00Z",
+        "after": "9",
+        "limit": "7",
+    }
+
+
+def test_a_timeline_of_everything_stops_after_a_hundred_and_says_how_to_go_on(run: Run, gateway: FakeGateway) -> None:
+    page = [{"index": number, "payload": None} for number in range(100)]
+    gateway.answer("/timeline?limit=100", {"entries": page, "next": 99})
+
+    assert "--after 99" in run("timeline", "show").err
+
+
+def test_what_is_shown_says_where_its_chain_ends_or_why_that_is_not_known(run: Run, gateway: FakeGateway) -> None:
+    proven = {"provenance_hash": "ab" * 32, "provenance": {"n": 2, "index": 3}}
+    gateway.answer("/incidents/i1", {"incident_id": "i1", **proven})
+    gateway.answer("/executions/e1", {"execution_id": "e1", "state": "running", "steps": [], **proven})
+
+    for kind, name in (("incident", "i1"), ("execution", "e1")):
+        out = run(kind, "show", name).out
+        assert f"{'ab' * 32} (leaf 3 of the log, number 2 of its chain)" in out
+        assert json.loads(run(kind, "show", name, "-o", "json").out)["provenance"] == {"n": 2, "index": 3}
+
+    unknown = {"provenance_hash": None, "provenance": {"missing": "timeline did not answer"}}
+    gateway.answer("/incidents/i2", {"incident_id": "i2", **unknown})
+    assert "unknown: timeline did not answer" in run("incident", "show", "i2").out

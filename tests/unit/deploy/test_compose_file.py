@@ -14,6 +14,7 @@ import yaml
 
 from libs.actions.settings import ActionSettings
 from libs.common.contracts.choreography import SERVICES
+from libs.common.objectsettings import ObjectSettings
 from libs.common.policy.settings import PolicySettings
 from libs.common.settings import FileBackedSettings, ProcessSettings, TokenMap
 from runbook_ranger.stack.roles import role_of, role_password
@@ -27,13 +28,13 @@ ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 PROCESSES = {name: service for name, service in COMPOSE["services"].items() if "python" in service.get("command", [])}
 SETTINGS = {
-    "gateway": (GatewaySettings, TokenMap),
+    "gateway": (GatewaySettings, TokenMap, ObjectSettings),
     "incident": (IncidentSettings,),
-    "timeline": (TimelineSettings,),
-    "catalog": (ProcessSettings,),
-    "approvals": (ApprovalsSettings,),
+    "timeline": (TimelineSettings, ObjectSettings),
+    "catalog": (ProcessSettings, ObjectSettings),
+    "approvals": (ApprovalsSettings, ObjectSettings),
     "executor": (ProcessSettings, ExecutorSettings),
-    "worker": (ProcessSettings, ExecutorSettings, ActionSettings),
+    "worker": (ProcessSettings, ExecutorSettings, ActionSettings, ObjectSettings),
 }
 FOR_PREPARE = {
     "RR_POSTGRES_URL", "RR_NATS_URL", "RR_NATS_NKEY", "RR_REDIS_URL", "RR_ROLE_SECRET", "RR_EVENTS_MAX_BYTES",

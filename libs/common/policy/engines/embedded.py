@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from libs.common.policy.bundle import ENTRYPOINTS, PolicyBundle
 from libs.common.policy.engines.base import EngineFailed, Evaluated
+from libs.common.policy.engines.terms import ask, give
 from libs.common.policy.inputs import VERSION, Document, canonical
 
 if TYPE_CHECKING:
@@ -76,17 +77,17 @@ class Package:
             RegoError, ValueError: the engine's own, or the input is no JSON; the package may not be used any more.
         """
         self._give(document)
-        output = self._interpreter.query_bundle_entrypoint(self._bundle, entrypoint)
-        if not output.ok() or len(output) != 1 or len(output[0].expressions) != 1:
+        found = ask(self._interpreter, self._bundle, entrypoint)
+        if len(found) != 1:
             raise EngineFailed(f"{entrypoint} is undefined, or not one value")
-        return output[0].expressions[0]
+        return found[0]
 
     def _give(self, document: Document) -> None:
         term = canonical(document)
         if _ESCAPE in term:
             self._interpreter.set_input_term(term)
         else:  # so that every string stands in the text as it is
-            self._interpreter.set_input(document)
+            give(self._interpreter, document)
 
 
 class LibraryMissing(RuntimeError):

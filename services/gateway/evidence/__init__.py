@@ -1,0 +1,1 @@
+"""Evidence: URLs that read an artefact for a while, given out and served."""

@@ -1,0 +1,47 @@
+"""What answers about evidence look like, for the description alone."""
+
+from services.gateway.answers import Answer
+
+
+class Artefact(Answer):
+    """An object that an event names by its SHA-256: `index` and `type` are the event's, `kind` and `length` its own.
+
+    `deleted_at` says when its retention ended, where it has.
+    """
+
+    sha256: str
+    kind: str
+    length: int
+    index: int
+    type: str
+    time: str
+    incident_id: str | None
+    execution_id: str | None
+    deleted_at: str | None
+
+
+class Artefacts(Answer):
+    """Artefacts in the log's order; `next` is the `after` of the next page, which is empty at the end."""
+
+    artefacts: list[Artefact]
+    next: int | None
+
+
+class EvidenceUrl(Answer):
+    """A URL that reads an artefact until `expires_at`: a path at this gateway, or a whole URL of the object store."""
+
+    url: str
+    expires_at: str
+    sha256: str
+    kind: str
+    length: int
+    filename: str
+
+
+class Held(Answer):
+    """What the log was told: whether an incident's evidence is held from now on."""
+
+    hold_id: str
+    incident_id: str
+    held: bool
+    told_at: str

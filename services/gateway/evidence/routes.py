@@ -1,0 +1,126 @@
+"""What events name in the object store: listed, and opened by a URL that is good for a while."""
+
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import Field, StringConstraints
+
+from libs.common.contracts.marking import Marking
+from libs.common.errors import InvalidInput, Unavailable
+from libs.common.policy import Context, Resource, require
+from services.gateway.asking import Ask, StrictRoute, reply
+from services.gateway.evidence import answers
+from services.gateway.evidence.desk import FILENAME, EvidenceDesk, Opener, Wanted
+from services.gateway.evidence.holds import Hold, HoldDesk
+from services.gateway.parameters import Index, Limit, Name, Parameters, Rationale, Text
+from services.gateway.settings import GatewaySettings
+
+router = APIRouter(prefix="/evidence", tags=["evidence"], route_class=StrictRoute)
+Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Named(Parameters):
+    """Whose artefacts (an incident's, an execution's, or all of the tenant's), after which index of the log."""
+
+    incident_id: Text | None = None
+    execution_id: Text | None = None
+    after: Index | None = None
+    limit: Limit | None = None
+
+
+class Opening(Parameters):
+    """For how long, and under which name a browser saves it (of a URL of S3: the name that it was kept with)."""
+
+    ttl_seconds: Annotated[int, Field(strict=True, ge=1, le=7 * 86400)] | None = None
+    filename: Annotated[str, StringConstraints(pattern=rf"^{FILENAME.pattern}$")] | None = None
+
+
+class Holding(Parameters):
+    """Whose evidence, and why; it stands in the timeline."""
+
+    incident_id: Name
+    rationale: Rationale
+
+
+async def _desk(request: Request) -> EvidenceDesk:
+    desk = cast("EvidenceDesk | None", request.app.state.evidence)
+    if desk is None:
+        raise Unavailable("Evidence cannot be read here.")
+    return desk
+
+
+async def _settings(request: Request) -> GatewaySettings:
+    return cast("GatewaySettings", request.app.state.settings)
+
+
+async def _holds(request: Request) -> HoldDesk:
+    desk = cast("HoldDesk | None", request.app.state.evidence_holds)
+    if desk is None:
+        raise Unavailable("Evidence cannot be held here.")
+    return desk
+
+
+Holds = Annotated[HoldDesk, Depends(_holds)]
+
+
+@router.get("", response_model=answers.Artefacts)
+async def listing(ask: Ask, which: Annotated[Named, Query()]) -> Response:
+    """What the events of an incident, of an execution or of the tenant name, in the log's order."""
+    return await ask("timeline", "artefacts", which.given())
+
+
+@router.get("/{sha256}", response_model=answers.Artefact)
+async def show(ask: Ask, sha256: Sha256) -> Response:
+    """One artefact: its kind and length, and the newest event that names it."""
+    return await ask("timeline", "artefact", {"sha256": sha256})
+
+
+@router.post("/{sha256}/url", status_code=201, response_model=answers.EvidenceUrl)
+async def give_url(
+    ask: Ask,
+    desk: Annotated[EvidenceDesk, Depends(_desk)],
+    settings: Annotated[GatewaySettings, Depends(_settings)],
+    sha256: Sha256,
+    opening: Opening,
+) -> Response:
+    """A URL that reads the artefact without a token until it ends: a path at this gateway, or one of S3. It is told."""
+    seconds = opening.ttl_seconds or settings.evidence_url_seconds
+    if seconds > settings.evidence_url_max_seconds:
+        raise InvalidInput(f"A URL is good for {settings.evidence_url_max_seconds} s at most.", code="ttl_too_long")
+    identity = ask.identity
+    found: dict[str, Any] = await ask.content("timeline", "artefact", {"sha256": sha256})
+    named_by = found["incident_id"] or found["execution_id"] or "log"
+    kind = "incident" if found["incident_id"] else "execution" if found["execution_id"] else "timeline"
+    resource = Resource(kind, named_by, identity.tenant, environment=found["environment"], clearance=found["clearance"])
+    decision = await require(identity.principal, "timeline.view", resource)
+    opener = Opener(identity.principal, identity.tenant, identity.request_key, decision)
+    return reply(await desk.open(opener, Wanted(found, seconds, opening.filename or "")), 201)
+
+
+@router.post("/hold", status_code=202, response_model=answers.Held)
+async def hold(ask: Ask, desk: Holds, wanted: Holding) -> Response:
+    """Keep what an incident's events name, whatever its retention says; it holds once it stands in the log."""
+    return await _told(ask, desk, wanted, held=True)
+
+
+@router.post("/release", status_code=202, response_model=answers.Held)
+async def release(ask: Ask, desk: Holds, wanted: Holding) -> Response:
+    """Let an incident's evidence go when its retention is over."""
+    return await _told(ask, desk, wanted, held=False)
+
+
+async def _told(ask: Ask, desk: HoldDesk, wanted: Holding, *, held: bool) -> Response:
+    identity = ask.identity
+    found = await ask.content("incident", "get", {"incident_id": wanted.incident_id})
+    marking = Marking(found["environment"], found["clearance"])
+    resource = Resource(
+        "incident",
+        wanted.incident_id,
+        identity.tenant,
+        environment=marking.environment,
+        clearance=marking.clearance,
+    )
+    context = Context(rationale_present=True)
+    decision = await require(identity.principal, "evidence.hold", resource, context)
+    opener = Opener(identity.principal, identity.tenant, identity.request_key, decision)
+    return reply(await desk.tell(opener, Hold(wanted.incident_id, marking, wanted.rationale, held)), 202)
