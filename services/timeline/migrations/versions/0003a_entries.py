@@ -53,6 +53,9 @@ DECLARE
   name text;
   made integer := 0;
 BEGIN
+  -- whatever it is asked for, this makes no more than months of some years: everything else has the default partition
+  first := greatest(first, (now() - interval '20 years')::date);
+  ahead := least(ahead, 12);
   PERFORM pg_advisory_xact_lock(hashtext('timeline_partitions'));
   FOR month IN SELECT generate_series(date_trunc('month', first), date_trunc('month', now()) + ahead * interval
     '1 month', '1 month') LOOP
