@@ -15,7 +15,7 @@ from bench.options import Options
 
 BENCHES: Final[Mapping[str, str]] = {
     name: f"bench.{name}"
-    for name in ("path", "steps", "parked", "fanout", "storm", "api", "memory", "startup", "policy", "lists")
+    for name in ("path", "steps", "parked", "fanout", "storm", "api", "memory", "startup", "policy", "lists", "verify")
 }
 """The module of each, whose `run(options)` gives its report."""
 

@@ -113,6 +113,7 @@ class ObjectStore:
     async def create(self, key: str, data: bytes, *, filename: str = "") -> bool:
         """Write an object that is not there yet; False, and nothing is changed, where one is. Of two at once one wins.
 
+        False may also be our own, whose answer was lost and which was sent again: compare what is there.
         `filename`: what a browser that downloads it by a signed URL of S3 calls it.
         """
         return await self._write(key, data, filename, new=True)

@@ -14,28 +14,35 @@ for leaves that are no events, and where a later redaction leaf says that the pa
 begin anywhere. Files continue each other, each beginning where the last one ended; a file that was cut off has no last
 line and is not accepted. The last file's checkpoint is of its end's size; the others may leave theirs empty.
 
+A key that a key_rotation leaf announces is believed once a checkpoint by a believed key covers that leaf: the file's
+before, or the one that the auditor holds.
+
 Where `shows` is `some`, the reader may not see everything: payloads are null without a redaction, and of leaves only
 the hash may be given. The tree is verified all the same; what was withheld is counted, not vouched for.
 
-Memory while verifying: that of a `Walk`, and one line.
+Memory while verifying: that of a `Walk`, a block and a line. Small blocks (`BLOCK`) are read fastest.
 """
 
 import re
 from binascii import Error, a2b_base64, b2a_base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, Final
 
 from libs.tlog.checkpoint import Signed, open_checkpoint
 from libs.tlog.errors import BrokenLog, FormatError, ProfileError, SignatureError
+from libs.tlog.held import Held, compare
 from libs.tlog.note import Verifier
 from libs.tlog.profile import encode, parse
 from libs.tlog.spelling import base64_bytes, base64_text, number, shown
 from libs.tlog.tree import HASH_BYTES, Frontier
+from libs.tlog.usual import usual_lines
 from libs.tlog.walk import Walk
 
 VERSION: Final = "rr.export/1"
 ALL, SOME = "all", "some"
+BLOCK: Final = 64 * 2**10  # bytes: where all its lines are usual events, they are read at once
 MAX_LINE: Final = 16 * 2**20  # bytes; an event's payload is at most a mebibyte
 
 _HEADER_KEYS: Final = {"first", "frontier", "origin", "shows", "v"}
@@ -82,8 +89,9 @@ def first_of(head: bytes) -> int:
 class Exported:
     """What an export that verifies consists of: leaves `first` up to the checkpoint's size.
 
-    `last` is the last leaf of the stream that was shown, `withheld` and `bare` count leaves and payloads that were
-    not; `old` is the auditor's own checkpoint that the log was found to continue.
+    `last` is the last leaf of the stream that was shown, with its index; `withheld` and `bare` count leaves and
+    payloads that were not; `announced` are new keys with the leaves that name them; `old` is the auditor's own
+    checkpoint that the log was found to continue.
     """
 
     first: int
@@ -92,24 +100,33 @@ class Exported:
     redacted: list[int]
     withheld: int
     bare: int
-    last: bytes
+    last: tuple[int, bytes] | None
     position: tuple[str, int, int] | None
+    announced: list[tuple[int, Verifier]]
     old: Signed | None
 
 
 def verify_export(
     files: Iterable[tuple[str, Iterable[bytes]]], verifiers: Sequence[Verifier], old: Signed | None = None
 ) -> Exported:
-    """Verify files, given as name and lines, in the order of their indexes.
+    """Verify files, given as name and blocks of bytes, in the order of their indexes.
 
     Raises:
         BrokenLog: the first thing that does not hold, with its leaf.
         FormatError, SignatureError: a line that is none, with its file and number; a checkpoint that is not signed.
     """
     export = Export(verifiers, old)
-    for name, lines in files:
-        export.read(name, lines)
+    for name, blocks in files:
+        export.read(name, blocks)
     return export.finish()
+
+
+def exported(walk: Walk, signed: Signed, old: Signed | None) -> Exported:
+    """What the walk found, up to its checkpoint."""
+    return Exported(
+        walk.start, signed, walk.kinds, walk.redacted, walk.withheld, walk.bare, walk.last, walk.position,
+        walk.announced, old,
+    )  # fmt: skip
 
 
 class Export:
@@ -117,21 +134,25 @@ class Export:
 
     def __init__(self, verifiers: Sequence[Verifier], old: Signed | None = None) -> None:
         self._verifiers = verifiers
-        self._old = old
-        self._compared = False
+        self._held = Held(old)
         self._walk: Walk | None = None
         self._whole = True
         self._signed: Signed | None = None
+        self._vouched = 0  # leaves below that are under a checkpoint that was verified
+        self._line = 0
+        self._take: Callable[[bytes], None] = self._begin  # what the next line must be
 
-    def read(self, name: str, lines: Iterable[bytes]) -> None:
-        """Verify the next file against all before it. Raises as `verify_export`."""
-        numbered = _Numbered(lines)
+    def read(self, name: str, blocks: Iterable[bytes]) -> None:
+        """Verify the next file against all before it; blocks may be cut anywhere. Raises as `verify_export`."""
+        self._line, self._take = 0, self._begin
         try:
-            self._begin(next(numbered, b""))
-            self._end(self._leaves(numbered))
-            _ends(numbered)
+            for block in _whole_lines(blocks):
+                if self._take != self._leaf or not self._usual(block):
+                    self._lines(block)
+            if self._take != self._nothing:
+                raise FormatError("the file is cut off: it has no closing line")  # noqa: TRY301 -- named below
         except (FormatError, SignatureError) as error:
-            raise type(error)(f"{name}, line {numbered.at}: {error}") from None
+            raise type(error)(f"{name}, line {self._line}: {error}") from None
 
     def finish(self) -> Exported:
         """What was verified. Raises BrokenLog where the whole is not what a checkpoint says."""
@@ -140,13 +161,9 @@ class Export:
             raise BrokenLog("there is no export")
         if signed is None:
             raise BrokenLog(f"no checkpoint says that the log has {walk.tree.size} leaves")
-        self._compare(walk)
-        if self._old and not self._compared:
-            raise BrokenLog(_incomparable(self._old.checkpoint.size, walk))
+        self._held.finish(walk)
         walk.finish()
-        return Exported(
-            walk.start, signed, walk.kinds, walk.redacted, walk.withheld, walk.bare, walk.last, walk.position, self._old
-        )
+        return exported(walk, signed, self._held.old)
 
     def _begin(self, text: bytes) -> None:
         said = _read(text, _HEADER_KEYS, "the first line")
@@ -157,6 +174,7 @@ class Export:
         if len(hashes) != first.bit_count():
             raise FormatError(f"the frontier of {first} leaves does not have {len(hashes)} hashes")
         whole, tree = said["shows"] == ALL, Frontier(first, hashes)
+        self._take = self._leaf
         if self._walk is None:
             self._walk, self._whole = Walk(str(said["origin"]), tree, withhold=not whole), whole
             return
@@ -166,23 +184,35 @@ class Export:
         if (tree.size, tree.to_bytes()) != (here.size, here.to_bytes()):
             raise FormatError(f"the file begins at leaf {tree.size}, or after others, where {here.size} comes next")
 
-    def _leaves(self, lines: Iterable[bytes]) -> bytes:
-        """Take in the lines of leaves; the line that follows them."""
-        for text in lines:
-            if not self._leaf(text):
-                return text
-        raise FormatError("the file is cut off: it has no closing line")
+    def _usual(self, block: bytes) -> bool:
+        """Take in lines that are all usual events; False where one is not, and nothing is taken in."""
+        walk, found = self._walk, usual_lines(block)
+        if found is None or walk is None:
+            return False
+        for index, leaf, event, payload, salt in found:
+            self._line += 1
+            if walk.tree.size == self._held.size:
+                self._held.compare(walk)
+            walk.add_event(int(index), leaf, event, _decoded(payload, "payload"), _decoded(salt, "salt"))
+        self._signed = None
+        return True
 
-    def _leaf(self, text: bytes) -> bool:
-        """Take in a leaf's line; False where it is another line."""
+    def _lines(self, block: bytes) -> None:
+        """Take in lines one by one."""
+        for text in BytesIO(block):
+            self._line += 1
+            self._take(text)
+
+    def _leaf(self, text: bytes) -> None:
+        """Take in a leaf's line, or the closing one."""
         walk = self._walk
         assert walk is not None
-        index = walk.tree.size
-        if self._old and index == self._old.checkpoint.size:
-            self._compare(walk)
-        prefix = b'{"index":"%d","leaf":' % index
+        if walk.tree.size == self._held.size:
+            self._held.compare(walk)
+        prefix = b'{"index":"%d","leaf":' % walk.tree.size
         if not text.startswith(prefix):
-            return self._other(walk, text)
+            self._other(walk, text)
+            return
         cut = text.rfind(b',"payload":')
         tail = _TAIL(text, cut) if cut > 0 else None
         if tail is None:
@@ -190,21 +220,23 @@ class Export:
         payload, salt = tail.groups()
         if payload is not None:
             payload, salt = _decoded(payload, "payload"), _decoded(salt, "salt")
-        walk.add(index, text[len(prefix) : cut], payload, salt)
+        walk.add(walk.tree.size, text[len(prefix) : cut], payload, salt)
         self._signed = None
-        return True
 
-    def _other(self, walk: Walk, text: bytes) -> bool:
-        found = _HIDDEN(text)
-        if found is not None:
-            walk.hide(int(found[1]), bytes.fromhex(found[2].decode()))
+    def _other(self, walk: Walk, text: bytes) -> None:
+        """A leaf that is withheld, one that is out of its place, or the closing line."""
+        hidden, elsewhere = _HIDDEN(text), _INDEX(text)
+        if hidden is not None:
+            walk.hide(int(hidden[1]), bytes.fromhex(hidden[2].decode()))
             self._signed = None
-            return True
-        elsewhere = _INDEX(text)
-        if elsewhere is not None:
-            index = int(elsewhere[1])
-            raise BrokenLog(walk.displaced(index), index=index)
-        return False
+        elif elsewhere is not None:
+            raise BrokenLog(walk.displaced(int(elsewhere[1])), index=int(elsewhere[1]))
+        else:
+            self._end(text)
+            self._take = self._nothing
+
+    def _nothing(self, _text: bytes) -> None:
+        raise FormatError("something follows the closing line")
 
     def _end(self, text: bytes) -> None:
         walk = self._walk
@@ -214,65 +246,34 @@ class Export:
         if end != walk.tree.size:
             raise FormatError(f"the file ends at {walk.tree.size} leaves, its closing line says {end}")
         if said["checkpoint"]:
-            self._signed = open_checkpoint(str(said["checkpoint"]).encode(), self._verifiers)
-            _compare_checkpoint(self._signed, walk)
+            self._signed = open_checkpoint(str(said["checkpoint"]).encode(), self._keys(walk))
+            compare(self._signed, walk)
+            self._vouched = end
 
-    def _compare(self, walk: Walk) -> None:
-        """The log so far with the auditor's own checkpoint, where that is of this size."""
-        old = self._old
-        if old is None or old.checkpoint.size != walk.tree.size:
-            return
-        root = walk.tree.root()
-        if (old.checkpoint.origin, old.checkpoint.root) != (walk.origin, root):
-            raise BrokenLog(
-                f"at size {walk.tree.size} the log {walk.origin} has the root {root.hex()}, where the older checkpoint "
-                f"of {old.checkpoint.origin} says {old.checkpoint.root.hex()}: two histories were shown"
-            )
-        self._compared = True
+    def _keys(self, walk: Walk) -> list[Verifier]:
+        """The auditor's keys, and those that the log announced in leaves that a checkpoint by such a key covers."""
+        vouched = max(self._vouched, self._held.size if self._held.compared else 0)
+        return [*self._verifiers, *(key for index, key in walk.announced if index < vouched)]
 
 
-class _Numbered:
-    """Lines, and the number of the last one; 0 before the first."""
-
-    def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines = iter(lines)
-        self.at = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        text = next(self._lines)
-        self.at += 1
-        if len(text) > MAX_LINE:
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, cut behind newlines; a last line without one comes by itself."""
+    rest = b""
+    for block in blocks:
+        rest += block
+        cut = rest.rfind(b"\n") + 1
+        if cut:
+            yield rest[:cut]
+            rest = rest[cut:]
+        if len(rest) > MAX_LINE:
             raise FormatError(f"a line has at most {MAX_LINE} bytes")
-        return text
-
-
-def _ends(lines: Iterator[bytes]) -> None:
-    if next(lines, None) is not None:
-        raise FormatError("something follows the closing line")
-
-
-def _compare_checkpoint(signed: Signed, walk: Walk) -> None:
-    said, root = signed.checkpoint, walk.tree.root()
-    if said.origin != walk.origin:
-        raise BrokenLog(f"the export is of {walk.origin}, its checkpoint of {said.origin}")
-    if said.size != walk.tree.size:
-        raise BrokenLog(f"the export holds {walk.tree.size} leaves, its checkpoint says {said.size}")
-    if said.root != root:
-        raise BrokenLog(f"the leaves' root is {root.hex()}, the checkpoint says {said.root.hex()}")
-
-
-def _incomparable(size: int, walk: Walk) -> str:
-    if size < walk.start:
-        return f"the export begins at leaf {walk.start}; an older checkpoint of size {size} needs the leaves before it"
-    return f"the export ends at {walk.tree.size} leaves, before the checkpoint of size {size} that is held: it is stale"
+    if rest:
+        yield rest
 
 
 def _decoded(text: bytes, what: str) -> bytes:
     try:
-        raw = a2b_base64(text, strict_mode=True)
+        raw = a2b_base64(text)
     except (Error, ValueError):
         raw = b""
     return raw if b2a_base64(raw, newline=False) == text else base64_bytes(text, what)

@@ -15,6 +15,7 @@ from libs.tlog.bundle import STATEMENT, is_redaction, statement
 from libs.tlog.checkpoint import Signed, open_checkpoint
 from libs.tlog.dsse import unseal
 from libs.tlog.errors import BrokenLog, FormatError, LeafError, ProfileError, SignatureError, TlogError
+from libs.tlog.findings import names, read_leaf
 from libs.tlog.hashing import commit, event_hash, genesis
 from libs.tlog.heads import ChainKey, Head
 from libs.tlog.manifest import (
@@ -31,24 +32,26 @@ from libs.tlog.manifest import (
     proof_name,
 )
 from libs.tlog.note import Verifier
-from libs.tlog.profile import encode, parse
+from libs.tlog.profile import encode, is_decimal, parse
 from libs.tlog.proofs import verify_inclusion
 from libs.tlog.shape import CONTROL, EVENT, GAP, Leaf
 from libs.tlog.spelling import base64_bytes, number, shown
 from libs.tlog.tlogproof import TlogProof
-from libs.tlog.walk import names, read_leaf
 
 FIXED = frozenset({CHECKPOINT, VKEYS, SALTS, MANIFEST, ENVELOPE})
 
 
 @dataclass(slots=True)
 class Inspected:
-    """What a bundle that verifies consists of; `last` is its last leaf with a time, `sealed_by` the bundle key."""
+    """What a bundle that verifies consists of.
+
+    `last` is its last leaf with a time, and that one's index; `sealed_by` is the bundle key.
+    """
 
     manifest: Manifest
     signed: Signed
     sealed_by: Verifier
-    last: bytes = b""
+    last: tuple[int, bytes] | None = None
 
 
 @dataclass(slots=True)
@@ -61,7 +64,7 @@ class _Found:
     bare: dict[int, BrokenLog] = field(default_factory=dict)
     redacted: list[int] = field(default_factory=list)
     refs: dict[str, str] = field(default_factory=dict)
-    last: bytes = b""
+    last: tuple[int, bytes] | None = None
 
 
 def verify_bundle(files: Mapping[str, bytes], verifiers: Sequence[Verifier]) -> Inspected:
@@ -177,12 +180,12 @@ class _Inspection:
         raw = self._files[leaf_name(index)]
         if leaf["kind"] not in {CONTROL, GAP}:
             self._position(index, raw, leaf["src"])
-            self.found.last = raw
+            self.found.last = (index, raw)
         if leaf["kind"] == EVENT:
             self._event(index, raw, leaf)
         elif is_redaction(leaf):
             of = leaf["body"].get("of", "")
-            if not of.isdecimal() or self.found.bare.pop(int(of), None) is None:
+            if not is_decimal(of) or self.found.bare.pop(int(of), None) is None:
                 raise BrokenLog("redaction names no event of the bundle whose payload is gone", index=index)
             self.found.redacted.append(int(of))
 

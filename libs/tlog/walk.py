@@ -8,26 +8,27 @@ Memory: about 200 bytes an event (ids, to find repetitions) and a chain; leaves 
 """
 
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Final
 
-from libs.tlog.errors import BrokenLog, LeafError, ProfileError
-from libs.tlog.hashing import commit, genesis
+from libs.tlog.errors import BrokenLog, FormatError
+from libs.tlog.findings import names, read_leaf, sequence_words
+from libs.tlog.hashing import SALT_BYTES, genesis
 from libs.tlog.heads import ChainKey, Head
-from libs.tlog.profile import parse
-from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, MAX_LEAF, Leaf, check
+from libs.tlog.note import Verifier
+from libs.tlog.profile import is_decimal
+from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, Leaf
 from libs.tlog.tree import Frontier
-from libs.tlog.usual import Event, Link, event_of, usual_event
+from libs.tlog.usual import Event, event_of, usual_event
 
-_KINDS: Final = ("incident", "execution", "runbook")
-_UNTIMED: Final = frozenset({CONTROL, GAP})
+_NOWHERE: Final = (0, b"")  # where a chain stands that no leaf has named
 
 
 class Walk:
     """What the leaves so far consist of; `add` each, in order.
 
     `withhold` allows leaves without their payload that no redaction explains. `kinds` counts leaves, `redacted` has
-    the indexes of events whose payload was deleted, `withheld` and `bare` the numbers of leaves and payloads that were
-    not shown, `last` the last leaf with a time.
+    the indexes of events whose payload was deleted, `announced` the keys that key_rotation leaves name, `withheld` and
+    `bare` the numbers of leaves and payloads that were not shown, `last` the last leaf with a time, and its index.
     """
 
     def __init__(self, origin: str, tree: Frontier | None = None, *, withhold: bool = False) -> None:
@@ -36,10 +37,13 @@ class Walk:
         self.start = self.tree.size
         self.kinds: dict[str, int] = {}
         self.redacted: list[int] = []
-        self.last: bytes = b""
+        self.announced: list[tuple[int, Verifier]] = []
+        self.last: tuple[int, bytes] | None = None
         self._withhold = withhold
         self._log = origin.encode()
-        self._heads: dict[str, dict[bytes, tuple[int, bytes]]] = {kind: {} for kind in _KINDS}
+        self._incidents: dict[bytes, tuple[int, bytes]] = {}  # a chain's last number, and that leaf's hash in hex
+        self._executions: dict[bytes, tuple[int, bytes]] = {}
+        self._runbooks: dict[bytes, tuple[int, bytes]] = {}
         self._places: dict[bytes, int] = {}
         self._sources: set[bytes] = set()
         self._stream: tuple[bytes, bytes] | None = None
@@ -63,21 +67,62 @@ class Walk:
         Raises:
             BrokenLog: with the first thing that does not hold.
         """
-        if index != self.tree.size:
-            raise BrokenLog(self.displaced(index), index=index)
-        digest = sha256(b"\0" + leaf).digest()  # event_hash, without the call
-        if stored is not None and stored != digest:
-            raise BrokenLog("stored leaf does not match its stored hash", **names(index, leaf))
         event = usual_event(leaf)
-        if event is None:
-            kind = self._with_care(index, leaf, digest, payload, salt)
-        else:
-            kind = EVENT
-            self._event(index, leaf, event, digest, payload, salt)
+        if event is not None:
+            self.add_event(index, leaf, event, payload, salt, stored)
+            return
+        digest = self._hash(index, leaf, stored)
+        read = read_leaf(index, leaf)
+        if read["kind"] == EVENT:
+            self.add_event(index, leaf, event_of(read), payload, salt, stored)
+            return
+        self._other(index, leaf, read, payload)
         self.tree.append(digest)
-        self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        if kind not in _UNTIMED:
-            self.last = leaf
+        self.kinds[read["kind"]] = self.kinds.get(read["kind"], 0) + 1
+
+    def add_event(
+        self,
+        index: int,
+        leaf: bytes,
+        event: Event,
+        payload: bytes | None = None,
+        salt: bytes | None = None,
+        stored: bytes | None = None,
+    ) -> None:
+        """As `add`, of an event's leaf that was found to hold every rule. Raises BrokenLog."""
+        (
+            execution, execution_n, execution_prev, incident, incident_n, incident_prev,
+            runbook, runbook_n, runbook_prev,
+            event_id, source, _, _, log, commitment, length, epoch, seq, stream,
+        ) = event  # fmt: skip
+        digest = self._hash(index, leaf, stored)
+        if log != self._log:
+            raise BrokenLog(f"leaf belongs to another log, {log.decode()}", **names(index, leaf))
+        number = int(seq)
+        if number != self._seq + 1 or (stream, epoch) != self._stream or self._since_hidden:
+            self._sequence(index, leaf, stream, epoch, number, number)
+        self._seq = number
+        if self._places.setdefault(event_id + b"\0" + source, index) != index:
+            raise BrokenLog(self._again(event_id + b"\0" + source), **names(index, leaf))
+        self._sources.add(source)
+        if payload is None or salt is None:
+            self._bare[index] = b"" if self._withhold else leaf
+        elif _commitment(payload, salt) != commitment or len(payload) != int(length):
+            raise BrokenLog(_payload_words(payload, salt, commitment), **names(index, leaf))
+        here = digest.hex().encode()
+        for heads, kind, chain_id, n, prev in (
+            (self._executions, "execution", execution, execution_n, execution_prev),
+            (self._incidents, "incident", incident, incident_n, incident_prev),
+            (self._runbooks, "runbook", runbook, runbook_n, runbook_prev),
+        ):
+            if chain_id:
+                head, now = heads.get(chain_id, _NOWHERE), int(n)
+                if prev != head[1] or now != head[0] + 1:
+                    self._link(index, leaf, (kind, chain_id, now, prev), head)
+                heads[chain_id] = (now, here)
+        self.tree.append(digest)
+        self.kinds[EVENT] = self.kinds.get(EVENT, 0) + 1
+        self.last = (index, leaf)
 
     def hide(self, index: int, digest: bytes) -> None:
         """The next leaf, of which only the hash is shown. Raises BrokenLog."""
@@ -114,9 +159,10 @@ class Walk:
 
     def heads(self) -> dict[ChainKey, Head]:
         """Where the chains stand whose leaves were shown."""
+        chains = {"incident": self._incidents, "execution": self._executions, "runbook": self._runbooks}
         return {
             (kind, chain_id.decode()): Head(n, bytes.fromhex(digest.decode()))
-            for kind, heads in self._heads.items()
+            for kind, heads in chains.items()
             for chain_id, (n, digest) in heads.items()
         }
 
@@ -126,49 +172,35 @@ class Walk:
             for index, leaf in self._bare.items():
                 raise BrokenLog("stored payload or salt is missing and no redaction says so", **names(index, leaf))
 
-    def _with_care(self, index: int, leaf: bytes, digest: bytes, payload: bytes | None, salt: bytes | None) -> str:
-        read = read_leaf(index, leaf)
+    def _hash(self, index: int, leaf: bytes, stored: bytes | None) -> bytes:
+        """The hash of the leaf that comes next."""
+        if index != self.tree.size:
+            raise BrokenLog(self.displaced(index), index=index)
+        digest = sha256(b"\0" + leaf).digest()
+        if stored is not None and stored != digest:
+            raise BrokenLog("stored leaf does not match its stored hash", **names(index, leaf))
+        return digest
+
+    def _other(self, index: int, leaf: bytes, read: Leaf, payload: bytes | None) -> None:
+        """A leaf that is no event."""
+        kind: str = read["kind"]
         if read["log"] != self.origin:
             raise BrokenLog(f"leaf belongs to another log, {read['log']}", **names(index, leaf))
-        kind: str = read["kind"]
-        if kind != EVENT and payload is not None:
+        if payload is not None:
             raise BrokenLog("a payload stands beside a leaf that is no event", **names(index, leaf))
-        if kind == EVENT:
-            self._event(index, leaf, event_of(read), digest, payload, salt)
-        elif kind == CONTROL:
+        if kind == CONTROL:
             self._control(index, read["body"])
-        else:
-            src, body = read["src"], read["body"]
-            first, last = (body["from"], body["to"]) if kind == GAP else (src["seq"], src["seq"])
-            self._sequence(index, leaf, src["stream"].encode(), src["epoch"].encode(), int(first), int(last))
-            if kind in {DUPLICATE, CONFLICT}:
-                self._repetition(index, leaf, read)
-        return kind
+            return
+        src, body = read["src"], read["body"]
+        first, last = (body["from"], body["to"]) if kind == GAP else (src["seq"], src["seq"])
+        self._sequence(index, leaf, src["stream"].encode(), src["epoch"].encode(), int(first), int(last))
+        if kind in {DUPLICATE, CONFLICT}:
+            self._repetition(index, leaf, read)
+        if kind != GAP:
+            self.last = (index, leaf)
 
-    def _event(
-        self, index: int, leaf: bytes, event: Event, digest: bytes, payload: bytes | None, salt: bytes | None
-    ) -> None:
-        event_id, source, log, commitment, length, epoch, seq, stream, links = event
-        if log != self._log:
-            raise BrokenLog(f"leaf belongs to another log, {log.decode()}", **names(index, leaf))
-        number = int(seq)
-        self._sequence(index, leaf, stream, epoch, number, number)
-        place = event_id + b"\0" + source
-        if self._places.setdefault(place, index) != index:
-            raise BrokenLog(f"the event stands at leaf {self._places[place]} already", **names(index, leaf))
-        self._sources.add(source)
-        if payload is None or salt is None:
-            self._bare[index] = leaf
-        else:
-            self._commitment(index, leaf, commitment, length, payload, salt)
-        here = digest.hex().encode()
-        for kind, chain_id, n, prev in links:
-            heads = self._heads[kind]
-            head = heads.get(chain_id)
-            now = int(n)
-            if head is None or now != head[0] + 1 or prev != head[1]:
-                self._link(index, leaf, (kind, chain_id, n, prev), head)
-            heads[chain_id] = (now, here)
+    def _again(self, place: bytes) -> str:
+        return f"the event stands at leaf {self._places[place]} already"
 
     def _sequence(self, index: int, leaf: bytes, stream: bytes, epoch: bytes, first: int, last: int) -> None:
         expected = self._seq + 1
@@ -181,31 +213,19 @@ class Walk:
                 raise BrokenLog(f"stream {reason}", **names(index, leaf))
             self._stream, expected = (stream, epoch), first
         if first != expected and not (self._since_hidden and first > expected):
-            raise BrokenLog(_sequence_words(first, expected), **names(index, leaf))
+            raise BrokenLog(sequence_words(first, expected), **names(index, leaf))
         self._seq, self._since_hidden = last, False
 
-    def _commitment(
-        self, index: int, leaf: bytes, commitment: bytes, length: bytes, payload: bytes, salt: bytes
-    ) -> None:
-        try:
-            found = commit(payload, salt).hex()
-        except LeafError as error:
-            raise BrokenLog(f"stored {error}", **names(index, leaf)) from None
-        if found != commitment.decode():
-            raise BrokenLog("stored payload does not match its commitment", **names(index, leaf))
-        if len(payload) != int(length):
-            raise BrokenLog("stored payload does not have its stated length", **names(index, leaf))
-
-    def _link(self, index: int, leaf: bytes, link: Link, head: tuple[int, bytes] | None) -> None:
+    def _link(self, index: int, leaf: bytes, link: tuple[str, bytes, int, bytes], head: tuple[int, bytes]) -> None:
         """A link that does not simply follow the head that is known: the chain's first, or a finding."""
-        kind, chain_id, n, prev = link
-        known, now = head[0] if head else 0, int(n)
-        if now > known + 1 and (self._hidden or (self.start and not head)):
+        kind, chain_id, now, prev = link
+        known = head[0]
+        if now > known + 1 and (self._hidden or (self.start and not known)):
             return
         if now != known + 1:
             reason = f"is number {now} of {kind} {chain_id.decode()}'s chain, expected {known + 1}"
             raise BrokenLog(reason, **names(index, leaf))
-        before = head[1].decode() if head else genesis(self.origin, kind, chain_id.decode()).hex()
+        before = head[1].decode() if known else genesis(self.origin, kind, chain_id.decode()).hex()
         if prev.decode() != before:
             reason = f"does not follow the leaf before it in {kind} {chain_id.decode()}'s chain"
             raise BrokenLog(reason, **names(index, leaf))
@@ -223,6 +243,8 @@ class Walk:
             self._reset(index, body)
         elif body["type"] == "redaction":
             self._redaction(index, body)
+        elif body["type"] == "key_rotation" and "vkey" in body:
+            self._rotation(index, body["vkey"])
 
     def _reset(self, index: int, body: Leaf) -> None:
         try:
@@ -237,48 +259,35 @@ class Walk:
 
     def _redaction(self, index: int, body: Leaf) -> None:
         of = body.get("of", "")
-        known = of.isdecimal() and (int(of) < self.start or int(of) in self._hidden)
-        if not known and (not of.isdecimal() or self._bare.pop(int(of), None) is None):
+        known = is_decimal(of) and (int(of) < self.start or int(of) in self._hidden)
+        if not known and (not is_decimal(of) or self._bare.pop(int(of), None) is None):
             raise BrokenLog("redaction names no event whose payload is gone", index=index)
         self.redacted.append(int(of))
 
-
-def read_leaf(index: int, leaf: bytes) -> Leaf:
-    """The parsed leaf, canonical and holding every rule of its kind. Raises BrokenLog."""
-    if len(leaf) > MAX_LEAF:
-        raise BrokenLog(f"leaf is longer than {MAX_LEAF} bytes", index=index)
-    try:
-        read = cast("Leaf", parse(leaf))
-        check(read)
-    except ProfileError as error:
-        raise BrokenLog(f"leaf is not canonical: {error}", index=index) from None
-    except (LeafError, AttributeError) as error:
-        raise BrokenLog(f"leaf is malformed: {error}", index=index) from None
-    return read
+    def _rotation(self, index: int, vkey: str) -> None:
+        try:
+            key = Verifier.parse(vkey)
+        except FormatError as error:
+            raise BrokenLog(f"key_rotation names no key: {error}", index=index) from None
+        if key.name != self.origin:
+            raise BrokenLog(f"key_rotation names a key of {key.name}", index=index)
+        self.announced.append((index, key))
 
 
-def names(index: int, leaf: bytes) -> dict[str, Any]:
-    """What identifies a leaf in a finding; one that cannot be trusted is still read for its names."""
-    found: dict[str, Any] = {"index": index}
-    try:
-        read = read_leaf(index, leaf)
-    except BrokenLog:
-        return found
-    if read["kind"] == EVENT:
-        found |= {"event_id": read["ev"]["id"], "event_type": read["ev"]["type"]}
-    elif read["kind"] in {DUPLICATE, CONFLICT}:
-        found["event_id"] = read["body"]["id"]
-    if "seq" in read.get("src", {}):
-        found["sequence"] = int(read["src"]["seq"])
-    return found
+def _commitment(payload: bytes, salt: bytes) -> bytes:
+    """In hex; nothing where the salt cannot be one."""
+    if len(salt) != SALT_BYTES:
+        return b""
+    return sha256(b"rr/payload/v1\0" + salt + payload).hexdigest().encode()
+
+
+def _payload_words(payload: bytes, salt: bytes, commitment: bytes) -> str:
+    if len(salt) != SALT_BYTES:
+        return f"stored salt is not {SALT_BYTES} bytes"
+    if _commitment(payload, salt) != commitment:
+        return "stored payload does not match its commitment"
+    return "stored payload does not have its stated length"
 
 
 def _words(stream: bytes, epoch: bytes) -> str:
     return f"{stream.decode()} epoch {int(epoch)}"
-
-
-def _sequence_words(first: int, expected: int) -> str:
-    if first < expected:
-        return f"stream sequence {first} has its outcome already, expected {expected}"
-    missing = f"sequence {expected} has" if first == expected + 1 else f"sequences {expected} to {first - 1} have"
-    return f"stream {missing} no outcome before it"

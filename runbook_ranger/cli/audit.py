@@ -1,18 +1,20 @@
 """`rangerctl audit verify`: reads the whole log and computes everything in it anew, on this machine.
 
 The gateway only hands out what is stored; `libs.tlog` judges it here. A log that is still written is verified up to
-where it stood when the command began.
+where it stood when the command began. With a file or folder nothing is asked of anybody: `libs.verifier` reads it.
 """
 
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeAlias
 
 import typer
 
 from runbook_ranger.cli import show
-from runbook_ranger.cli.errors import CliError
+from runbook_ranger.cli.errors import CliError, WrongUsage
 from runbook_ranger.cli.evidence import evidence, hold, release
+from runbook_ranger.cli.offline import verify_file
 from runbook_ranger.cli.options import DataDir, Format, Output, group
 from runbook_ranger.cli.proofs import Checked, proof
 from runbook_ranger.cli.signing import keygen, vkey
@@ -25,6 +27,16 @@ if TYPE_CHECKING:
 
 PAGE: Final = 500
 SNAPSHOTS: Final = 50
+
+Verified: TypeAlias = Annotated[
+    Path | None, typer.Argument(metavar="[FILE|DIR]", help="A bundle, an export, a published log or a proof, offline.")
+]
+Keys: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--vkey", help="With FILE: a key that you trust, or a file with one a line.")
+]
+Held: TypeAlias = Annotated[
+    Path | None, typer.Option("--checkpoint", help="With FILE: a checkpoint that you kept, which must be continued.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +53,9 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
+    path: Verified = None,
+    vkey: Keys = None,
+    checkpoint: Held = None,
     provenance: Annotated[
         list[str] | None,
         typer.Option(metavar="KIND:ID=HASH", help="A provenance hash that must stand in its chain; may be repeated."),
@@ -52,11 +67,18 @@ def verify(
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Verify the whole log here; code 1 names the first thing that does not hold."""
+    """Verify the whole log, or a file of it, here; code 1 names the first thing that does not hold."""
     from libs.tlog.errors import TlogError
     from runbook_ranger.cli.client import Client
     from runbook_ranger.cli.provenance import Noted, Sought
 
+    if path is not None:
+        if provenance:
+            raise WrongUsage("--provenance is for the whole log: a file's chains are told with its verdict.")
+        verify_file(path, vkey or [], checkpoint, output)
+        return
+    if vkey or checkpoint:
+        raise WrongUsage("--vkey and --checkpoint are for a FILE or DIR.")
     sought = Sought([Noted.parse(text) for text in provenance or ()])
     with Client.open(data_dir) as client:
         try:

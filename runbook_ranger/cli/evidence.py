@@ -62,10 +62,10 @@ def release(incident: Annotated[str, typer.Argument()], rationale: Rationale, da
 
 
 def _tell(verb: str, incident: str, rationale: str, data_dir: Path | None) -> None:
-    from runbook_ranger.cli.client import Client
+    from runbook_ranger.cli.client import Client, segment
 
     with Client.open(data_dir) as client:
-        told = client.post(f"/evidence/{verb}", {"incident_id": incident, "rationale": rationale})
+        told = client.post(f"/evidence/incidents/{segment(incident)}/{verb}", {"rationale": rationale})
     typer.echo(f"{'held' if told['held'] else 'released'}: the evidence of incident {told['incident_id']}")
 
 

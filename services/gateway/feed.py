@@ -34,6 +34,8 @@ VIEWS: Final = {
     "denial": "principal.view",
     "break_glass": "principal.view",
     "flag": "flag.view",
+    "evidence_url": "timeline.view",
+    "evidence_hold": "timeline.view",
 }
 """The action that a caller must be allowed for facts about each kind of thing; a kind that is not here is not shown."""
 

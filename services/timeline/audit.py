@@ -28,10 +28,25 @@ _STRAYS: Final = """
 SELECT p.index FROM payload AS p LEFT JOIN leaf AS l ON l.index = p.index AND l.kind = 'event'
 WHERE l.index IS NULL ORDER BY 1 LIMIT 1
 """
+_SHOWN_OTHERWISE: Final = """
+SELECT coalesce(told.index, e.index) AS index FROM (
+  SELECT index, body #>> '{ev,id}' AS id, body #>> '{ev,type}' AS type, body #>> '{ev,actor}' AS actor,
+    body #>> '{ev,tenant}' AS tenant, (body #>> '{ev,time}')::timestamptz AS time,
+    (left(body #>> '{src,ts}', 26) || 'Z')::timestamptz AS stored_at,
+    jsonb_path_query_first(body, '$.chains[*] ? (@.k == "incident").id') #>> '{}' AS incident,
+    jsonb_path_query_first(body, '$.chains[*] ? (@.k == "execution").id') #>> '{}' AS execution,
+    jsonb_path_query_first(body, '$.chains[*] ? (@.k == "runbook").id') #>> '{}' AS runbook
+  FROM (SELECT index, convert_from(leaf, 'UTF8')::jsonb AS body FROM leaf WHERE kind = 'event') AS leaves) AS told
+FULL JOIN (SELECT *, count(*) OVER (PARTITION BY index) AS times FROM entry) AS e ON e.index = told.index
+WHERE (1, told.id, told.type, told.actor, told.tenant, told.time, told.stored_at, told.incident, told.execution,
+  told.runbook) IS DISTINCT FROM (e.times, e.event_id, e.type, e.actor, e.tenant_id, e.time, e.stored_at, e.incident_id,
+  e.execution_id, e.runbook_id)
+ORDER BY 1 LIMIT 1
+"""
 
 
 async def audit(database: Database) -> Report | None:
-    """Verify the whole log of a snapshot; None where no writer has ever started.
+    """Verify the whole log of a snapshot, and that lists show it; None where no writer has ever started.
 
     Raises:
         BrokenLog: the first thing that does not hold.
@@ -51,6 +66,9 @@ async def audit(database: Database) -> Report | None:
         stray = await tx.fetchval(_STRAYS)
         if stray is not None:
             raise BrokenLog("a payload is stored for it, but no event stands there", index=stray)
+        otherwise = await tx.fetchval(_SHOWN_OTHERWISE)
+        if otherwise is not None:
+            raise BrokenLog("lists show another event there than the leaf tells of", index=otherwise)
         return report
 
 

@@ -29,11 +29,14 @@ class Partitions:
         await every(self._seconds, "timeline partitions", self.make)
 
     async def make(self) -> int:
-        """Make what is missing up to `AHEAD` months; returns how many there were, none if readers are in the way."""
+        """Make what is missing up to `AHEAD` months; returns how many there were, none if something is in the way.
+
+        Readers may be, for more than 2 s. Whatever it is, the log goes on: there is the default partition.
+        """
         try:
             made: int = await self._database.pool.fetchval(_MAKE, AHEAD)
-        except asyncpg.LockNotAvailableError:  # after 2 s, in which others waited behind it: the next round will do
-            log.info("timeline_partitions_wait")
+        except asyncpg.PostgresError as error:
+            log.warning("timeline_partitions_wait", error=f"{type(error).__name__}: {error}")
             return 0
         if made:
             log.info("timeline_partitions_made", count=made)

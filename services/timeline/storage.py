@@ -43,21 +43,20 @@ leaves AS (
   INSERT INTO leaf (index, kind, leaf, event_hash, stream, epoch, seq, source, event_id)
   SELECT added.* FROM advanced, unnest($8::bigint[], {texts[9]}, $10::bytea[], $11::bytea[], {names[12]},
     $13::bigint[], $14::bigint[], {names[15]}, {names[16]}) AS added),
+told AS MATERIALIZED (
+  SELECT i, e, b, s, y, t::timestamptz AS t, a, n, c, x, r, coalesce(d, '') AS d, coalesce(p, '') AS p,
+    coalesce(v, '') AS v, l, o, coalesce(w, '') AS w
+  FROM advanced, unnest($17::bigint[], {texts[18]}, $19::bytea[], $20::bytea[], {texts[21]}, {texts[22]}, {texts[23]},
+    {texts[24]}, {names[25]}, {names[26]}, {names[27]}, {texts[28]}, {texts[29]}, {texts[30]}, $31::smallint[],
+    {texts[32]}, {texts[33]}) AS added(i, e, b, s, y, t, a, n, c, x, r, d, p, v, l, o, w)),
 payloads AS (
   INSERT INTO payload (index, event_id, payload, salt, type, time, actor, tenant_id, incident_id, execution_id,
     runbook_id, dataschema, traceparent, environment, clearance)
-  SELECT i, e, b, s, y, t::timestamptz, a, n, c, x, r, coalesce(d, ''), coalesce(p, ''), coalesce(v, ''), l
-  FROM advanced, unnest($17::bigint[], {texts[18]}, $19::bytea[], $20::bytea[], {texts[21]}, {texts[22]}, {texts[23]},
-    {texts[24]}, {names[25]}, {names[26]}, {names[27]}, {texts[28]}, {texts[29]}, {texts[30]}, $31::smallint[])
-    AS added(i, e, b, s, y, t, a, n, c, x, r, d, p, v, l)),
+  SELECT i, e, b, s, y, t, a, n, c, x, r, d, p, v, l FROM told),
 entries AS (
   INSERT INTO entry (index, event_id, stored_at, time, type, actor, tenant_id, incident_id, execution_id, runbook_id,
     environment, clearance, dataschema, traceparent, words)
-  SELECT i, e, s::timestamptz, t::timestamptz, y, a, n, c, x, r, coalesce(v, ''), l, coalesce(d, ''), coalesce(p, ''),
-    coalesce(w, '')::tsvector
-  FROM advanced, unnest($17::bigint[], {texts[18]}, {texts[32]}, {texts[22]}, {texts[21]}, {texts[23]}, {texts[24]},
-    {names[25]}, {names[26]}, {names[27]}, {texts[30]}, $31::smallint[], {texts[28]}, {texts[29]}, {texts[33]})
-    AS added(i, e, s, t, y, a, n, c, x, r, v, l, d, p, w)),
+  SELECT i, e, o::timestamptz, t, y, a, n, c, x, r, v, l, d, p, w::tsvector FROM told),
 heads AS (
   INSERT INTO chain_head AS head (kind, id, n, event_hash)
   SELECT moved.* FROM advanced, unnest({texts[34]}, {texts[35]}, $36::bigint[], $37::bytea[]) AS moved

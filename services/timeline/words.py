@@ -30,10 +30,13 @@ def vector(payload: bytes) -> str:
         read = orjson.loads(payload)
     except orjson.JSONDecodeError:
         return ""
-    spaced = _text(read).lower().encode().translate(_BREAKS).decode()
-    found = {word[:WORD] for word in spaced.split(" ") if word}
-    quoted = "' '".join(sorted(found)[:MOST])
-    return f"'{quoted}'" if found else ""
+    found = set(_text(read).lower().encode().translate(_BREAKS).split())
+    if not found:
+        return ""
+    if len(found) > MOST or max(map(len, found)) > WORD:
+        found = {word.decode()[:WORD].encode() for word in sorted(found)[:MOST]}
+    quoted = b"' '".join(found).decode()
+    return f"'{quoted}'"
 
 
 def query(text: str) -> str:

@@ -83,6 +83,20 @@ def test_the_evidence_bundle_is_the_file_that_the_log_names(told: dict[str, Any]
         assert event_hash(b64decode(leaf["leaf"])).hex() == leaf["event_hash"]
 
 
+def test_what_the_log_names_is_fetched_and_holds(told: dict[str, Any], home: Path, tmp_path: Path) -> None:
+    (sha256,) = [path.name for path in (home / "objects" / "artefacts" / "evidence" / "default").iterdir()]
+
+    fetched = rangerctl("audit", "evidence", sha256, "-o", str(tmp_path / "bundle.json"), "--data-dir", str(home))
+    checked = rangerctl("audit", "evidence", "--check", "--data-dir", str(home))
+    held = rangerctl("audit", "hold", told["incident_id"], "-r", "a claim is pending", "--data-dir", str(home))
+
+    assert (fetched.returncode, checked.returncode, held.returncode) == (0, 0, 0), fetched.stderr + checked.stderr
+    assert hashlib.sha256((tmp_path / "bundle.json").read_bytes()).hexdigest() == sha256
+    kinds = {path.name for path in (home / "objects" / "artefacts").iterdir()}
+    assert {"approval", "evidence", "spec"} <= kinds
+    assert "verified" in checked.stdout
+
+
 def walk(span: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield span
     for child in span["children"]:

@@ -12,7 +12,7 @@ from services.gateway.asking import Ask, StrictRoute, reply
 from services.gateway.evidence import answers
 from services.gateway.evidence.desk import FILENAME, EvidenceDesk, Opener, Wanted
 from services.gateway.evidence.holds import Hold, HoldDesk
-from services.gateway.parameters import Index, Limit, Name, Parameters, Rationale, Text
+from services.gateway.parameters import Index, Limit, Parameters, Text, Uuid, Why
 from services.gateway.settings import GatewaySettings
 
 router = APIRouter(prefix="/evidence", tags=["evidence"], route_class=StrictRoute)
@@ -33,13 +33,6 @@ class Opening(Parameters):
 
     ttl_seconds: Annotated[int, Field(strict=True, ge=1, le=7 * 86400)] | None = None
     filename: Annotated[str, StringConstraints(pattern=rf"^{FILENAME.pattern}$")] | None = None
-
-
-class Holding(Parameters):
-    """Whose evidence, and why; it stands in the timeline."""
-
-    incident_id: Name
-    rationale: Rationale
 
 
 async def _desk(request: Request) -> EvidenceDesk:
@@ -84,7 +77,7 @@ async def give_url(
     opening: Opening,
 ) -> Response:
     """A URL that reads the artefact without a token until it ends: a path at this gateway, or one of S3. It is told."""
-    seconds = opening.ttl_seconds or settings.evidence_url_seconds
+    seconds = opening.ttl_seconds or min(settings.evidence_url_seconds, settings.evidence_url_max_seconds)
     if seconds > settings.evidence_url_max_seconds:
         raise InvalidInput(f"A URL is good for {settings.evidence_url_max_seconds} s at most.", code="ttl_too_long")
     identity = ask.identity
@@ -97,25 +90,25 @@ async def give_url(
     return reply(await desk.open(opener, Wanted(found, seconds, opening.filename or "")), 201)
 
 
-@router.post("/hold", status_code=202, response_model=answers.Held)
-async def hold(ask: Ask, desk: Holds, wanted: Holding) -> Response:
+@router.post("/incidents/{incident_id}/hold", status_code=202, response_model=answers.Held)
+async def hold(ask: Ask, desk: Holds, incident_id: Uuid, why: Why) -> Response:
     """Keep what an incident's events name, whatever its retention says; it holds once it stands in the log."""
-    return await _told(ask, desk, wanted, held=True)
+    return await _told(ask, desk, incident_id, why.rationale, held=True)
 
 
-@router.post("/release", status_code=202, response_model=answers.Held)
-async def release(ask: Ask, desk: Holds, wanted: Holding) -> Response:
+@router.post("/incidents/{incident_id}/release", status_code=202, response_model=answers.Held)
+async def release(ask: Ask, desk: Holds, incident_id: Uuid, why: Why) -> Response:
     """Let an incident's evidence go when its retention is over."""
-    return await _told(ask, desk, wanted, held=False)
+    return await _told(ask, desk, incident_id, why.rationale, held=False)
 
 
-async def _told(ask: Ask, desk: HoldDesk, wanted: Holding, *, held: bool) -> Response:
+async def _told(ask: Ask, desk: HoldDesk, incident_id: str, rationale: str, *, held: bool) -> Response:
     identity = ask.identity
-    found = await ask.content("incident", "get", {"incident_id": wanted.incident_id})
+    found = await ask.content("incident", "get", {"incident_id": incident_id})
     marking = Marking(found["environment"], found["clearance"])
     resource = Resource(
         "incident",
-        wanted.incident_id,
+        incident_id,
         identity.tenant,
         environment=marking.environment,
         clearance=marking.clearance,
@@ -123,4 +116,4 @@ async def _told(ask: Ask, desk: HoldDesk, wanted: Holding, *, held: bool) -> Res
     context = Context(rationale_present=True)
     decision = await require(identity.principal, "evidence.hold", resource, context)
     opener = Opener(identity.principal, identity.tenant, identity.request_key, decision)
-    return reply(await desk.tell(opener, Hold(wanted.incident_id, marking, wanted.rationale, held)), 202)
+    return reply(await desk.tell(opener, Hold(incident_id, marking, rationale, held)), 202)

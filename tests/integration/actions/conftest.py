@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from libs.actions import ActionContext, Effect, Egress
 from libs.actions.addresses import EgressPolicy
 from libs.actions.shell_policy import ShellPolicy
+from tests.support.listening import listening
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -41,17 +41,13 @@ class RawServer:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                lengths = [
-                    line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length")
-                ]
-                body = await reader.readexactly(int(lengths[0])) if lengths else b""
-                self.requests.append(head + body.decode())
-                assert self.answer is not None
-                await self.answer(reader, writer)
-        writer.close()
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            lengths = [line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length")]
+            body = await reader.readexactly(int(lengths[0])) if lengths else b""
+            self.requests.append(head + body.decode())
+            assert self.answer is not None
+            await self.answer(reader, writer)
 
     def headers(self, index: int = -1) -> dict[str, str]:
         lines = self.requests[index].partition("\r\n\r\n")[0].split("\r\n")[1:]
@@ -62,10 +58,8 @@ class RawServer:
 async def server() -> AsyncIterator[RawServer]:
     raw = RawServer()
     raw.says("HTTP/1.1 200 OK", "Content-Type: application/json", body=b'{"ok":true}')
-    listening = await asyncio.start_server(raw.handle, "127.0.0.1", 0)
-    raw.port = listening.sockets[0].getsockname()[1]
-    yield raw
-    listening.close()
+    async with listening(raw.handle) as raw.port:
+        yield raw
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from libs.actions import Egress
 from libs.actions.addresses import EgressPolicy
 from libs.actions.errors import EgressFailed
+from tests.support.listening import listening
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 
@@ -30,7 +31,6 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
     await writer.drain()
-    writer.close()
 
 
 @pytest.fixture
@@ -51,10 +51,8 @@ async def tls_server(identity: tuple[Path, Path]) -> AsyncIterator[TlsServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     context.sni_callback = lambda _socket, name, _context: server.names.append(name)
-    listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    server.port = listening.sockets[0].getsockname()[1]
-    yield server
-    listening.close()
+    async with listening(answer, context) as server.port:
+        yield server
 
 
 async def loopback(_host: str, _port: int) -> list[str]:

@@ -6,9 +6,12 @@ from pathlib import Path
 import orjson
 import pytest
 
+from libs.common.artefacts import key_of
 from libs.common.contracts.envelope import Ref
+from libs.common.objectstore import ObjectStore
 from tests.integration.approvals.room import ACTION, BOB, Executor, Room
 from tests.support.eventually import eventually
+from tests.support.s3 import ACCESS_KEY, SECRET, S3Server
 
 pytestmark = pytest.mark.stack
 
@@ -78,6 +81,26 @@ async def test_a_store_that_is_down_holds_up_no_decision(room: Room) -> None:
     await kept(folder, ref)
 
 
+async def test_a_bucket_of_s3_takes_them_with_keys_from_files(room: Room, s3: S3Server, tmp_path: Path) -> None:
+    url = s3.bucket()
+    keys = {"ACCESS_KEY": ACCESS_KEY, "SECRET": SECRET}
+    files = {f"RR_OBJECTS_{name}_FILE": written(tmp_path / name, text) for name, text in keys.items()}
+    instance = await room.start(RR_OBJECTS_URL=url, **files)
+    approval = await room.asked()
+
+    await room.grant(approval)
+
+    _, (envelope, _) = await room.told(approval, "approval.requested", "approval.granted")
+    [ref] = envelope.refs
+    store = ObjectStore.open(url, access_key=ACCESS_KEY, secret=SECRET)
+
+    async def there() -> bool:
+        return await store.size(key_of("default", "approval", ref.sha256)) == ref.length
+
+    await eventually(there, timeout=20)
+    assert SECRET not in instance.output.read_text()
+
+
 async def empty(room: Room) -> bool:
     return await room.rows("SELECT 1 FROM artefact_waiting") == []
 
@@ -91,3 +114,9 @@ def block(folder: Path) -> None:
 def unblock(folder: Path) -> None:
     """The folder may be made."""
     folder.unlink()
+
+
+def written(file: Path, text: str) -> str:
+    """A file with that in it."""
+    file.write_text(text)
+    return str(file)

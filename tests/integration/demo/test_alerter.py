@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.demo_target import DemoTarget
 from tests.support.eventually import eventually
+from tests.support.listening import listening
 
 
 class Receiver:
@@ -31,7 +32,6 @@ class Receiver:
             self.authorizations.append(headers["authorization"])
         writer.write(f"HTTP/1.1 {self.status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
-        writer.close()
 
     def with_status(self, status: str) -> list[dict[str, Any]]:
         return [body for body in self.bodies if body["status"] == status]
@@ -40,11 +40,9 @@ class Receiver:
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
-    server = await asyncio.start_server(receiver.handle, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/webhooks/alertmanager"
-    yield receiver
-    server.close()
-    await server.wait_closed()
+    async with listening(receiver.handle) as port:
+        receiver.url = f"http://127.0.0.1:{port}/webhooks/alertmanager"
+        yield receiver
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tests.integration.executor.bench import Bench, runbook, step
 from tests.integration.executor.clerk import Clerk, clerking
 from tests.integration.executor.hands import hands
 from tests.integration.executor.samples import QUESTION, check, told_step
+from tests.support.listening import listening
 from tests.support.servers import StackEnv
 
 pytestmark = pytest.mark.stack
@@ -38,13 +39,10 @@ async def target(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, li
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    monkeypatch.setenv("RR_EGRESS_ALLOW", f"{host}:{port}")
-    async with server:
-        yield f"http://{host}:{port}", asked
+    async with listening(answer) as port:
+        monkeypatch.setenv("RR_EGRESS_ALLOW", f"127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}", asked
 
 
 async def ended(bench: Bench, execution: str) -> dict[str, Any]:

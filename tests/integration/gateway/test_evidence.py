@@ -83,6 +83,18 @@ async def test_a_url_reads_the_evidence_without_a_token(http: httpx.AsyncClient,
 
 
 @pytest.mark.usefixtures("kept")
+async def test_what_there_is_is_asked_of_the_timeline_as_it_stands(
+    http: httpx.AsyncClient, services: FakeServices
+) -> None:
+    await services.answer("timeline.artefacts", {"artefacts": [FOUND], "next": 7})
+
+    listed = await http.get("/evidence", params={"incident_id": "i-1", "after": 3, "limit": 2})
+    assert listed.json()["artefacts"] == [FOUND]
+    assert services.last.body == {"incident_id": "i-1", "after": 3, "limit": 2}
+    assert (await http.get(f"/evidence/{SHA256}")).json() == FOUND
+
+
+@pytest.mark.usefixtures("kept")
 async def test_it_reads_nothing_else_and_nothing_once_its_time_is_over(
     http: httpx.AsyncClient, stranger: httpx.AsyncClient
 ) -> None:
@@ -208,21 +220,27 @@ async def test_what_retention_has_deleted_is_said_to_be(http: httpx.AsyncClient,
 async def test_a_hold_is_told_with_who_and_why_and_with_what_the_incident_bears(
     http: httpx.AsyncClient, services: FakeServices, database: Database
 ) -> None:
-    await services.answer("incident.get", {"incident_id": "i-1", "environment": "prod", "clearance": 0})
-    wanted = {"incident_id": "i-1", "rationale": "a claim is pending"}
+    await services.answer("incident.get", {"incident_id": FOUND["incident_id"], "environment": "prod", "clearance": 0})
+    wanted = {"rationale": "a claim is pending"}
 
-    refused = await http.post("/evidence/hold", json=wanted, headers=bearer(VIEWER))
-    held = await http.post("/evidence/hold", json=wanted)
-    freed = await http.post("/evidence/release", json=wanted)
+    refused = await http.post(
+        "/evidence/incidents/0192f0c1-0000-7000-8000-00000000000a/hold", json=wanted, headers=bearer(VIEWER)
+    )
+    held = await http.post("/evidence/incidents/0192f0c1-0000-7000-8000-00000000000a/hold", json=wanted)
+    freed = await http.post("/evidence/incidents/0192f0c1-0000-7000-8000-00000000000a/release", json=wanted)
 
     assert (refused.status_code, held.status_code, freed.status_code) == (403, 202, 202)
     assert (held.json()["held"], freed.json()["held"]) == (True, False)
     rows = await database.pool.fetch("SELECT subject, payload, headers FROM outbox ORDER BY id")
     told = [(row["subject"], Envelope.from_headers(orjson.loads(row["headers"]))) for row in rows]
     assert [subject for subject, _ in told] == ["access.evidence_held", "access.evidence_released"]
-    assert {(envelope.incident_id, envelope.marking.environment) for _, envelope in told} == {("i-1", "prod")}
+    assert {(envelope.incident_id, envelope.marking.environment) for _, envelope in told} == {
+        (FOUND["incident_id"], "prod")
+    }
     assert orjson.loads(rows[0]["payload"])["rationale"] == "a claim is pending"
-    assert (await http.post("/evidence/hold", json={"incident_id": "i-1"})).status_code == 422
+    assert (
+        await http.post("/evidence/incidents/0192f0c1-0000-7000-8000-00000000000a/hold", json={})
+    ).status_code == 422
 
 
 class TestS3:

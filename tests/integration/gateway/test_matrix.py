@@ -40,8 +40,8 @@ ASKS: Final = {
     "GET /evidence": "timeline.view",
     "GET /evidence/{sha256}": "timeline.view",
     "POST /evidence/{sha256}/url": "timeline.view",
-    "POST /evidence/hold": "evidence.hold",
-    "POST /evidence/release": "evidence.hold",
+    "POST /evidence/incidents/{incident_id}/hold": "evidence.hold",
+    "POST /evidence/incidents/{incident_id}/release": "evidence.hold",
     "GET /locks": "execution.view",
     "GET /breakers": "execution.view",
     "POST /breakers/reset": "breaker.reset",
@@ -142,9 +142,7 @@ class World:
             "/breakers/reset": {"runbook_id": "reroute-shard", "resource_id": "shard-7", "rationale": "the matrix"},
             "/kill-switch": {"engaged": False, "reason": "the matrix", "scope": "tenant"},
             "/flags/incident_center_enabled": {"state": "on", "rationale": "the matrix"},
-            "/evidence/hold": {"incident_id": self.names["incident_id"], "rationale": "the matrix"},
-            "/evidence/release": {"incident_id": self.names["incident_id"], "rationale": "the matrix"},
-            f"/evidence/{'a' * 64}/url": {},
+            f"/evidence/{'a' * 64}/url": {"ttl_seconds": 60},
         }.get(path) or body_for(path)
 
 

@@ -289,6 +289,11 @@ STATUS: Final = {
     "executor.retry": 202,
 }
 ELSEWHERE: Final = {
+    "/evidence",
+    "/evidence/{sha256}",
+    "/evidence/{sha256}/url",
+    "/evidence/incidents/{incident_id}/hold",
+    "/evidence/incidents/{incident_id}/release",
     "/webhooks/alertmanager",
     "/webhooks/events",
     "/webhooks/senders",

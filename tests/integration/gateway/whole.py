@@ -11,6 +11,7 @@ import httpx
 
 from tests.integration.gateway.conftest import EVERYWHERE, bearer
 from tests.support.eventually import eventually
+from tests.support.listening import listening
 from tests.support.servers import StackEnv
 
 INA: Final = {**bearer(EVERYWHERE), "Rr-Tenant": "default"}
@@ -53,9 +54,8 @@ class Target:
     @asynccontextmanager
     async def served(self) -> AsyncIterator["Target"]:
         """Listens on a free port."""
-        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with server:
+        async with listening(self._answer) as port:
+            self.address = f"127.0.0.1:{port}"
             yield self
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,7 +63,6 @@ class Target:
         self.calls += 1
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
-        writer.close()
 
 
 class Whole:

@@ -9,6 +9,9 @@ import asyncpg
 import orjson
 import pytest
 
+from libs.common.contracts.marking import Marking
+from libs.common.sight import Sight, narrow
+from libs.tlog.errors import BrokenLog
 from libs.tlog.shape import EVENT
 from services.timeline import intake, storage
 from services.timeline.ledger import Ledger
@@ -182,3 +185,58 @@ async def months(admin: Any) -> list[str]:
         " WHERE inhparent = 'entry'::regclass AND inhrelid <> 'entry_default'::regclass"
     )
     return [row["name"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE entry SET actor = 'somebody-else' WHERE index = 1",
+        "UPDATE entry SET incident_id = NULL WHERE index = 1",
+        "UPDATE entry SET stored_at = stored_at + interval '1 second' WHERE index = 1",
+        "DELETE FROM entry WHERE index = 1",
+        "UPDATE entry SET type = 'incident.closed' WHERE index = 1",
+        "INSERT INTO entry SELECT * FROM entry WHERE index = 1",
+        "UPDATE entry SET index = 7 WHERE index = 2",
+    ],
+)
+async def test_an_audit_finds_out_that_lists_show_something_else_than_the_log(
+    bench: Bench, admin: Any, change: str
+) -> None:
+    ledger = await bench.ledger()
+    await append(ledger, *(received(seq, bench=bench, runbook_id="r-1") for seq in range(1, 4)))
+    await bench.verified()
+
+    await admin.execute(change)
+
+    with pytest.raises(BrokenLog, match="lists show another event"):
+        await bench.verified()
+
+
+async def test_the_view_shows_what_the_tables_own_rule_does_and_nothing_to_who_says_nothing(bench: Bench) -> None:
+    ledger = await bench.ledger()
+    markings = [Marking(environment, clearance) for environment in ("", "prod", "dev") for clearance in range(4)]
+    tenants = [tenant for tenant in ("acme", "globex") for _ in markings]
+    await append(
+        ledger,
+        *(
+            received(seq, bench=bench, tenant=tenant, marking=marking)
+            for seq, (tenant, marking) in enumerate(zip(tenants, markings * 2, strict=True), 1)
+        ),
+    )
+
+    sights = [
+        Sight(tenant, environments, clearance)
+        for tenant in ("*", "acme", "", "nobody")
+        for environments in ("*", "", "prod", "dev,prod")
+        for clearance in range(4)
+    ]
+    for sight in sights:
+        async with bench.database.transaction("look") as tx:
+            await narrow(tx, sight)
+            seen = [row["index"] for row in await tx.fetch("SELECT index FROM entry_seen ORDER BY index")]
+            ruled = [row["index"] for row in await tx.fetch("SELECT index FROM entry ORDER BY index")]
+        assert seen == ruled, sight
+    async with bench.database.transaction("silent") as tx:
+        for name in ("tenant", "environments", "clearance"):
+            await tx.execute("SELECT set_config($1, '', true)", f"rr.{name}")
+        assert await tx.fetch("SELECT FROM entry_seen") == []

@@ -261,7 +261,7 @@ async def test_a_writer_killed_between_commit_and_acknowledgement_leaves_the_sam
     whole, writer = await bench.ledger(), bench.writer()
     await writer.take(whole, await delivered(bench, 1, 42))
     expected = [(row["index"], bytes(row["leaf"])) for row in await bench.rows()]
-    await admin.execute("TRUNCATE log_state, leaf, payload, chain_head")
+    await admin.execute("TRUNCATE log_state, leaf, payload, entry, chain_head")
 
     for start in range(1, 43, at):
         ledger = await bench.ledger()
@@ -324,7 +324,7 @@ async def test_a_log_restored_to_an_older_state_is_rebuilt_from_the_stream_to_th
     await bench.caught_up(30)
     root = (await bench.verified()).root
     await stop(task)
-    await admin.execute("TRUNCATE log_state, leaf, payload, chain_head")
+    await admin.execute("TRUNCATE log_state, leaf, payload, entry, chain_head")
 
     bench.start()
 

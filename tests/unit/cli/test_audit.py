@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from runbook_ranger.cli import audit
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.gateway import FakeGateway
 from tests.unit.tlog.worked import Store, message, stored
+from tests.unit.verifier.files import TRUSTED, bundle, export
 
 Bend = Callable[[Store], None]
 
@@ -234,6 +236,34 @@ def test_nonsense_leaves_are_not_verified(run: Run, gateway: FakeGateway) -> Non
 
     assert ran.code == 1
     assert "NOT VERIFIED" in ran.err
+
+
+def test_a_file_is_verified_without_anybody_being_asked(run: Run, tmp_path: Path) -> None:
+    ran = run("audit", "verify", str(bundle(tmp_path / "x.zip")), *TRUSTED)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("verified to event 7 ")
+
+
+def test_a_files_verdict_and_finding_are_json_for_programs(run: Run, tmp_path: Path) -> None:
+    path = export(tmp_path / "x.jsonl")
+    assert json.loads(run("audit", "verify", str(path), *TRUSTED, "-o", "json").out)["verified"] is True
+
+    path.write_bytes(path.read_bytes()[:-1])
+    ran = run("audit", "verify", str(path), *TRUSTED, "-o", "json")
+
+    assert (ran.code, json.loads(ran.out)["verified"]) == (1, False)
+    assert "NOT VERIFIED: x.jsonl, line" in ran.err
+
+
+def test_a_file_is_not_verified_by_nobodys_key_and_a_key_is_for_a_file(run: Run, tmp_path: Path) -> None:
+    path = str(export(tmp_path / "x.jsonl"))
+
+    assert run("audit", "verify", path).code == 2
+    assert run("audit", "verify", path, "--vkey", "x").code == 2
+    assert run("audit", "verify", str(tmp_path / "missing"), *TRUSTED).code == 2
+    assert run("audit", "verify", path, *TRUSTED, "--checkpoint", path).code == 2
+    assert run("audit", "verify", *TRUSTED).code == 2
 
 
 def test_a_provenance_hash_that_was_noted_down_is_found_in_its_chain(run: Run, gateway: FakeGateway) -> None:

@@ -378,6 +378,18 @@ def test_what_happened_so_far_is_told_and_then_it_ends(run: Run, gateway: FakeGa
     assert gateway.asked[0][2]["last-event-id"] == "0"
 
 
+def test_what_is_chosen_is_asked_for_again_where_it_was_cut(
+    run: Run, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "RETRY_SECONDS", 0)
+    gateway.answer("/events", event(3))
+    gateway.answer("/events", event(5) + LIVE)
+
+    assert run("events", "--type", "incident.*", "--incident", "i1").code == 0
+
+    assert [asked[1] for asked in gateway.asked] == ["/events?type=incident.%2A&incident_id=i1"] * 2
+
+
 def test_following_comes_back_where_it_was_cut(run: Run, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "RETRY_SECONDS", 0)
     gateway.answer("/events", LIVE + event(10) + b"id: 1-14\n: alive\n\n" + event(15)[:20])

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +12,8 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
+
+from tests.support.listening import listening
 
 ISSUER: Final = "https://login.example"
 AUDIENCE: Final = "runbook-ranger"
@@ -74,10 +75,6 @@ def issuer(path: Path | str, **more: Any) -> dict[str, Any]:
     return {"issuer": ISSUER, "audience": [AUDIENCE], **where, **more}
 
 
-ACCEPTING: Final = 5
-"""Turns of the loop from an accepted connection to its handler, and some."""
-
-
 class KeyServer:
     """Serves `answer` to every request, and counts them."""
 
@@ -87,35 +84,19 @@ class KeyServer:
         self.location = ""
         self.asked = 0
         self.silent = False
-        self._over = asyncio.Event()
-        self._handling: set[asyncio.Task[None]] = set()
         self.url = ""
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator["KeyServer"]:
-        server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
-        async with server:
+        async with listening(self._handle) as port:
+            self.url = f"http://127.0.0.1:{port}/keys"
             yield self
-            self._over.set()
-        for _ in range(ACCEPTING):  # one that was accepted just now has no handler yet
-            await asyncio.sleep(0)
-        await asyncio.gather(*self._handling)  # or a connection would outlive the loop
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._handling.add(task)
         await reader.readuntil(b"\r\n\r\n")
         self.asked += 1
         if self.silent:
-            await self._over.wait()
-        else:
-            location = f"Location: {self.location}\r\n" if self.location else ""
-            head = (
-                f"HTTP/1.1 {self.status}\r\n{location}Content-Length: {len(self.answer)}\r\nConnection: close\r\n\r\n"
-            )
-            writer.write(head.encode() + self.answer)
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+            await reader.read()  # until its client gives up
+        location = f"Location: {self.location}\r\n" if self.location else ""
+        head = f"HTTP/1.1 {self.status}\r\n{location}Content-Length: {len(self.answer)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + self.answer)

@@ -117,3 +117,24 @@ def test_urls_of_unix_sockets_survive_a_change_of_role_and_database() -> None:
     assert service_url(admin, "catalog", "s") == (
         f"postgresql://rr_catalog:{role_password('s', 'rr_catalog')}@/ranger?host=/run/s&port=5432"
     )
+
+
+def test_the_store_and_its_keys_are_for_those_who_keep_things_there(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"RR_OBJECTS_URL": "s3://evidence/kept", "RR_OBJECTS_SECRET_FILE": "/run/secrets/s3"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    having = {one.name for one in standard(layout, workers=1).services if given.items() <= one.env.items()}
+    seeing = {one.name for one in standard(layout, workers=1).services if given.keys() & one.env.keys()}
+
+    assert having == seeing == {"gateway", "catalog", "approvals", "timeline", "worker-1"}
+    assert not given.keys() & standard(layout).prepare.env.keys()
+
+
+def test_only_the_gateway_signs_urls_of_evidence_with_a_secret_that_stays(layout: Layout) -> None:
+    signing = {one.name: one.env.get("RR_EVIDENCE_SECRET") for one in standard(layout).services}
+
+    assert [name for name, secret in signing.items() if secret] == ["gateway"]
+    assert spec(layout, "gateway").env["RR_EVIDENCE_SECRET"] == signing["gateway"]

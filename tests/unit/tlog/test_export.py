@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.tlog import export
+from libs.tlog.chain import Control
 from libs.tlog.checkpoint import Checkpoint, Signed, open_checkpoint, sign_checkpoint
 from libs.tlog.errors import BrokenLog, FormatError, SignatureError, TlogError
 from libs.tlog.export import Exported, closing, first_of, header, hidden_line, line, verify_export
@@ -76,7 +78,7 @@ def test_a_whole_export_verifies_to_its_last_event() -> None:
     assert report.redacted == [4]
     assert (report.first, report.withheld, report.bare, report.old) == (0, 0, 0, None)
     assert report.position == ("EVENTS", 2, 2)
-    assert report.last == stored().entries[-1].leaf
+    assert report.last == (14, stored().entries[-1].leaf)
 
 
 def test_an_export_of_an_empty_log_verifies() -> None:
@@ -124,9 +126,9 @@ def test_an_export_that_ends_before_the_checkpoint_that_is_held_is_stale() -> No
     store = stored()
 
     assert finding(lines(store, 0, 5), old=opened(store, 9)) == (
-        "the export ends at 5 leaves, before the checkpoint of size 9 that is held: it is stale"
+        "what is shown ends at 5 leaves, before the checkpoint of size 9 that is held: it is stale"
     )
-    assert "needs the leaves before it" in finding(lines(store, 5), old=opened(store, 4))
+    assert "bring the leaves before" in finding(lines(store, 5), old=opened(store, 4))
 
 
 def test_a_flipped_byte_of_a_payload_is_named_by_its_event() -> None:
@@ -159,9 +161,7 @@ def test_a_truncated_tail_is_found_even_if_the_closing_line_is_adapted() -> None
     rows = lines(store)
 
     assert "the file ends at 14 leaves, its closing line says 15" in finding([*rows[:-2], rows[-1]], kind=FormatError)
-    assert finding([*rows[:-2], closing(14, signed(store, 15))]) == (
-        "the export holds 14 leaves, its checkpoint says 15"
-    )
+    assert finding([*rows[:-2], closing(14, signed(store, 15))]) == ("there are 14 leaves, the checkpoint says 15")
     assert finding(lines(store, last=False)) == "no checkpoint says that the log has 15 leaves"
 
 
@@ -228,6 +228,52 @@ def test_a_frontier_that_is_not_that_of_the_leaves_before_gives_another_root() -
     assert finding(rows).startswith("the leaves' root is")
 
 
+NEW = Signer(ORIGIN, b"n" * 32)
+
+
+def rotated(vkey: str = NEW.vkey) -> Store:
+    """A log that announces another key in its sixth leaf."""
+    store = Store()
+    store.append(*(message(seq) for seq in range(1, 6)), Control({"type": "key_rotation", "vkey": vkey}))
+    store.append(*(message(seq) for seq in range(6, 10)))
+    return store
+
+
+def by_the_new_key(store: Store, first: int) -> list[bytes]:
+    rows = lines(store, first)
+    said = Checkpoint(ORIGIN, len(store.entries), tree(store, len(store.entries)).root())
+    return [*rows[:-1], closing(said.size, sign_checkpoint(said, [NEW]))]
+
+
+def test_a_key_that_the_log_announced_under_an_old_keys_checkpoint_is_believed() -> None:
+    store = rotated()
+
+    report = verified(lines(store, 0, 7), by_the_new_key(store, 7))
+
+    assert report.announced == [(5, NEW.verifier)]
+    assert verified(by_the_new_key(store, 0), old=opened(store, 6)).signed.signers[0].key == NEW.verifier
+
+
+def test_a_key_that_no_old_keys_checkpoint_covers_is_not_believed() -> None:
+    store = rotated()
+
+    for files, old in (
+        ([by_the_new_key(store, 0)], None),
+        ([lines(store, 0, 5), by_the_new_key(store, 5)], None),
+        ([by_the_new_key(store, 0)], opened(store, 5)),
+        ([lines(store, 0, 7, last=False), by_the_new_key(store, 7)], None),
+    ):
+        assert "no signature of a known key" in finding(*files, old=old, kind=SignatureError)
+
+
+@pytest.mark.parametrize(
+    ("vkey", "words"),
+    [("x", "leaf 5: key_rotation names no key"), (WITNESS.vkey, "leaf 5: key_rotation names a key of witness")],
+)
+def test_a_rotation_to_what_is_no_key_of_the_log_is_found(vkey: str, words: str) -> None:
+    assert finding(lines(rotated(vkey))).startswith(words)
+
+
 @pytest.mark.parametrize(
     ("at", "row", "words"),
     [
@@ -247,10 +293,10 @@ def test_a_frontier_that_is_not_that_of_the_leaves_before_gives_another_root() -
         (1, b'{"index":"0","leaf":{},"payload":"e30","salt":"e30="}\n', "line 2: payload is not base64"),
         (1, b'{"index":"0","leaf":{},"payload":"e30=","salt":"e31="}\n', "line 2: salt is not canonical base64"),
         (1, b'{"index": "0"}\n', "line 2: the line is not one of rr.export/1"),
-        (1, b"x" * (export.MAX_LINE + 1), "line 2: a line has at most 16777216 bytes"),
+        (1, b"x" * (export.MAX_LINE + 1), "a line has at most 16777216 bytes"),
         (-1, closing(15, b"").replace(b'"v"', b'"w"'), "the line is not one of rr.export/1"),
         (-1, closing(15, b"nonsense"), "the note is not a text"),
-        (-1, b"", "the line is not one of"),
+        (-1, b"", "the file is cut off"),
     ],
 )  # fmt: skip
 def test_any_other_line_is_refused_by_file_and_number(at: int, row: bytes, words: str) -> None:
@@ -268,7 +314,7 @@ def test_a_file_that_was_cut_off_or_goes_on_is_refused() -> None:
 
     assert finding(rows[:-1], kind=FormatError) == "part-0, line 16: the file is cut off: it has no closing line"
     assert "something follows the closing line" in finding([*rows, b"\n"], kind=FormatError)
-    assert "line 0: the first line" in finding([], kind=FormatError)
+    assert "line 0: the file is cut off" in finding([], kind=FormatError)
 
 
 def test_a_checkpoint_of_another_key_is_refused_by_file_and_line() -> None:
@@ -283,21 +329,70 @@ def test_a_checkpoint_of_another_log_is_refused() -> None:
     key = Signer(name, LOG.seed)
     other = sign_checkpoint(Checkpoint(name, 15, tree(store, 15).root()), [key])
 
-    with pytest.raises(BrokenLog, match="its checkpoint of rr"):
+    with pytest.raises(BrokenLog, match="the checkpoint of rr"):
         verify_export([("x", [*lines(store)[:-1], closing(15, other)])], [key.verifier])
+
+
+@given(st.lists(st.integers(0, 20_000), max_size=8))
+def test_blocks_may_be_cut_anywhere(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(WHOLE)]
+    blocks = [WHOLE[start:end] for start, end in pairwise(edges)]
+
+    assert verified(blocks) == verified(lines(redacted()))
+
+
+def test_what_does_not_hold_is_named_in_whatever_block_it_comes() -> None:
+    bent = WHOLE.replace(b"usr_7f3a", b"usr_7f3b", 3)
+
+    assert finding([bent]) == finding(bent.splitlines(keepends=True))
+    assert finding([bent]).startswith("leaf 1 (event 0192f0c2-0000-7000-8000-000000000002")
 
 
 WHOLE = b"".join(lines(redacted()))
 PARTS = b"".join(lines(redacted(), 6))
 
 
-@pytest.mark.parametrize("exported", [WHOLE, PARTS], ids=["whole", "from leaf 6"])
+def usual() -> Store:
+    """A log of which all lines are read at once."""
+    store = Store()
+    store.append(*(message(seq, event=4 * seq + 1) for seq in range(1, 30)))
+    return store
+
+
+USUAL = b"".join(lines(usual()))
+
+
+@pytest.mark.parametrize("exported", [WHOLE, PARTS, USUAL], ids=["whole", "from leaf 6", "usual"])
 @given(data=st.data())
 def test_no_bit_of_an_exported_log_can_change(exported: bytes, data: Any) -> None:
     bent = flip(exported, data.draw(st.integers(0, len(exported) * 8 - 1)))
 
-    with pytest.raises(TlogError):
+    with pytest.raises(TlogError) as by_line:
         verified(bent.splitlines(keepends=True))
+    head, newline, rest = bent.partition(b"\n")
+    with pytest.raises(TlogError) as at_once:
+        verified([head + newline, rest])
+    if b"\r" not in bent:
+        assert str(at_once.value) == str(by_line.value)
+
+
+def test_lines_that_are_read_at_once_are_refused_for_what_is_wrong_with_them() -> None:
+    rows = lines(usual())
+
+    def found(*changed: bytes) -> str:
+        return finding([rows[0], b"".join(changed), rows[-1]])
+
+    assert verified([rows[0], b"".join(rows[1:-1]), rows[-1]]).signed.checkpoint.size == 29
+    assert found(*rows[1:3], *rows[4:-1]) == "leaf 3: leaf 2 is missing before it"
+    assert found(rows[1], rows[2].replace(b'"seq":"2"', b'"seq":"3"')).endswith("sequence 2 has no outcome before it")
+    assert found(rows[1], rows[2].replace(b'"n":"2"', b'"n":"3"')).endswith("chain, expected 2")
+    assert found(rows[1], rows[2].replace(b'"epoch":"1"', b'"epoch":"2"')).endswith("without a stream_reset")
+    assert found(rows[1].replace(b"prod-1", b"prod-2")).endswith(
+        "leaf belongs to another log, rr.example/timeline/prod-2"
+    )
+    assert found(rows[1].replace(b'"len":"50"', b'"len":"51"')).endswith("does not have its stated length")
+    twice = rows[2].replace(message(2, event=9).event.id.encode(), message(1, event=5).event.id.encode())
+    assert found(rows[1], twice).endswith("the event stands at leaf 0 already")
 
 
 @given(st.lists(st.binary(max_size=60), max_size=5))

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from libs.tlog.errors import BrokenLog
-from libs.tlog.leaf import Link, event_leaf
+from libs.tlog.export import line
+from libs.tlog.findings import read_leaf
+from libs.tlog.leaf import Link, Ref, event_leaf
 from libs.tlog.profile import encode
-from libs.tlog.usual import event_of, usual_event
-from libs.tlog.walk import read_leaf
+from libs.tlog.shape import CHAIN_KINDS
+from libs.tlog.usual import FIELDS, event_of, usual_event, usual_lines
 from tests.unit.tlog.vectors import flip
 from tests.unit.tlog.worked import CREATED, INCIDENT, ORIGIN, PAYLOAD, SALT, SOURCE, redacted
 
@@ -38,8 +40,9 @@ def test_a_usual_event_is_read_by_the_pattern() -> None:
     event = usual_event(USUAL)
 
     assert event is not None
-    assert event[0] == CREATED.id.encode()
-    assert [link[0] for link in event[-1]] == ["execution", "incident", "runbook"]
+    told = dict(zip(FIELDS, event, strict=True))
+    assert told["id"] == CREATED.id.encode()
+    assert (told["execution"], told["execution n"], told["runbook n"]) == (b"e-1", b"7", b"1")
     agree(USUAL)
 
 
@@ -50,7 +53,8 @@ def test_any_of_the_chains_may_be_missing(kinds: list[int]) -> None:
     event = usual_event(leaf)
 
     assert event is not None
-    assert [link[0] for link in event[-1]] == [LINKS[at].kind for at in kinds]
+    told = dict(zip(FIELDS, event, strict=True))
+    assert {kind for kind in CHAIN_KINDS if told[kind]} == {LINKS[at].kind for at in kinds}
     agree(leaf)
 
 
@@ -62,6 +66,49 @@ def test_after_any_flip_of_a_bit_both_looks_agree(bit: int) -> None:
 @given(st.integers(0, len(USUAL)), st.integers(0, 4), PIECES)
 def test_after_any_insertion_both_looks_agree(at: int, cut: int, piece: bytes) -> None:
     agree(USUAL[:at] + piece + USUAL[at + cut :])
+
+
+REFS = [Ref("spec", "a" * 64, 3), Ref("output", "b" * 64, 0)]
+
+
+@pytest.mark.parametrize("refs", [REFS[:1], REFS[1:]])
+def test_one_object_may_be_named(refs: list[Ref]) -> None:
+    leaf = event_leaf(ORIGIN, SOURCE, replace(TOLD, refs=tuple(refs)), PAYLOAD, SALT, LINKS)
+
+    assert usual_event(leaf) is not None
+    agree(leaf)
+    assert usual_event(event_leaf(ORIGIN, SOURCE, replace(TOLD, refs=tuple(REFS)), PAYLOAD, SALT, LINKS)) is None
+
+
+def test_lines_are_read_at_once_where_all_of_them_are_usual() -> None:
+    block = line(6, USUAL, b"{}", SALT) + line(7, USUAL, b"", SALT)
+
+    found = usual_lines(block)
+
+    assert found is not None
+    assert [(told[0], told[1], told[2]) for told in found] == [
+        (index, USUAL, usual_event(USUAL)) for index in (b"6", b"7")
+    ]
+    assert [told[3] for told in found] == [b"e30=", b""]
+
+
+@given(st.integers(0, 2000), st.integers(0, 4), PIECES)
+def test_nothing_between_the_lines_is_passed_over(at: int, cut: int, piece: bytes) -> None:
+    block = line(6, USUAL, b"{}", SALT) + line(7, USUAL, b"", SALT)
+    bent = block[:at] + piece + block[at + cut :]
+
+    found = usual_lines(bent)
+
+    if found is not None:
+        assert (
+            b"".join(
+                b'{"index":"%b","leaf":%b,"payload":"%b","salt":"%b"}\n' % (told[0], told[1], told[3], told[4])
+                for told in found
+            )
+            == bent
+        )
+        for told in found:
+            assert usual_event(told[1]) == told[2]
 
 
 @given(st.text(max_size=10), st.sampled_from(["actor", "correlation", "causation", "type", "id", "source", "time"]))

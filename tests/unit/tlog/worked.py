@@ -40,7 +40,10 @@ def source(seq: int, subject: str = "incident.created", epoch: int = 1) -> Sourc
 
 
 def message(seq: int, *, event: int | None = None, epoch: int = 1, payload: bytes = PAYLOAD) -> Message:
-    """A message of its own event unless `event` names another one's number; every third belongs to an execution."""
+    """A message of its own event unless `event` names another one's number; every third belongs to an execution.
+
+    Every fourth names two tenants, and is read with more care than the others.
+    """
     number = seq if event is None else event
     execution = f"exec-{number % 2}" if number % 3 == 0 else None
     told = replace(
@@ -48,6 +51,7 @@ def message(seq: int, *, event: int | None = None, epoch: int = 1, payload: byte
         id=f"0192f0c2-0000-7000-8000-{number:012d}",
         aggregate_version=number,
         execution_id=execution,
+        tenants=CREATED.tenants if number % 4 == 0 else (CREATED.tenant,),
     )
     return Message(source(seq, epoch=epoch), told, payload, sha256(b"salt %d" % number).digest())
 

@@ -53,6 +53,9 @@ DECLARE
   name text;
   made integer := 0;
 BEGIN
+  -- whatever it is asked for, this makes no more than months of some years: everything else has the default partition
+  first := greatest(first, (now() - interval '20 years')::date);
+  ahead := least(ahead, 12);
   PERFORM pg_advisory_xact_lock(hashtext('timeline_partitions'));
   FOR month IN SELECT generate_series(date_trunc('month', first), date_trunc('month', now()) + ahead * interval
     '1 month', '1 month') LOOP
@@ -72,14 +75,17 @@ END $$
 
 _WORDS = r"""
 CREATE FUNCTION entry_words(payload bytea) RETURNS tsvector LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  texts text;
 BEGIN
-  RETURN (
-    SELECT coalesce(array_to_tsvector(array_agg(DISTINCT left(word, 64))), '') FROM (
-      SELECT word FROM jsonb_path_query(replace(convert_from(payload, 'UTF8'), '\u0000', ' ')::jsonb,
-          'strict $.** ? (@.type() == "string")') AS value,
-        regexp_split_to_table(lower(left(value #>> '{}', 4096)), '[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+') AS word
-      WHERE value #>> '{}' !~ '^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64})$'
-        AND word <> '' LIMIT 256) AS words);
+  texts := jsonb_path_query_array(replace(convert_from(payload, 'UTF8'), '\u0000', ' ')::jsonb,
+    'strict $.** ? (@.type() == "string")')::text;
+  texts := regexp_replace(texts, '"[0-9a-f-]{36}[0-9a-f]*"', '', 'g');  -- ids and hashes
+  texts := lower(left(regexp_replace(texts, '\\(u00[0-9a-f]{2}|.)', ' ', 'g'), 4096));
+  texts := regexp_replace(texts, '[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+', ' ', 'g');
+  RETURN array_to_tsvector(ARRAY(
+    SELECT DISTINCT left(word, 64) AS word FROM string_to_table(texts, ' ') AS word WHERE word <> ''
+    ORDER BY word LIMIT 256));
 EXCEPTION WHEN others THEN
   RETURN '';
 END $$
