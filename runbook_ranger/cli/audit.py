@@ -32,7 +32,8 @@ Verified: TypeAlias = Annotated[
     Path | None, typer.Argument(metavar="[FILE|DIR]", help="A bundle, an export, a published log or a proof, offline.")
 ]
 Keys: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--vkey", help="With FILE: a key that you trust, or a file with one a line.")
+    list[str] | None,
+    typer.Option("--vkey", help="A key that must have signed, or a file with one a line."),
 ]
 Held: TypeAlias = Annotated[
     Path | None, typer.Option("--checkpoint", help="With FILE: a checkpoint that you kept, which must be continued.")
@@ -60,26 +61,26 @@ def verify(
         list[str] | None,
         typer.Option(metavar="KIND:ID=HASH", help="A provenance hash that must stand in its chain; may be repeated."),
     ] = None,
-    keys: Annotated[
-        list[str] | None,
-        typer.Option("--vkey", help="The log's public key, or a file of keys: its checkpoint must be signed by it."),
-    ] = None,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Verify the whole log, or a file of it, here; code 1 names the first thing that does not hold."""
-    from libs.tlog.errors import TlogError
-    from runbook_ranger.cli.client import Client
-    from runbook_ranger.cli.provenance import Noted, Sought
-
     if path is not None:
         if provenance:
             raise WrongUsage("--provenance is for the whole log: a file's chains are told with its verdict.")
         verify_file(path, vkey or [], checkpoint, output)
         return
-    if vkey or checkpoint:
-        raise WrongUsage("--vkey and --checkpoint are for a FILE or DIR.")
-    sought = Sought([Noted.parse(text) for text in provenance or ()])
+    if checkpoint:
+        raise WrongUsage("--checkpoint is for a FILE or DIR.")
+    _verify_log(provenance or [], vkey or [], data_dir, output)
+
+
+def _verify_log(provenance: "Sequence[str]", keys: "Sequence[str]", data_dir: Path | None, output: Format) -> None:
+    from libs.tlog.errors import TlogError
+    from runbook_ranger.cli.client import Client
+    from runbook_ranger.cli.provenance import Noted, Sought
+
+    sought = Sought([Noted.parse(text) for text in provenance])
     with Client.open(data_dir) as client:
         try:
             checked = Checked.fetch(client, keys) if keys else None
@@ -95,7 +96,11 @@ def verify(
     if output is Format.JSON:
         signed = {"checkpoint": checked.described()} if checked else {}
         show.as_json({**_described(report, state), "provenance": noted, **signed})
-        return
+    else:
+        _tell(report, state, checked, noted)
+
+
+def _tell(report: "Report", state: "StoredState", checked: "Checked | None", noted: list[dict[str, Any]]) -> None:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.kinds.items())) or "empty"
     typer.echo(f"verified {report.size} leaves to sequence {state.seq} ({kinds}); root {report.root.hex()}")
     if checked:

@@ -16,6 +16,7 @@ from services.executor import commands as executor
 from services.executor.guards import questions as guards
 from services.incident import commands as incident
 from services.timeline import handlers as timeline
+from services.timeline import proving
 from tests.integration.gateway.fakes import FakeServices
 
 RUNBOOK = "schema: runbook/v1\nname: storage-latency\n"
@@ -276,6 +277,9 @@ MODELS: Final[dict[str, type[Question]]] = {
     "timeline.leaves": timeline.Leaves,
     "timeline.payload": timeline.PayloadSlice,
     "timeline.heads": timeline.Heads,
+    "timeline.proof": proving.Proof,
+    "timeline.consistency": proving.Consistency,
+    "timeline.checkpoint": proving.Checkpoint,
     "timeline.state": timeline.State,
     "incident.dlq_show": desk.ShowLetter,
     "catalog.dlq_retry": desk.RetryLetter,
