@@ -63,6 +63,11 @@ class Injury:
     ended: float
     detail: Row = field(default_factory=dict)
 
+    @property
+    def met(self) -> bool:
+        """Whether it met its victim."""
+        return "missed" not in self.detail
+
 
 @dataclass(frozen=True, slots=True)
 class Look:

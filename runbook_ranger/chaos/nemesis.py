@@ -64,10 +64,15 @@ class Nemesis:
         }
 
     async def run(self, schedule: Schedule) -> None:
-        """Every fault at its time, or as soon after it as the one before it is over."""
+        """Every fault at its time, or as soon after it as the one before it is over.
+
+        Where nobody came to a point in the turmoil, its crash is tried again once that is over.
+        """
         began = time.monotonic()
         await asyncio.gather(self._in_turn(schedule.faults, began), self._in_turn(schedule.points, began))
         await asyncio.sleep(max(0.0, schedule.seconds - (time.monotonic() - began)))
+        crashed = {injury.detail["point"] for injury in self.injuries if injury.kind == "crash" and injury.met}
+        await self._in_turn([fault for fault in schedule.points if fault.point not in crashed], began)
 
     async def _in_turn(self, faults: Sequence[Fault], began: float) -> None:
         for fault in faults:

@@ -25,7 +25,7 @@ def summary(result: Result) -> dict[str, Any]:
         "leaves": len(evidence.log.entries),
         "messages": len(evidence.messages),
         "faults": dict(Counter(injury.kind for injury in evidence.injuries)),
-        "missed": sum("missed" in injury.detail for injury in evidence.injuries),
+        "missed": sum(not injury.met for injury in evidence.injuries),
         "violations": [
             {"invariant": found.invariant, "subject": found.subject, "detail": found.detail}
             for found in result.violations

@@ -93,11 +93,11 @@ def test_bytes_cannot_be_sent(evaluator: ProcessEvaluator) -> None:
 
 
 def test_what_takes_too_long_is_stopped_and_the_next_is_answered() -> None:
-    with ProcessEvaluator(limit_seconds=0.2) as evaluator:
+    with ProcessEvaluator(limit_seconds=1) as evaluator:
         assert value("[1].map(x, x)", evaluator) == [1]
         first = evaluator.pid
 
-        with pytest.raises(EvaluationStopped, match=r"took longer than 0\.2 s, and was stopped"):
+        with pytest.raises(EvaluationStopped, match=r"took longer than 1 s, and was stopped"):
             value(FOREVER, evaluator, ENDLESS)
 
         assert evaluator.pid is None
