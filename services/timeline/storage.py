@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import asyncpg
+
 from libs.common import telemetry
 from libs.common.database import Database, Tx
 from libs.common.telemetry import parse_traceparent
@@ -23,6 +25,8 @@ from services.timeline.errors import Frozen, TermLost
 from services.timeline.model import Arrival, LogState
 
 _SCHEMA_NAME: Final = re.compile(r"[ -~]{0,200}")
+
+_ONE_LEAF_AN_EVENT: Final = "uq_leaf_event"
 
 _BEGIN_TERM: Final = """
 INSERT INTO log_state AS state (id, origin, term, size, frontier, root, stream, epoch, seq)
@@ -58,6 +62,10 @@ _FIRSTS: Final = """
 SELECT index, leaf, source, event_id FROM leaf WHERE kind = 'event' AND event_id = ANY($1::text[])
 """
 _STATE: Final = "SELECT origin, term, size, frontier, root, stream, epoch, seq FROM log_state"
+
+
+class SeenBefore(Exception):
+    """The log has an event of this batch already; nothing was written."""
 
 
 async def begin_term(database: Database, *, origin: str, stream: str, epoch: int) -> LogState:
@@ -101,6 +109,7 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
 
     Raises:
         TermLost: another writer appended or took over since `old` was read; nothing was written.
+        SeenBefore: the batch has an event leaf for an event that has one.
     """
     new = old.after(batch)
     payloads = [
@@ -109,13 +118,18 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
         if entry.kind == EVENT
     ]
     with telemetry.span("db timeline append", attributes={"rr.leaves": len(batch.entries)}):
-        advanced = await database.pool.fetchval(
-            _APPEND,
-            *(old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq),
-            *_columns([_leaf_row(entry) for entry in batch.entries], 9),
-            *_columns(payloads, 15),
-            *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], 4),
-        )
+        try:
+            advanced = await database.pool.fetchval(
+                _APPEND,
+                *(old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq),
+                *_columns([_leaf_row(entry) for entry in batch.entries], 9),
+                *_columns(payloads, 15),
+                *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], 4),
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != _ONE_LEAF_AN_EVENT:
+                raise
+            raise SeenBefore from error
     if not advanced:
         raise TermLost(f"size {old.tree.size} of term {old.term} is no longer the end of the log")
     return new
