@@ -9,12 +9,14 @@ from typing import Any, Final
 
 import orjson
 
+from libs.common import together
 from libs.common.clock import utc_now
 from libs.common.contracts.denial import DENIALS, DenialFact
 from libs.common.contracts.marking import Marking
-from libs.common.database import Database, Tx
+from libs.common.database import Database
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy.ledger import Entry
+from libs.common.together import Write
 
 ANY: Final = "*"
 QUIET_SECONDS: Final = 60.0
@@ -34,11 +36,10 @@ SELECT EXISTS (SELECT 1 FROM decision WHERE tenant_id = $1 AND actor = $2 AND ac
 """
 
 
-async def write(tx: Tx, tenant: str, request_key: str, entries: Sequence[Entry]) -> None:
-    """Add decisions to the log, in the transaction of what they were about."""
-    if entries:
-        columns = [list(column) for column in zip(*map(_row, entries), strict=True)]
-        await tx.execute(_WRITE, tenant, request_key, *columns)
+def writes(tenant: str, request_key: str, entries: Sequence[Entry]) -> list[Write]:
+    """What adds decisions to the log, for the transaction of what they were about; none where none were made."""
+    columns = [list(column) for column in zip(*map(_row, entries), strict=True)]
+    return [Write(_WRITE, (tenant, request_key, *columns))] if entries else []
 
 
 async def deny(
@@ -54,7 +55,7 @@ async def deny(
         about = (tenant, denied.actor.actor, denied.action, resource.kind, resource.id)
         named = resource.id if resource.id != ANY else ""
         told = await tx.fetchval(_TOLD, *about, QUIET_SECONDS)
-        await write(tx, tenant, request_key, entries)
+        await together.write(tx, writes(tenant, request_key, entries))
         if not told:
             outbox = Outbox(service, database.schema)
             cause = Cause(

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import orjson
@@ -16,6 +16,7 @@ from libs.common.telemetry import log
 
 EXIT_STALLED: Final = 70
 CHECK_SECONDS: Final = 2.5
+TICK_SECONDS: Final = 1.0
 
 Check = Callable[[], Awaitable[None]]
 """Returns when the dependency is well; raises with what is wrong otherwise."""
@@ -24,10 +25,28 @@ Check = Callable[[], Awaitable[None]]
 class Server(uvicorn.Server):
     """uvicorn inside a loop of ours: signals belong to the process, not to the server."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._leaving = asyncio.Event()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+    def leave(self) -> None:
+        """Take no new requests, and end once those under way are answered."""
+        self.should_exit = True
+        self._leaving.set()
+
+    async def main_loop(self) -> None:
+        """Once a second, for the date in answers, or when it is to leave. uvicorn's own ten looks a second would be
+        most of what an idle process does.
+        """
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._leaving.wait()
 
 
 class Health:

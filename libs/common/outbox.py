@@ -15,7 +15,7 @@ import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
-from libs.common import telemetry
+from libs.common import telemetry, together
 from libs.common.clock import rfc3339
 from libs.common.contracts.choreography import check_publisher
 from libs.common.contracts.envelope import Envelope, Ref
@@ -24,6 +24,7 @@ from libs.common.contracts.marking import UNMARKED, Marking
 from libs.common.database import TRANSIENT, Database, Tx, Uuid
 from libs.common.ids import new_id
 from libs.common.telemetry import log
+from libs.common.together import Write
 
 POSITION_SUBJECT: Final = "timeline.position"
 """Core NATS note {"stream", "epoch", "seq"}: how far the log has come."""
@@ -127,8 +128,12 @@ class Outbox:
 
     async def add(self, tx: Tx, events: Sequence[OutboxEvent]) -> None:
         """Write `events` in order and wake the relay: one statement, one notification, both at the commit."""
+        await together.write(tx, self.writes(events))
+
+    def writes(self, events: Sequence[OutboxEvent]) -> list[Write]:
+        """The same as a write, for whoever has others to send with it; none where nothing is told."""
         if not events:
-            return
+            return []
         rows = [
             (
                 Uuid(e.envelope.id),
@@ -142,7 +147,7 @@ class Outbox:
             )
             for e in events
         ]
-        await tx.fetchval(_INSERT, *map(list, zip(*rows, strict=True)), self._channel)
+        return [Write(_INSERT, list(map(list, zip(*rows, strict=True))), notify=self._channel)]
 
 
 def channel(schema: str) -> str:
@@ -151,14 +156,11 @@ def channel(schema: str) -> str:
 
 
 _INSERT: Final = """
-WITH added AS (
-  INSERT INTO outbox (event_id, aggregate_type, aggregate_id, aggregate_version, subject, payload, salt, headers)
-  SELECT event_id, aggregate_type, aggregate_id, aggregate_version, subject, payload, salt, headers::jsonb
-  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::bytea[], $8::text[])
-    WITH ORDINALITY AS t(event_id, aggregate_type, aggregate_id, aggregate_version, subject, payload, salt, headers, n)
-  ORDER BY n
-  RETURNING 1)
-SELECT pg_notify($9, '') FROM (SELECT count(*) FROM added) AS counted
+INSERT INTO outbox (event_id, aggregate_type, aggregate_id, aggregate_version, subject, payload, salt, headers)
+SELECT event_id, aggregate_type, aggregate_id, aggregate_version, subject, payload, salt, headers::jsonb
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::bytea[], $8::text[])
+  WITH ORDINALITY AS t(event_id, aggregate_type, aggregate_id, aggregate_version, subject, payload, salt, headers, n)
+ORDER BY n
 """
 
 

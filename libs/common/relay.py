@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import orjson
 from nats.aio.msg import Msg
 
-from libs.common import metrics
+from libs.common import metrics, wire
 from libs.common.bus import WINDOW, Bus, Outgoing, PublishRefused, Stored
 from libs.common.contracts.choreography import EVENTS
 from libs.common.crash import crash_point
@@ -25,6 +25,14 @@ from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.lost import take_back_lost
 from libs.common.outbox import POSITION_SUBJECT, channel, listen
 from libs.common.telemetry import log
+
+_LEAD: Final = "SELECT WHERE pg_try_advisory_xact_lock(hashtext('{channel}'))"
+_LED: Final = "SELECT 1"
+"""The command tag of `_LEAD` where the lock was free."""
+_LAZILY: Final = "SET LOCAL synchronous_commit TO off"
+_PENDING: Final = "SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL)"
+FREE_SECONDS: Final = 0.5
+"""How often chained rows go: each time costs the same, however many there are, and nobody waits for it."""
 
 _TAKE: Final = """
 SELECT id, aggregate_id, subject, payload, headers FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1
@@ -55,23 +63,30 @@ class Relay:
         self._vouched = -1
         self._poll = poll_seconds
         self._wake = asyncio.Event()
-        self._leads = False
-        self._passed: tuple[int, int] | None = None
+        self._lead = _LEAD.format(channel=channel(database.schema))
+        self._leads = True
+        self._noted = b""
+        self._again = False
+        self._moved = asyncio.Event()
         self._unchained: dict[int, int] = {}
 
     async def run(self) -> None:
         """Publish until cancelled; server outages delay it and nothing else."""
-        await self._bus.subscribe(POSITION_SUBJECT, self._on_position)
+        notes = await self._bus.subscribe(POSITION_SUBJECT, self._on_position)
+        wire.deliver(self._bus.nc, notes, self._take_note)
         async with asyncio.TaskGroup() as group:
             group.create_task(listen(self._database, channel(self._database.schema), self._wake.set))
             group.create_task(self._publish_forever())
+            group.create_task(self._free_forever())
 
     async def _publish_forever(self) -> None:
         while True:
+            woken = self._wake.is_set()
             self._wake.clear()
             try:
-                while await self.publish_once() > WINDOW // 2:
-                    pass
+                if woken or await self._has_work():
+                    while await self.publish_once() > WINDOW // 2:
+                        pass
             except TRANSIENT as error:
                 log.warning("relay_waits", schema=self._database.schema, error=f"{type(error).__name__}: {error}")
             if not self._leads:  # whoever has the lock is woken, too; this one looks after it from time to time
@@ -81,11 +96,23 @@ class Relay:
                 async with asyncio.timeout(self._poll):
                     await self._wake.wait()
 
+    async def _has_work(self) -> bool:
+        """Whether there is a connection to vouch for, or anything to publish: a look that costs one round trip."""
+        if self._vouched != self._connection:
+            return True
+        pending: bool = await self._database.pool.fetchval(_PENDING)
+        metrics.OUTBOX_PENDING.set(int(pending))
+        return pending
+
     async def publish_once(self) -> int:
-        """Publish one window in one transaction; returns how many rows are done (0 when another relay has the lock)."""
-        async with self._database.pool.acquire() as tx, tx.transaction():
-            lock = channel(self._database.schema)
-            self._leads = await tx.fetchval("SELECT pg_try_advisory_xact_lock(hashtext($1))", lock)
+        """Publish one window in one transaction; returns how many rows are done (0 when another relay has the lock).
+
+        That a row is marked need not survive a crash of the database: it would be published a second time, as after a
+        crash before the mark. What the server lost and is taken back must survive it.
+        """
+        lead = f"{_LAZILY}; {self._lead}" if self._vouched == self._connection else self._lead
+        async with self._database.begun("relay", lead) as (tx, tag):
+            self._leads = tag == _LED
             if not self._leads:
                 return 0
             if self._vouched != self._connection:
@@ -155,27 +182,46 @@ class Relay:
                 self._unchained |= {number: found.seq for number, found in stored.items() if found.stream == EVENTS}
         return len(stored)
 
-    async def _on_position(self, message: Msg) -> None:
-        """The log has come so far: rows up to there are safe in it, once it is known that the stream holds them.
+    def _take_note(self, message: Msg) -> bool:
+        """Remember how far the log has come. It says the same again when it is idle."""
+        self._again = self._again or self._noted in {b"", message.data}
+        self._noted = message.data
+        self._moved.set()
+        return True
 
-        The relay that published them knows them by id and lets them go at once; whatever another has left behind goes
-        when the log says the same again, being idle: that looks through the whole outbox.
+    async def _on_position(self, message: Msg) -> None:
+        self._take_note(message)
+
+    async def _free_forever(self) -> None:
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            again, self._again = self._again, False
+            try:
+                await self._free(orjson.loads(self._noted), again=again)
+            except TRANSIENT as error:
+                log.warning("outbox_kept", schema=self._database.schema, error=type(error).__name__)
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                log.warning("position_unread", schema=self._database.schema)
+            await asyncio.sleep(FREE_SECONDS)
+
+    async def _free(self, position: Mapping[str, Any], *, again: bool) -> None:
+        """Rows up to there are safe in the log, once it is known that the stream holds them.
+
+        The relay that published them knows them by id; whatever another has left behind goes when the log is idle:
+        that looks through the whole outbox.
         """
         if self._vouched != self._connection:
             return
-        position = orjson.loads(message.data)
-        passed, self._passed = self._passed, (position["epoch"], position["seq"])
+        passed = position["epoch"], position["seq"]
         known = [number for number, seq in self._unchained.items() if seq <= position["seq"]]
-        try:
-            freed = await self._database.pool.fetch(_FREE_KNOWN, *self._passed, known) if known else []
-            for row in freed:
-                self._unchained.pop(row["id"], None)
-            if not freed and passed in {None, self._passed}:
-                await self._database.pool.execute(_FREE, *self._passed)
-                if passed is not None:  # what is there still is of another epoch
-                    self._unchained.clear()
-        except TRANSIENT as error:
-            log.warning("outbox_kept", schema=self._database.schema, error=type(error).__name__)
+        freed = await self._database.pool.fetch(_FREE_KNOWN, *passed, known) if known else []
+        for row in freed:
+            self._unchained.pop(row["id"], None)
+        if not freed and again:
+            await self._database.pool.execute(_FREE, *passed)
+            for number in known:  # what is there still is of another epoch
+                self._unchained.pop(number, None)
 
 
 def _waves(rows: Sequence[asyncpg.Record]) -> list[list[asyncpg.Record]]:

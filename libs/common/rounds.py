@@ -33,10 +33,15 @@ async def whenever_due(database: Database, fire_due: Callable[[], Awaitable[int]
     while True:
         pause = AT_MOST_SECONDS
         try:
-            while await fire_due():
-                pass
-            found = await database.pool.fetchval(_NEXT)
-            pause = AT_MOST_SECONDS if found is None else float(found)
+            pause = await _next(database)
+            while pause <= 0 and await fire_due():
+                pause = await _next(database)
         except TRANSIENT as error:
             log.warning("timers_wait", error=f"{type(error).__name__}: {error}")
         await asyncio.sleep(min(AT_MOST_SECONDS, max(AT_LEAST_SECONDS, pause)))
+
+
+async def _next(database: Database) -> float:
+    """Seconds until the next timer is due; one that is overdue is below zero."""
+    found = await database.pool.fetchval(_NEXT)
+    return AT_MOST_SECONDS if found is None else float(found)

@@ -17,7 +17,7 @@ from faststream.nats import NatsMessage
 from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from libs.common import decisions, metrics, telemetry
+from libs.common import decisions, metrics, telemetry, together
 from libs.common.bus import Bus
 from libs.common.contracts.fact import describe
 from libs.common.crash import crash_point
@@ -37,9 +37,14 @@ from libs.common.ids import new_id
 from libs.common.policy import Principal, ledger
 from libs.common.sight import Sight, narrow
 from libs.common.telemetry import log
+from libs.common.together import Write
 
 MAX_REPLY_BYTES: Final = 512 * 1024
 CONCURRENT: Final = 32
+
+_ANSWERED: Final = (
+    "INSERT INTO command (request_key, tenant_id, verb, body_sha256, response) VALUES ($1, $2, $3, $4, $5)"
+)
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -148,11 +153,9 @@ class RpcServer:
         asked = (verb, caller.principal.actor, question.model_dump_json())
         digest = hashlib.sha256("\0".join(asked).encode()).digest()
         async with self._database.transaction(verb) as tx:
-            await narrow(tx, Sight.of(caller.principal, caller.tenant, changes=True))
             # Two requests with one key at the same time: the second waits here and then finds the answer.
-            await tx.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{caller.tenant}/{caller.request_key}"
-            )
+            turn = f"{caller.tenant}/{caller.request_key}"
+            await narrow(tx, Sight.of(caller.principal, caller.tenant, changes=True), turn=turn)
             stored = await tx.fetchrow(
                 "SELECT body_sha256, response FROM command WHERE tenant_id = $1 AND request_key = $2",
                 caller.tenant,
@@ -161,16 +164,9 @@ class RpcServer:
             if stored is not None:
                 return _stored_answer(stored["body_sha256"], stored["response"], digest)
             answer = await handler(tx, caller, question)
-            await decisions.write(tx, caller.tenant, caller.request_key, entries)
             stored_answer = _bounded(orjson.dumps(answer))
-            await tx.execute(
-                "INSERT INTO command (request_key, tenant_id, verb, body_sha256, response) VALUES ($1, $2, $3, $4, $5)",
-                caller.request_key,
-                caller.tenant,
-                verb,
-                digest,
-                stored_answer,
-            )
+            command = Write(_ANSWERED, (caller.request_key, caller.tenant, verb, digest, stored_answer))
+            await together.write(tx, [*decisions.writes(caller.tenant, caller.request_key, entries), command])
             crash_point("command_before_commit")
             return answer
 

@@ -38,9 +38,16 @@ class Sight:
         return cls(own, ",".join(sorted(principal.environments)), principal.clearance)
 
 
-async def narrow(tx: Tx, sight: Sight) -> None:
-    """Let the rest of the transaction see no more than `sight`; one round trip."""
-    await tx.execute(_NARROW, sight.tenant, sight.environments, str(sight.clearance))
+async def narrow(tx: Tx, sight: Sight, *, turn: str = "") -> None:
+    """Let the rest of the transaction see no more than `sight`; one round trip.
+
+    With the name of a `turn` it also waits until nobody else has it, and has it until the transaction ends.
+    """
+    seen = sight.tenant, sight.environments, str(sight.clearance)
+    if turn:
+        await tx.execute(f"{_NARROW}, pg_advisory_xact_lock(hashtextextended($4, 0))", *seen, turn)
+    else:
+        await tx.execute(_NARROW, *seen)
 
 
 _NARROW: Final = (

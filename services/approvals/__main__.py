@@ -6,7 +6,7 @@ from services.approvals.wiring import wire
 
 def main() -> None:
     """Run until SIGTERM."""
-    run("approvals", wire)
+    run("approvals", wire, by_key=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import orjson
 
 from libs.common.contracts.levels import Level
 from libs.common.database import Tx, Uuid
+from libs.common.together import Write
 from services.approvals import votes
 from services.approvals.docket import Docket, Known
 from services.approvals.lifecycle import INITIAL, OPEN
@@ -32,6 +33,8 @@ _MOVING: Final = (
     "state", "version", "approver", "rationale", "channel", "decided_at", "valid_until", "revoked_by",
     "revoke_rationale", "revoked_at", "level", "filled", "method", "decision_id", "policy_revision",
 )  # fmt: skip
+
+_SAVED: Final = ("tenant", "approval_id", *_MOVING)
 
 _LOCK_EXECUTIONS: Final = """
 INSERT INTO execution (tenant_id, execution_id, ended)
@@ -54,22 +57,29 @@ UPDATE execution e SET ended = true
 FROM unnest($1::text[], $2::text[]) AS t(tenant_id, execution_id)
 WHERE e.tenant_id = t.tenant_id AND e.execution_id = t.execution_id AND NOT e.ended
 """
-_LOCK: Final = "SELECT * FROM approval WHERE tenant_id = $1 AND approval_id = $2 FOR UPDATE"
+# By the id, which names the tenant as well: of two columns in an equality a planner that knows no statistics yet takes
+# the tenant's index, and reads all that the tenant ever asked. What is not an equality is no reason to take an index.
+_LOCK: Final = "SELECT * FROM approval WHERE approval_id = $2 AND tenant_id IS NOT DISTINCT FROM $1 FOR UPDATE"
 _LOCK_DUE: Final = """
 SELECT a.* FROM timer t JOIN approval a ON a.approval_id = t.ref_id
 WHERE t.state = 'set' AND t.due_at <= clock_timestamp()
 ORDER BY t.due_at LIMIT $1 FOR UPDATE OF a SKIP LOCKED
 """
-_ADD: Final = (
-    f"INSERT INTO approval ({', '.join(_COLUMNS)}) VALUES ({', '.join(f'${n}' for n in range(1, len(_COLUMNS) + 1))})"
-)
-_SAVE: Final = (
-    f"UPDATE approval SET {', '.join(f'{name} = ${n}' for n, name in enumerate(_MOVING, 3))}"
-    " WHERE tenant_id = $1 AND approval_id = $2"
-)
-_SET_TIMER: Final = (
-    "INSERT INTO timer (kind, ref_id, ref_version, due_at, state) VALUES ($1, $2, $3, $4, 'set') ON CONFLICT DO NOTHING"
-)
+_ADD: Final = f"""
+INSERT INTO approval ({", ".join(_COLUMNS)})
+SELECT {", ".join(_COLUMNS)} FROM jsonb_populate_recordset(NULL::approval, $1::text::jsonb)
+"""
+_SAVE: Final = f"""
+UPDATE approval a SET {", ".join(f"{name} = t.{name}" for name in _MOVING)}
+FROM jsonb_populate_recordset(NULL::approval, $1::text::jsonb) AS t
+WHERE a.approval_id = t.approval_id AND a.tenant_id IS NOT DISTINCT FROM t.tenant_id
+"""
+_SET_TIMERS: Final = """
+INSERT INTO timer (kind, ref_id, ref_version, due_at, state)
+SELECT kind, ref_id, ref_version, due_at, 'set'
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[]) AS t(kind, ref_id, ref_version, due_at)
+ON CONFLICT DO NOTHING
+"""
 _CANCEL: Final = "UPDATE timer SET state = 'cancelled' WHERE ref_id = ANY($1::uuid[]) AND state = 'set'"
 _FIRE: Final = """
 UPDATE timer SET state = 'fired', fired_at = clock_timestamp()
@@ -117,10 +127,13 @@ async def end(tx: Tx, executions: Collection[ExecutionKey]) -> None:
     await tx.execute(_END_EXECUTIONS, [tenant for tenant, _ in keys], [execution_id for _, execution_id in keys])
 
 
-async def lock(tx: Tx, tenant: str, approval_id: str) -> Approval | None:
-    """One approval with its votes, locked; None when the tenant has none of this id."""
+async def lock(tx: Tx, tenant: str, approval_id: str) -> tuple[Approval, datetime] | None:
+    """One approval with its votes, locked, and the moment after that; None when the tenant has none of this id."""
     row = await tx.fetchrow(_LOCK, tenant, Uuid(approval_id))
-    return None if row is None else (await with_votes(tx, [to_approval(row)]))[0]
+    if row is None:
+        return None
+    now, cast = await votes.standing_now(tx, tenant, approval_id)
+    return replace(to_approval(row), votes=cast), now
 
 
 async def lock_due(tx: Tx, limit: int) -> list[Approval]:
@@ -145,18 +158,25 @@ async def fire(tx: Tx, approvals: Sequence[Approval]) -> list[Fired]:
     return sorted(fired, key=lambda timer: (timer.due_at, timer.kind, timer.number))
 
 
-async def write(tx: Tx, approvals: Sequence[Approval]) -> None:
-    """Store approvals as they became; a new one gets its timers, and one that is no longer open loses them."""
-    last = {(approval.tenant, approval.approval_id): approval for approval in approvals}
+def adding(approvals: Sequence[Approval]) -> list[Write]:
+    """What stores new approvals and sets their timers."""
     new = {(a.tenant, a.approval_id): a for a in approvals if a.version == 1}
-    if new:
-        await tx.executemany(_ADD, [_whole(approval) for approval in new.values()])
-        await tx.executemany(_SET_TIMER, [timer for approval in new.values() for timer in _timers(approval)])
+    if not new:
+        return []
+    timers = [timer for approval in new.values() for timer in _timers(approval)]
+    whole = [_row(approval, _FIELDS) for approval in new.values()]
+    return [Write(_ADD, (_text(whole),)), Write(_SET_TIMERS, list(map(list, zip(*timers, strict=True))))]
+
+
+def moving(approvals: Sequence[Approval]) -> list[Write]:
+    """What stores approvals as they became; one that is no longer open loses its timers."""
+    last = {(a.tenant, a.approval_id): a for a in approvals}
     moved = [approval for approval in last.values() if approval.version > 1]
-    if moved:
-        await tx.executemany(_SAVE, [(a.tenant, Uuid(a.approval_id), *_moving(a)) for a in moved])
-        closed = [Uuid(a.approval_id) for a in moved if a.state not in OPEN]
-        await tx.execute(_CANCEL, closed)
+    if not moved:
+        return []
+    closed = [Uuid(a.approval_id) for a in moved if a.state not in OPEN]
+    rows = [_row(approval, _SAVED) for approval in moved]
+    return [Write(_SAVE, (_text(rows),)), *([Write(_CANCEL, (closed,))] if closed else [])]
 
 
 def _timers(approval: Approval) -> list[tuple[Any, ...]]:
@@ -187,17 +207,15 @@ def _key(row: asyncpg.Record) -> ExecutionKey:
     return row["tenant_id"], row["execution_id"]
 
 
-def _whole(approval: Approval) -> tuple[Any, ...]:
-    stored = {name: _stored(approval, name) for name in _FIELDS}
-    return tuple((stored | {"approval_id": Uuid(approval.approval_id)}).values())
+def _row(approval: Approval, names: Sequence[str]) -> dict[str, Any]:
+    """Fields of an approval by column, as JSON has them."""
+    return {_COLUMN.get(name, name): _stored(approval, name) for name in names}
 
 
-def _moving(approval: Approval) -> tuple[Any, ...]:
-    return tuple(_stored(approval, name) for name in _MOVING)
+def _text(rows: Sequence[Mapping[str, Any]]) -> str:
+    return orjson.dumps(rows).decode()
 
 
 def _stored(approval: Approval, name: str) -> Any:
     value = getattr(approval, name)
-    if name == "escalation":
-        value = [level.model_dump() for level in value]
-    return orjson.dumps(value).decode() if name in _JSON else value
+    return [level.model_dump() for level in value] if name == "escalation" else value

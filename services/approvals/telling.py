@@ -6,6 +6,7 @@ from typing import Final
 
 import orjson
 
+from libs.common import together
 from libs.common.artefacts import document, leave
 from libs.common.contracts.approval import ApprovalExpired, ApprovalGranted, ApprovalRejected, ApprovalRevoked
 from libs.common.contracts.envelope import Ref
@@ -23,8 +24,7 @@ async def tell(tx: Tx, outbox: Outbox, story: Sequence[tuple[Told, Cause]], *, n
     """Store each approval as its last fact left it, and the facts, in order."""
     if not story:
         return
-    await storage.write(tx, [told.approval for told, _ in story])
-    await votes.write(tx, [told for told, _ in story], now=now)
+    approvals, steps = [told.approval for told, _ in story], [told for told, _ in story]
     events = [
         outbox.event(
             told.fact,
@@ -36,7 +36,12 @@ async def tell(tx: Tx, outbox: Outbox, story: Sequence[tuple[Told, Cause]], *, n
         )
         for told, cause in story
     ]
-    await outbox.add(tx, events)
+    new, moved = storage.adding(approvals), storage.moving(approvals)
+    if new and moved:  # what is new may have moved as well, and a statement does not see its own rows
+        await together.write(tx, new)
+        new = []
+    await together.write(tx, [*new, *moved, *votes.casting(steps), *outbox.writes(events)])
+    await votes.take_back(tx, steps, now=now)
     for told, _ in story:
         _count(told.approval)
 

@@ -155,10 +155,10 @@ async def _locked(tx: Tx, caller: Caller, approval_id: str) -> tuple[Approval, d
     Raises:
         NoSuchApproval: there is none, or the caller may not see it.
     """
-    approval = await storage.lock(tx, caller.tenant, approval_id)
-    if approval is None or not (await decide(caller.principal, "approval.view", views.about(approval))).allow:
+    found = await storage.lock(tx, caller.tenant, approval_id)
+    if found is None or not (await decide(caller.principal, "approval.view", views.about(found[0]))).allow:
         raise NoSuchApproval(approval_id)
-    return approval, await storage.moment(tx)
+    return found
 
 
 async def _allowed(caller: Caller, resource: Resource) -> Decision:

@@ -8,13 +8,21 @@ import asyncpg
 import orjson
 
 from libs.common.database import Tx, Uuid
-from services.approvals.model import Told, Vote, Word
+from libs.common.together import Write
+from services.approvals.model import Approval, Told, Vote, Word
 
 _STANDING: Final = "SELECT * FROM vote WHERE approval_id = ANY($1::uuid[]) AND withdrawn_at IS NULL ORDER BY id"
-_CAST: Final = """
-INSERT INTO vote (tenant_id, approval_id, actor, plan_hash, action_hash, filled, rationale, channel, method,
-  decision_id, policy_revision, voted_at)
-VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11, $12)
+_STANDING_NOW: Final = """
+SELECT clock_timestamp() AS now, v.* FROM (SELECT) AS once
+LEFT JOIN vote v ON v.tenant_id = $1 AND v.approval_id = $2 AND v.withdrawn_at IS NULL ORDER BY v.id
+"""
+_COLUMNS: Final = (
+    "tenant_id", "approval_id", "actor", "plan_hash", "action_hash", "filled", "rationale", "channel", "method",
+    "decision_id", "policy_revision", "voted_at",
+)  # fmt: skip
+_CAST: Final = f"""
+INSERT INTO vote ({", ".join(_COLUMNS)})
+SELECT {", ".join(_COLUMNS)} FROM jsonb_populate_recordset(NULL::vote, $1::text::jsonb)
 """
 _TAKE_BACK: Final = """
 UPDATE vote SET withdrawn_at = $4, withdrawn_why = $5
@@ -33,14 +41,23 @@ async def standing(tx: Tx, approval_ids: Sequence[str]) -> Mapping[tuple[str, st
     return found
 
 
-async def write(tx: Tx, story: Sequence[Told], *, now: datetime) -> None:
-    """Store the votes that were cast and taken back, in the order in which that is told."""
+async def standing_now(tx: Tx, tenant: str, approval_id: str) -> tuple[datetime, tuple[Vote, ...]]:
+    """What the database's clock shows now, and one approval's votes that were not taken back."""
+    rows = await tx.fetch(_STANDING_NOW, tenant, Uuid(approval_id))
+    return rows[0]["now"], tuple(to_vote(row) for row in rows if row["id"] is not None)
+
+
+def casting(story: Sequence[Told]) -> list[Write]:
+    """What stores the votes that were cast."""
+    rows = [_row(told.approval, told.cast) for told in story if told.cast is not None]
+    return [Write(_CAST, (orjson.dumps(rows).decode(),))] if rows else []
+
+
+async def take_back(tx: Tx, story: Sequence[Told], *, now: datetime) -> None:
+    """Say of the votes that were taken back when and why."""
     for told in story:
-        approval = told.approval
-        key = approval.tenant, Uuid(approval.approval_id)
-        if told.cast is not None:
-            await tx.execute(_CAST, *key, *_columns(told.cast))
         if told.taken_back is not None:
+            key = told.approval.tenant, Uuid(told.approval.approval_id)
             await tx.execute(_TAKE_BACK, *key, told.taken_back.actor, now, told.taken_back.rationale)
 
 
@@ -64,17 +81,19 @@ def to_vote(row: asyncpg.Record) -> Vote:
     )
 
 
-def _columns(vote: Vote) -> tuple[Any, ...]:
+def _row(approval: Approval, vote: Vote) -> dict[str, Any]:
     word = vote.word
-    return (
-        word.actor,
-        vote.plan_hash,
-        vote.action_hash,
-        orjson.dumps(dict(vote.values)).decode(),
-        word.rationale,
-        word.channel,
-        word.method,
-        word.decision_id,
-        word.policy_revision,
-        vote.voted_at,
-    )
+    return {
+        "tenant_id": approval.tenant,
+        "approval_id": approval.approval_id,
+        "actor": word.actor,
+        "plan_hash": vote.plan_hash,
+        "action_hash": vote.action_hash,
+        "filled": dict(vote.values),
+        "rationale": word.rationale,
+        "channel": word.channel,
+        "method": word.method,
+        "decision_id": word.decision_id,
+        "policy_revision": word.policy_revision,
+        "voted_at": vote.voted_at,
+    }

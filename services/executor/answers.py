@@ -5,7 +5,8 @@ the step. One of something else (another plan, another action, another step) beg
 `runbook.blocked` says which grant was refused, why, with both hashes, and asks about what would be done now.
 """
 
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import Final, TypeAlias
 
 from libs.common.contracts.approval import ApprovalFact, ApprovalGranted, ApprovalRejected, approval_id
 from libs.common.database import Tx, Uuid
@@ -19,15 +20,22 @@ from services.executor.evaluator import evaluator_for
 from services.executor.grants import ASKED_AGAIN, BEGIN_AGAIN, Fault, Grant, Wanted, fault
 from services.executor.model import Execution
 
-_RELY_ON: Final = "UPDATE approval SET used_at = clock_timestamp() WHERE approval_id = $1 AND state = 'granted'"
+_RELY_ON: Final = """
+UPDATE approval SET used_at = clock_timestamp() WHERE approval_id = ANY($1::uuid[]) AND state = 'granted'
+"""
+_PLACES: Final = """
+SELECT execution_id, path, visit FROM step_run
+JOIN unnest($1::uuid[], $2::uuid[]) AS t(step_run_id, execution_id) USING (step_run_id, execution_id)
+"""
+Place: TypeAlias = tuple[str, int]
+"""Path and visit of a step run."""
 
 
-async def short(tx: Tx, execution: Execution, fact: ApprovalFact) -> str:
+def short(execution: Execution, fact: ApprovalFact, place: Place | None) -> str:
     """Why a grant is not by as many people as the step asks for, in words; empty when it is.
 
     A message is no authority: one from a service that has not heard of quorums yet grants nothing that needs one.
     """
-    place = await place_of(tx, execution, fact.step_run_id) if isinstance(fact, ApprovalGranted) else None
     if place is None or not isinstance(fact, ApprovalGranted):
         return ""
     step = execution.spec.step(place[0])
@@ -37,11 +45,22 @@ async def short(tx: Tx, execution: Execution, fact: ApprovalFact) -> str:
     return "" if wanted == 1 or people >= wanted else f"{people} of {wanted} people agreed. {BEGIN_AGAIN}"
 
 
-async def told(tx: Tx, execution: Execution, fact: ApprovalFact, grant: Grant, short_of: str = "") -> Fact | None:
-    """What the execution learns from a decision; None when it concerns no step that waits for one."""
-    place = await place_of(tx, execution, fact.step_run_id)
+async def told(
+    tx: Tx,
+    execution: Execution,
+    fact: ApprovalFact,
+    grant: Grant,
+    place: Place | None,
+    *,
+    relied: set[str],
+    short_of: str = "",
+) -> Fact | None:
+    """What the execution learns from a decision; None when it concerns no step that waits for one.
+
+    A grant that it goes on by, without an action to use it, joins those `relied` upon.
+    """
     if isinstance(fact, ApprovalGranted) and grant.state in {"granted", "used"}:
-        return await _on_grant(tx, execution, place, grant, fact)
+        return await _on_grant(tx, execution, place, grant, fact, relied)
     if place is None:
         return None
     if isinstance(fact, ApprovalRejected):
@@ -53,7 +72,7 @@ async def told(tx: Tx, execution: Execution, fact: ApprovalFact, grant: Grant, s
 
 
 async def _on_grant(
-    tx: Tx, execution: Execution, place: tuple[str, int] | None, grant: Grant, fact: ApprovalGranted
+    tx: Tx, execution: Execution, place: Place | None, grant: Grant, fact: ApprovalGranted, relied: set[str]
 ) -> Fact | None:
     """A grant is good, or refused with its reason, by the step that waits for it (or by whatever waits instead)."""
     run = execution.frame.run(*place) if place is not None else execution.frame.current
@@ -66,7 +85,7 @@ async def _on_grant(
     found = fault(grant, wanted)
     if found is None:
         if isinstance(execution.spec.step(run.path), ApprovalStep):
-            await tx.execute(_RELY_ON, Uuid(grant.approval_id))
+            relied.add(grant.approval_id)
         return Granted(run.path, run.visit, grant.approval_id, fact.values or {})
     log.warning("grant_refused", approval_id=grant.approval_id, execution_id=execution.execution_id, code=found.code)
     return await _refusal(tx, execution.tenant_id, run, found, grant, wanted)
@@ -99,7 +118,22 @@ def wanted_at(execution: Execution, run: StepRun) -> Wanted:
     return Wanted(execution.execution_id, step_run_id, execution.plan_hash, action_hash, execution.initiator)
 
 
-async def place_of(tx: Tx, execution: Execution, step_run_id: str) -> tuple[str, int] | None:
+async def rely_on(tx: Tx, approvals: Collection[str]) -> None:
+    """Remember that these grants let plans go on."""
+    if approvals:
+        await tx.execute(_RELY_ON, [Uuid(key) for key in sorted(approvals)])
+
+
+async def places(tx: Tx, facts: Sequence[ApprovalFact]) -> dict[str, Place]:
+    """Where the step runs that these facts name stand, by execution; each fact is about another one."""
+    if not facts:
+        return {}
+    names = [Uuid(fact.step_run_id) for fact in facts], [Uuid(fact.execution_id) for fact in facts]
+    found = {row["execution_id"]: (row["path"], row["visit"]) for row in await tx.fetch(_PLACES, *names)}
+    return {fact.execution_id: found[key] for fact, key in zip(facts, names[1], strict=True) if key in found}
+
+
+async def place_of(tx: Tx, execution: Execution, step_run_id: str) -> Place | None:
     """Path and visit of a step run of this execution."""
     row = await tx.fetchrow(
         "SELECT path, visit FROM step_run WHERE step_run_id = $1 AND execution_id = $2",

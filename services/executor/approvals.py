@@ -7,16 +7,17 @@ used is refused with its reason (`grants`), and a grant of something else than i
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
 from libs.common.clock import Clock
 from libs.common.consumer import FactReceived, Received, handled_span
-from libs.common.contracts.approval import ApprovalExpired, ApprovalFact, ApprovalGranted, ApprovalRejected
+from libs.common.contracts.approval import ApprovalExpired, ApprovalGranted, ApprovalRejected
 from libs.common.database import Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.runbook.facts import ApprovalDenied, Fact, StepStarted
@@ -24,11 +25,13 @@ from services.executor import answers, storage
 from services.executor.fold import Because, Change, fold, merged
 from services.executor.grants import Fault, Grant, Wanted, closest_fault
 from services.executor.model import ACTOR, SERVICE, Attempt, Execution, Hint
+from services.executor.storage.columns import columns
 
 _KEEP: Final = """
 INSERT INTO approval
   (approval_id, tenant_id, execution_id, step_run_id, plan_hash, action_hash, state, actor, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
+  $9::timestamptz[])
 ON CONFLICT (approval_id) DO UPDATE SET
   execution_id = coalesce(approval.execution_id, EXCLUDED.execution_id),
   step_run_id = coalesce(approval.step_run_id, EXCLUDED.step_run_id),
@@ -62,6 +65,8 @@ RETURNING execution_id, step_run_id
 
 DECISIONS: Final = (ApprovalGranted, ApprovalRejected, ApprovalExpired)
 """What ends a question; the other facts of approvals change nothing here."""
+Decision: TypeAlias = ApprovalGranted | ApprovalRejected | ApprovalExpired
+Decided: TypeAlias = tuple[Received[FactReceived], Decision]
 _LOCK_READY: Final = """
 SELECT 1 FROM action_log WHERE execution_id = ANY($1::uuid[]) AND state = 'ready' ORDER BY action_id FOR UPDATE
 """
@@ -143,19 +148,35 @@ class Approvals:
         facts = [(message, message.value.fact) for message in messages]
         decided = [(message, fact) for message, fact in facts if isinstance(fact, DECISIONS)]
         executions = await storage.lock(tx, (fact.execution_id for _, fact in decided))
-        changes = []
-        for message, fact in decided:
-            execution = executions.get(fact.execution_id)
-            short = await answers.short(tx, execution, fact) if execution is not None else ""
-            grant = await _keep(tx, message.tenant, fact, execution.initiator if execution else "", void=bool(short))
+        changes: list[Change] = []
+        for wave in _waves(decided):
+            changes += await self._learn(tx, wave, executions)
+        return await fold(tx, self.outbox, merged(changes), now=self.clock())
+
+    async def _learn(self, tx: Tx, wave: Sequence[Decided], executions: Mapping[str, Execution]) -> list[Change]:
+        """Keep decisions, each of another execution, and find what these learn from them: a statement a kind."""
+        known = {fact.execution_id: executions.get(fact.execution_id) for _, fact in wave}
+        places = await answers.places(tx, [fact for _, fact in wave if known[fact.execution_id] is not None])
+        asked = [(m, fact, known[fact.execution_id], places.get(fact.execution_id)) for m, fact in wave]
+        shorts = [answers.short(e, fact, place) if e is not None else "" for _, fact, e, place in asked]
+        rows = [
+            _row(m.tenant, fact, e.initiator if e is not None else "", void=bool(short))
+            for (m, fact, e, _), short in zip(asked, shorts, strict=True)
+        ]
+        grants = {str(row["approval_id"]): Grant.of(row) for row in await tx.fetch(_KEEP, *columns(rows))}
+        changes: list[Change] = []
+        relied: set[str] = set()
+        for (message, fact, execution, place), short in zip(asked, shorts, strict=True):
             if execution is None or execution.tenant_id != message.tenant:
                 continue
-            told = await answers.told(tx, execution, fact, grant, short)
+            grant = grants[str(Uuid(fact.approval_id))]
+            told = await answers.told(tx, execution, fact, grant, place, short_of=short, relied=relied)
             if told is not None:
                 span = handled_span(message, SERVICE, **{"ranger.execution_id": execution.execution_id})
                 because = Because(message.value.envelope.actor or ACTOR, message.event_id, span)
                 changes.append(Change(execution, [told], because))
-        return await fold(tx, self.outbox, merged(changes), now=self.clock())
+        await answers.rely_on(tx, relied)
+        return changes
 
     async def revoke(
         self, tx: Tx, *, tenant_id: str, approval_id: str, actor: str, rationale: str, traceparent: str
@@ -210,8 +231,24 @@ async def _mark_revoked(
     return row
 
 
-async def _keep(tx: Tx, tenant: str, fact: ApprovalFact, initiator: str, *, void: bool) -> Grant:
-    """Store a decision; returns what stands (a grant may have been revoked before it came).
+def _waves(decided: Sequence[Decided]) -> list[list[Decided]]:
+    """The decisions in groups of which no two are about one execution or one approval; what comes later stays later.
+
+    What an execution learns may depend on what was kept of it before.
+    """
+    waves: list[list[Decided]] = []
+    ahead: Counter[str] = Counter()
+    for message, fact in decided:
+        place = max(ahead[fact.execution_id], ahead[fact.approval_id])
+        ahead[fact.execution_id] = ahead[fact.approval_id] = place + 1
+        if place == len(waves):
+            waves.append([])
+        waves[place].append((message, fact))
+    return waves
+
+
+def _row(tenant: str, fact: Decision, initiator: str, *, void: bool) -> tuple[Any, ...]:
+    """A decision as it is kept; what stands afterwards may be another (a grant may have been revoked before it came).
 
     One that whoever asked has agreed to, among others, is kept as theirs, and one that too few have, as revoked
     (`void`): neither is ever used.
@@ -223,20 +260,8 @@ async def _keep(tx: Tx, tenant: str, fact: ApprovalFact, initiator: str, *, void
         expires = datetime.fromisoformat(fact.expires_at)
     elif isinstance(fact, ApprovalRejected):
         state, actor = "rejected", fact.approver
-    row = await tx.fetchrow(
-        _KEEP,
-        Uuid(fact.approval_id),
-        tenant,
-        Uuid(fact.execution_id),
-        Uuid(fact.step_run_id),
-        fact.plan_hash,
-        fact.action_hash,
-        state,
-        actor,
-        expires,
-    )
-    assert row is not None
-    return Grant.of(row)
+    ids = Uuid(fact.approval_id), tenant, Uuid(fact.execution_id), Uuid(fact.step_run_id)
+    return (*ids, fact.plan_hash, fact.action_hash, state, actor, expires)
 
 
 async def _running(tx: Tx, execution: Execution) -> list[Fact]:

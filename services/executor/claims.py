@@ -62,9 +62,9 @@ OTHER_PLAN: Final = Refused(
     "approval_other_plan", f"The plan that was approved is not the plan that would be carried out. {BEGIN_AGAIN}"
 )
 
-LOCK_READY: Final = """
+LOCK_READY: Final = f"""
 SELECT a.*, e.plan_hash, e.initiator, e.rights, e.environment, e.clearance, e.state AS execution_state, e.paused,
-  e.guards,
+  e.guards, {kill_switch.SEEN},
   (SELECT bool_or(p.plan_hash = e.plan_hash) FROM approval p WHERE p.execution_id = a.execution_id
     AND p.state = 'granted' AND p.action_hash = '' AND p.used_at IS NOT NULL) AS plan_stands
 FROM action_log a JOIN execution e USING (execution_id)
@@ -110,7 +110,7 @@ class Claims:
         """
         crash_point("before_claim")
         parent = next((item.attempt.traceparent for item in asked if item.attempt.traceparent), "")
-        async with self._database.transaction("claim", parent=parent) as tx:
+        async with self._database.begun("claim", kill_switch.SHARE, parent=parent) as (tx, _):
             running, turned = await self._decide(tx, {item.attempt.action_id: item for item in asked})
         crash_point("after_claim")
         released = [attempt for attempt in running.values() if attempt.held_reason]
@@ -120,13 +120,12 @@ class Claims:
     async def _decide(
         self, tx: Tx, asked: Mapping[str, Asked]
     ) -> tuple[dict[str, Attempt], list[tuple[Attempt, Turned]]]:
-        tenants = {item.attempt.tenant_id for item in asked.values()}
-        switches = await kill_switch.share(tx, tenants, forced=self._settings.kill_switch)
         # Alerts before actions, as everyone locks them who hears of an alert's end: the two cannot wait in a circle.
         firing = await storage.alerts_fire(
             tx, {(a.tenant_id, a.incident_id) for a in (item.attempt for item in asked.values()) if a.requires_firing}
         )
         rows = await tx.fetch(LOCK_READY, [Uuid(i) for i in sorted(asked)])
+        switches = kill_switch.seen(rows, forced=self._settings.kill_switch)
         attempts = [(storage.to_attempt(row), row) for row in rows]
         refused = await permits.refusals(attempts)
         turned: list[tuple[Attempt, Turned]] = []

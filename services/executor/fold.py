@@ -27,13 +27,14 @@ RESULTS: Final = (StepSucceeded, StepFailed, StepLost, StepUnknown)
 async def fold(tx: Tx, outbox: Outbox, changes: Iterable[Change], *, now: datetime) -> list[Hint]:
     """Fold and write; returns the actions that are ready, to be hinted after the commit."""
     writes, found = Writes(), list(changes)
+    if not found:
+        return []
     under_way = await storage.running(tx, [c.execution for c in found if c.execution.frame.children])
     kept = await storage.kept_rollbacks(tx, [c.execution for c in found])
     for change in found:
         change.facts = [*_begun(change, under_way), *change.facts]
         Folding(change, writes, outbox, now, kept).run()
-    hints = await storage.write(tx, writes)
-    await outbox.add(tx, writes.events)
+    hints = await storage.write(tx, writes, outbox.writes(writes.events))
     await endings.note(tx, outbox, writes.ended, now=now)
     return hints
 

@@ -50,7 +50,8 @@ class Handlers:
             self._hints.later(await self._approvals.apply(tx, decided))
 
     async def _tell(self, tx: Tx, latest: dict[tuple[str, str], Message]) -> None:
-        executions = await storage.lock(tx, await storage.live_of_incidents(tx, list(latest)))
+        live = await storage.live_of_incidents(tx, list(latest))
+        executions = await storage.lock(tx, live) if live else {}
         changes = []
         for execution in executions.values():
             message = latest[execution.tenant_id, execution.incident_id]

@@ -84,17 +84,31 @@ class Hints:
         _heed_cancellation()
 
     async def take_over(self, *, idle_seconds: float) -> int:
-        """Acknowledge and delete entries whose reader has not done so in time; returns how many there were."""
-        taken = 0
-        for stream in STREAMS:
-            answer = await self._redis.xautoclaim(
-                stream, GROUP, "sweeper", min_idle_time=int(idle_seconds * 1000), start_id="0-0", count=500, justid=True
-            )
-            entries = list(answer)
+        """Acknowledge and delete entries whose reader has not done so in time; returns how many there were.
+
+        Where a group is missing, the groups are made: nobody has read anything of theirs.
+
+        Raises:
+            RedisError, OSError: Redis does not answer.
+        """
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for stream in STREAMS:
+                pipe.xautoclaim(
+                    stream, GROUP, "sweeper", min_idle_time=int(idle_seconds * 1000), start_id="0-0", count=500,
+                    justid=True,
+                )  # fmt: skip
+            answers = await pipe.execute(raise_on_error=False)
+        refused = [answer for answer in answers if isinstance(answer, Exception)]
+        if refused:
+            if not all("NOGROUP" in str(error) for error in refused):
+                raise refused[0]
+            await self.ensure_groups()
+        found = {stream: list(a) for stream, a in zip(STREAMS, answers, strict=True) if not isinstance(a, Exception)}
+        for stream, entries in found.items():
             if entries:
                 await self.done(stream, entries)
-                taken += len(entries)
-        return taken
+        _heed_cancellation()
+        return sum(map(len, found.values()))
 
     async def ping(self) -> None:
         """One round trip.

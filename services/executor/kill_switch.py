@@ -44,13 +44,24 @@ def scopes_of(tenant_id: str) -> tuple[str, str]:
     return GLOBAL_SCOPE, f"tenant:{tenant_id}"
 
 
-async def share(tx: Tx, tenants: Iterable[str], *, forced: bool) -> Switches:
-    """The switches, which stay as they are until this transaction ends."""
-    await tx.execute("SELECT pg_advisory_xact_lock_shared($1)", LOCK_KEY)
-    scopes = sorted({scope for tenant in tenants for scope in scopes_of(tenant)})
-    rows = await tx.fetch("SELECT scope, engaged, epoch FROM kill_switch WHERE scope = ANY($1::text[])", scopes)
+SHARE: Final = f"SELECT pg_advisory_xact_lock_shared({LOCK_KEY})"
+"""Until its transaction ends the switches stay as a later statement sees them (one that is under way sees older ones).
+Takes no parameters, so that it may go out with the transaction's beginning."""
+
+SEEN: Final = """
+  (SELECT array_agg((k.scope, k.engaged, k.epoch)) FROM kill_switch k
+   WHERE k.scope IN ('global', 'tenant:' || a.tenant_id)) AS switches
+"""
+"""A column of a query over actions `a`, for `seen`."""
+
+
+def seen(rows: Iterable[asyncpg.Record], *, forced: bool) -> Switches:
+    """The switches that concern the rows of a query with the column `SEEN`."""
+    known = {switch[0]: switch for row in rows for switch in row["switches"] or ()}
     return Switches(
-        {row["scope"]: row["engaged"] for row in rows}, {row["scope"]: row["epoch"] for row in rows}, forced
+        {scope: engaged for scope, engaged, _ in known.values()},
+        {scope: epoch for scope, _, epoch in known.values()},
+        forced,
     )
 
 

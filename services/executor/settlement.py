@@ -15,7 +15,7 @@ from libs.common.crash import crash_point
 from libs.common.database import Database, Tx, Uuid
 from libs.common.outbox import Outbox
 from libs.runbook.facts import Fact, StepFailed, StepSucceeded, StepUnknown
-from services.executor import storage
+from services.executor import kill_switch, storage
 from services.executor.fold import Because, Change, fold, merged
 from services.executor.lifecycle import ActionState, after
 from services.executor.model import Attempt, Hint, Settlement
@@ -69,7 +69,7 @@ class Settlements:
         """
         crash_point("before_settle")
         parent = next((s.traceparent for s in settlements if s.traceparent), "")
-        async with self._database.transaction("settle", parent=parent) as tx:
+        async with self._database.begun("settle", kill_switch.SHARE, parent=parent) as (tx, _):
             executions = await storage.lock(tx, (s.attempt.execution_id for s in settlements))
             counted = await self._store(tx, settlements)
             changes = [

@@ -46,8 +46,7 @@ class Succession:
                 found.setdefault(attempt.execution_id, (attempt, row))
         if not found:
             return {}
-        tenants = {attempt.tenant_id for attempt, _ in found.values()}
-        switches = await kill_switch.share(tx, tenants, forced=self._settings.kill_switch)
+        switches = kill_switch.seen(rows, forced=self._settings.kill_switch)
         refused = await permits.refusals(list(found.values()))
         passed = [a for a, _ in found.values() if verdict(a, refused.get(a.action_id), switches) is None]
         own = await self._with_locks(tx, passed)

@@ -90,15 +90,14 @@ class Sweeper:
             pass
         await self._keep_locks()
         await self._hints.send(await self.rehint())
-        await self._hints.ensure_groups()
         await self._hints.take_over(idle_seconds=self._settings.rehint_seconds)
 
     async def lose_expired(self) -> int:
         """Attempts whose lease ran out: may-repeat ones become ready again, unsafe ones unknown."""
+        expired = await self._database.pool.fetch(_EXPIRED, GROUP)
+        if not expired:
+            return 0
         async with self._database.transaction("lose expired") as tx:
-            expired = await tx.fetch(_EXPIRED, GROUP)
-            if not expired:
-                return 0
             executions = await storage.lock(tx, {str(row["execution_id"]) for row in expired})
             changes = await self._lose(tx, executions)
             hints = await fold(tx, self._outbox, merged(changes), now=self._clock())

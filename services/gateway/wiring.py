@@ -43,7 +43,7 @@ class PublicFace:
     async def stop(self) -> None:
         """Take no new requests and wait for those under way; who follows the events is let go at once."""
         self._tail.close()
-        self._server.should_exit = True
+        self._server.leave()
         await self._ended.wait()
 
 

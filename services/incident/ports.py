@@ -28,8 +28,8 @@ class Incidents(Protocol):
         Locks are taken in the order of their keys, so that two callers wait for each other and never for ever.
         """
 
-    async def save_problems(self, problems: Sequence[Problem]) -> None:
-        """Store what changed in locked problems."""
+    async def save_problems(self, problems: Sequence[Problem], events: Sequence[OutboxEvent]) -> None:
+        """Store what changed in locked problems, and what is told of it."""
 
     async def remediations(
         self, incidents: Sequence[IncidentKey], executions: Sequence[str], now: datetime
@@ -40,8 +40,8 @@ class Incidents(Protocol):
         and locked as their problem is.
         """
 
-    async def save_remediations(self, remediations: Sequence[Remediation]) -> None:
-        """Store locked incidents and the executions that changed."""
+    async def save_remediations(self, remediations: Sequence[Remediation], events: Sequence[OutboxEvent]) -> None:
+        """Store locked incidents, the executions that changed, and what is told of them."""
 
     async def incident(self, tenant: str, incident_id: str) -> Incident | None:
         """One incident, locked; None when the tenant has none of this id."""

@@ -2,12 +2,14 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from libs.common import together
 from libs.common.database import Tx, Uuid
 from libs.common.outbox import Outbox, OutboxEvent
+from libs.common.together import Write
 from services.incident import pages, rows, statements, views
 from services.incident.judgements import SeverityEntry
 from services.incident.model import AlertState, Execution, Incident, Opening
@@ -42,15 +44,14 @@ class Storage:
             incidents[row["tenant_id"], row["fingerprint"]].append(rows.incident(row))
         return {key: Problem(*key, incidents[key], known[key]) for key in keys}
 
-    async def save_problems(self, problems: Sequence[Problem]) -> None:
-        """Three round trips at most: new incidents, changed ones, alerts."""
+    async def save_problems(self, problems: Sequence[Problem], events: Sequence[OutboxEvent]) -> None:
+        """One round trip: new incidents, changed ones (never the same), alerts, facts."""
         changed = [(problem, incident) for problem in problems for incident in problem.changed_incidents]
         opened = [(i, p.openings[i.incident_id]) for p, i in changed if i.incident_id in p.openings]
-        await self._open(opened)
-        await self.save([i for p, i in changed if i.incident_id not in p.openings])
+        moved = [i for p, i in changed if i.incident_id not in p.openings]
         alerts = [problem.alerts[start] for problem in problems for start in sorted(problem.changed_alerts)]
-        if alerts:
-            await self._tx.execute(statements.SAVE_ALERTS, *rows.columns([rows.alert_row(alert) for alert in alerts]))
+        kept = _rows(statements.SAVE_ALERTS, map(rows.alert_row, alerts))
+        await together.write(self._tx, [*_opening(opened), *_saving(moved), *kept, *self._outbox.writes(events)])
 
     async def remediations(
         self, incidents: Sequence[IncidentKey], executions: Sequence[str], now: datetime
@@ -71,17 +72,14 @@ class Storage:
         found |= {(i.tenant, i.incident_id): i for i in map(rows.incident, locked)}
         return {key: Remediation(*key, incident, known[key]) for key, incident in found.items()}
 
-    async def save_remediations(self, remediations: Sequence[Remediation]) -> None:
-        """Three round trips at most."""
+    async def save_remediations(self, remediations: Sequence[Remediation], events: Sequence[OutboxEvent]) -> None:
+        """One round trip, or none."""
         changed = [(r, r.incident) for r in remediations if r.changed]
         opened = [(incident, r.opening) for r, incident in changed if incident and r.opening]
-        await self._open(opened)
-        await self.save([incident for r, incident in changed if incident and not r.opening])
+        moved = [incident for r, incident in changed if incident and not r.opening]
         executions = [r.executions[execution_id] for r, _ in changed for execution_id in sorted(r.changed)]
-        if executions:
-            await self._tx.execute(
-                statements.SAVE_EXECUTIONS, *rows.columns([rows.execution_row(item) for item in executions])
-            )
+        kept = _rows(statements.SAVE_EXECUTIONS, map(rows.execution_row, executions))
+        await together.write(self._tx, [*_opening(opened), *_saving(moved), *kept, *self._outbox.writes(events)])
 
     async def incident(self, tenant: str, incident_id: str) -> Incident | None:
         """Locked by this tenant's key."""
@@ -90,8 +88,7 @@ class Storage:
 
     async def save(self, incidents: Sequence[Incident]) -> None:
         """One round trip, or none."""
-        if incidents:
-            await self._tx.execute(statements.SAVE, *rows.columns([rows.state_row(incident) for incident in incidents]))
+        await together.write(self._tx, _saving(incidents))
 
     async def tell(self, events: Sequence[OutboxEvent]) -> None:
         """One round trip, or none."""
@@ -99,7 +96,7 @@ class Storage:
 
     async def open(self, incident: Incident, opening: Opening) -> None:
         """One round trip."""
-        await self._open([(incident, opening)])
+        await together.write(self._tx, _opening([(incident, opening)]))
 
     async def remember_severity(self, incident: Incident, entry: SeverityEntry) -> None:
         """One round trip."""
@@ -125,6 +122,16 @@ class Storage:
         """See `pages.page`."""
         return await pages.page(self._tx, tenant, wanted)
 
-    async def _open(self, opened: Sequence[tuple[Incident, Opening]]) -> None:
-        if opened:
-            await self._tx.execute(statements.OPEN, *rows.columns([rows.opening_row(*item) for item in opened]))
+
+def _opening(opened: Sequence[tuple[Incident, Opening]]) -> list[Write]:
+    return _rows(statements.OPEN, (rows.opening_row(*item) for item in opened))
+
+
+def _saving(incidents: Sequence[Incident]) -> list[Write]:
+    return _rows(statements.SAVE, map(rows.state_row, incidents))
+
+
+def _rows(sql: str, found: Iterable[tuple[Any, ...]]) -> list[Write]:
+    """A write of these rows; none of none."""
+    columns = rows.columns(found)
+    return [Write(sql, columns)] if columns else []

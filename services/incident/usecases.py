@@ -48,9 +48,9 @@ class UseCases:
             for alert in post.alerts
         )
         await _permit(problem.tenant for problem in problems.values() if problem.openings)
-        await store.save_problems(list(problems.values()))
         story = _in_order(problems.values())
-        await store.tell([event(self.outbox, step, of_post(step, posts[step.origin]), now) for step in story])
+        events = [event(self.outbox, step, of_post(step, posts[step.origin]), now) for step in story]
+        await store.save_problems(list(problems.values()), events)
         return outcomes, story
 
     async def follow(self, store: Incidents, learned: Sequence[Learned]) -> Sequence[Told]:
@@ -73,9 +73,9 @@ class UseCases:
                     origin=origin,
                 )
         await _permit(tenant for (tenant, _), remediation in found.items() if remediation.opening)
-        await store.save_remediations(list(found.values()))
         story = _in_order(found.values())
-        await store.tell([event(self.outbox, step, of_fact(step, ours[step.origin]), now) for step in story])
+        events = [event(self.outbox, step, of_fact(step, ours[step.origin]), now) for step in story]
+        await store.save_remediations(list(found.values()), events)
         return story
 
     async def show(self, store: Incidents, caller: Caller, question: GetIncident) -> Mapping[str, Any]:

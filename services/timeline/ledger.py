@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from libs.common import telemetry
@@ -14,7 +14,8 @@ from libs.tlog.shape import CONFLICT
 from services.timeline import metrics, storage
 from services.timeline.model import Arrival, LogState
 
-HEADS_KEPT: Final = 50_000
+HEADS_KEPT: Final = 10_000
+"""Chains whose heads are at hand, those that moved last: some 3 MB. The others' are read when they move again."""
 
 
 class Ledger:
@@ -32,23 +33,36 @@ class Ledger:
         Raises:
             TermLost: another writer has the log; nothing was written.
         """
-        batch = await self._chained(arrivals)
+        batch = await self._chained(arrivals, ask=False)
         crash_point("timeline_before_commit")
-        self.state = await storage.append(self._database, self.state, batch, arrivals)
+        try:
+            self.state = await storage.append(self._database, self.state, batch, arrivals)
+        except storage.SeenBefore:
+            batch = await self._chained(arrivals, ask=True)
+            self.state = await storage.append(self._database, self.state, batch, arrivals)
         crash_point("timeline_after_commit")
         if self._grown is not None:
             self._grown()
-        self._heads |= batch.heads
-        if len(self._heads) > HEADS_KEPT:
-            self._heads.clear()
+        self._keep(batch.heads)
         _tell(batch, arrivals, began_ns or time.time_ns())
 
-    async def _chained(self, arrivals: Sequence[Arrival]) -> Batch:
+    def _keep(self, moved: Mapping[ChainKey, Head]) -> None:
+        for key in moved:
+            self._heads.pop(key, None)
+        self._heads |= moved
+        while len(self._heads) > HEADS_KEPT:
+            del self._heads[next(iter(self._heads))]
+
+    async def _chained(self, arrivals: Sequence[Arrival], *, ask: bool) -> Batch:
+        """The leaves. Whether the log has an event already is asked only once an append was refused for one: the unique
+        index says so without a round trip of its own, and messages seldom come twice.
+        """
         events = [arrival.item.event for arrival in arrivals if isinstance(arrival.item, Message)]
         # Names that cannot be stored are not looked up: such a message is about to be rejected.
         keys = {key for event in events for key in event.chains() if storable(key[1])}
         found = await storage.heads_of(self._database, keys - self._heads.keys())
-        seen = await storage.firsts_of(self._database, {event.id for event in events if storable(event.id)})
+        names = {event.id for event in events if ask and storable(event.id)}
+        seen = await storage.firsts_of(self._database, names)
         return chain(
             [arrival.item for arrival in arrivals],
             origin=self.state.origin,

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import asyncpg
 import orjson
 
 from libs.common import telemetry
@@ -27,6 +28,8 @@ from services.timeline.model import Arrival, LogState
 from services.timeline.words import vector
 
 _SCHEMA_NAME: Final = re.compile(r"[ -~]{0,200}")
+
+_ONE_LEAF_AN_EVENT: Final = "uq_leaf_event"
 
 _BEGIN_TERM: Final = """
 INSERT INTO log_state AS state (id, origin, term, size, frontier, root, stream, epoch, seq)
@@ -88,6 +91,10 @@ SELECT index, leaf, source, event_id FROM leaf WHERE kind = 'event' AND event_id
 _STATE: Final = "SELECT origin, term, size, frontier, root, stream, epoch, seq FROM log_state"
 
 
+class SeenBefore(Exception):
+    """The log has an event of this batch already; nothing was written."""
+
+
 async def begin_term(database: Database, *, origin: str, stream: str, epoch: int) -> LogState:
     """Take the log over: the state under a term that no other writer has. The first one makes the log.
 
@@ -129,6 +136,7 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
 
     Raises:
         TermLost: another writer appended or took over since `old` was read; nothing was written.
+        SeenBefore: the batch has an event leaf for an event that has one.
     """
     new = old.after(batch)
     pairs = list(zip(batch.entries, arrivals, strict=True))
@@ -136,16 +144,21 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
     payloads = [_payload_row(entry, arrival) for entry, arrival in events]
     artefacts = [row for entry, arrival in events for row in _artefact_rows(entry, arrival)]
     with telemetry.span("db timeline append", attributes={"rr.leaves": len(batch.entries)}):
-        advanced = await database.pool.fetchval(
-            _APPEND,
-            *(old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq),
-            *_columns([_leaf_row(entry) for entry in batch.entries], _LEAF),
-            *_columns(payloads, _PAYLOAD),
-            *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], _HEAD),
-            orjson.dumps(artefacts).decode(),
-            [arrival.control for arrival in arrivals if arrival.control is not None],
-            [entry.index for entry, arrival in pairs if arrival.control is not None],
-        )
+        try:
+            advanced = await database.pool.fetchval(
+                _APPEND,
+                *(old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq),
+                *_columns([_leaf_row(entry) for entry in batch.entries], _LEAF),
+                *_columns(payloads, _PAYLOAD),
+                *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], _HEAD),
+                orjson.dumps(artefacts).decode(),
+                [arrival.control for arrival in arrivals if arrival.control is not None],
+                [entry.index for entry, arrival in pairs if arrival.control is not None],
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != _ONE_LEAF_AN_EVENT:
+                raise
+            raise SeenBefore from error
     if not advanced:
         raise TermLost(f"size {old.tree.size} of term {old.term} is no longer the end of the log")
     return new

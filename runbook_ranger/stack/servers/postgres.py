@@ -31,6 +31,7 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "max_wal_size": "512MB",
+    "autovacuum_naptime": "10s",  # until it is analyzed, plans may read a whole table; and tables fill within seconds
 }
 
 

@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import asyncpg
 
+from libs.common import together
 from libs.common.database import Tx, Uuid
 from libs.common.outbox import OutboxEvent
+from libs.common.together import Write
 from libs.runbook.effects import SetTimer
 from libs.runbook.frame import Frame, StepRun
 from services.executor.model import Attempt, Execution, Hint, KeptRollback
@@ -71,8 +73,8 @@ SELECT *, 'ready' FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5
   $17::boolean[], $18::text[], $19::boolean[], $20::text[], $21::text[])
 ON CONFLICT (step_run_id, attempt) DO UPDATE SET hinted_at = clock_timestamp(), held_reason = NULL
   WHERE action_log.state = 'ready'
-RETURNING action_id, stream, traceparent
 """
+_HINTED: Final = ("action_id", "stream", "traceparent")
 
 _WITHDRAW: Final = """
 UPDATE action_log SET state = CASE WHEN state = 'ready' THEN 'cancelled' ELSE state END,
@@ -119,32 +121,39 @@ WHERE state = 'ready' LIMIT 200
 """
 
 
-async def write(tx: Tx, writes: Writes) -> list[Hint]:
-    """Store a batch: at most one statement a table. Returns the actions that are ready now.
+async def write(tx: Tx, writes: Writes, told: Sequence[Write] = ()) -> list[Hint]:
+    """Store a batch, and with it what is `told` of it. Returns the actions that are ready now.
+
+    What cannot meet in a row goes together: executions, step runs, actions, timers and facts. The rest follows,
+    at most one statement a table.
 
     Raises:
         LostUpdate: an execution was not as the caller had locked it.
     """
-    await _update_executions(tx, writes.executions)
-    if writes.step_runs:
-        await tx.execute(_UPSERT_STEP_RUNS, *columns(_step_run_row(e, run) for e, run in writes.step_runs))
+    actions = [Write(_INSERT_ACTIONS, columns(map(_action_row, writes.actions)), _HINTED)] if writes.actions else []
+    others = [*_executions(writes), *_step_runs(writes), *_timers(writes), *told]
+    done = await together.write(tx, [*actions, *others])
+    _check(writes, done[len(actions)].count if writes.executions else 0)
     if writes.asked:
         await tx.execute(_ASK, *columns((Uuid(step_run_id), json(asked)) for step_run_id, asked in writes.asked))
     await write_frames(tx, writes.frames, writes.frames_ended, writes.items, writes.rollbacks)
-    ready = await tx.fetch(_INSERT_ACTIONS, *columns(map(_action_row, writes.actions))) if writes.actions else []
     if writes.withdrawn:
         rows = [(Uuid(e.step_run_id(path, visit)), attempt) for e, path, visit, attempt in writes.withdrawn]
         await tx.execute(_WITHDRAW, *columns(rows))
         await tx.execute("SELECT pg_notify('executor_cancel', '')")
     if writes.doubts_ended:
         await tx.execute(_END_DOUBTS, *columns((Uuid(key), state) for key, state in writes.doubts_ended))
-    await _write_timers(tx, writes)
-    ready += await _write_locks(tx, writes)
-    return [to_hint(row) for row in ready]
+    if writes.timers and writes.timers_gone:  # one that was set and has gone meanwhile is in both
+        await tx.execute(_CANCEL_TIMERS, *_gone(writes))
+    freed = await _write_locks(tx, writes)
+    ready = [row for written in done[: len(actions)] for row in written.rows]
+    return [Hint(str(key), stream, traceparent) for key, stream, traceparent in ready] + [to_hint(r) for r in freed]
 
 
-async def _update_executions(tx: Tx, pairs: Sequence[tuple[Execution, Execution]]) -> None:
-    rows = [
+def _executions(writes: Writes) -> list[Write]:
+    if not writes.executions:
+        return []
+    rows = (
         (
             Uuid(new.execution_id),
             old.version,
@@ -157,21 +166,30 @@ async def _update_executions(tx: Tx, pairs: Sequence[tuple[Execution, Execution]
             new.frame.terminal,
             new.frame.paused,
         )
-        for old, new in pairs
-    ]
-    if not rows:
-        return
-    result = await tx.execute(_UPDATE_EXECUTIONS, *columns(rows))
-    if result != f"UPDATE {len(rows)}":
-        raise LostUpdate(f"{result} instead of {len(rows)} executions")
+        for old, new in writes.executions
+    )
+    return [Write(_UPDATE_EXECUTIONS, columns(rows))]
 
 
-async def _write_timers(tx: Tx, writes: Writes) -> None:
+def _check(writes: Writes, count: int) -> None:
+    if count != len(writes.executions):
+        raise LostUpdate(f"{count} instead of {len(writes.executions)} executions")
+
+
+def _step_runs(writes: Writes) -> list[Write]:
+    if not writes.step_runs:
+        return []
+    return [Write(_UPSERT_STEP_RUNS, columns(_step_run_row(e, run) for e, run in writes.step_runs))]
+
+
+def _timers(writes: Writes) -> list[Write]:
     if writes.timers:
-        await tx.execute(_SET_TIMERS, *columns(_timer_row(key, timer) for key, timer in _last(writes.timers)))
-    if writes.timers_gone:
-        gone = [(kind, Uuid(ref_id), ref) for kind, ref_id, ref in writes.timers_gone]
-        await tx.execute(_CANCEL_TIMERS, *columns(gone))
+        return [Write(_SET_TIMERS, columns(_timer_row(key, timer) for key, timer in _last(writes.timers)))]
+    return [Write(_CANCEL_TIMERS, _gone(writes))] if writes.timers_gone else []
+
+
+def _gone(writes: Writes) -> list[list[Any]]:
+    return columns((kind, Uuid(ref_id), ref) for kind, ref_id, ref in writes.timers_gone)
 
 
 def _last(timers: Sequence[tuple[str, SetTimer]]) -> Iterable[tuple[str, SetTimer]]:

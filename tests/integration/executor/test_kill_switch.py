@@ -60,7 +60,7 @@ async def test_another_tenants_switch_holds_nothing_here_and_the_global_one_does
 async def test_a_toggle_waits_for_claims_in_flight(bench: Bench) -> None:
     await bench.execution()
     async with bench.database.transaction("claim in flight") as tx:
-        await kill_switch.share(tx, ["default"], forced=False)
+        await tx.execute(kill_switch.SHARE)
         toggle = asyncio.create_task(bench.switch(engaged=True))
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         while not await bench.database.pool.fetchval(waiting):
