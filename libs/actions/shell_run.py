@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from libs.actions.api import Action, ActionContext, ActionResult, Arguments, Effect, Lease
+from libs.actions.api import NOT_STOPPED, Action, ActionContext, ActionResult, Arguments, Effect, Lease
 from libs.actions.errors import CommandRefused
 from libs.actions.guarded import PATIENCE_SECONDS, GuardedCommand, Report
 from libs.actions.masking import Mask
@@ -148,7 +148,7 @@ def _judged(
         code = "exit_code"
         message = f"exit code {report.exit_code}" if report.ended_by is None else f"ended by signal {report.ended_by}"
     if report.unstopped:
-        code, message = "not_stopped", f"could not be stopped: processes {', '.join(map(str, report.unstopped))}"
+        code, message = NOT_STOPPED, f"could not be stopped: processes {', '.join(map(str, report.unstopped))}"
     if code is None:
         return ActionResult.succeeded(outputs, evidence)
     # Without a pid the guard never got to start the command.
