@@ -3,7 +3,8 @@
 The promise around a failure. `ActionResult.effect_possible` answers one question: *may the target have changed?*
 False only when it certainly has not: refused before any byte left, the command never started, the target said no.
 In every doubt it is True. For an `unsafe` action a failure with `effect_possible=True` settles as `unknown`: it is
-never retried by itself, and a person or a probe decides. `outcome` is that rule.
+never retried by itself, and a person or a probe decides. So does any change that `not_stopped` says goes on: whoever
+came next would meet it. `outcome` is that rule.
 
 Cancelling. The task that runs an action is cancelled when the step's deadline passes, the lease is lost or somebody
 aborts. An action stops its work and either returns an `ActionResult` that says what it knows, or lets
@@ -187,16 +188,18 @@ class ActionResult:
         )
 
 
-CANCELLED_CODES = frozenset({"cancelled"})
+CANCELLED = "cancelled"
+NOT_STOPPED = "not_stopped"
 
 
 def outcome(result: ActionResult, effect: Effect) -> Outcome:
-    """How an attempt with this result settles; an unsafe failure that may have taken effect is `unknown`."""
+    """How an attempt with this result settles; `unknown` where no repetition would tell, or where it still goes on."""
     if result.ok:
         return Outcome.SUCCEEDED
-    if effect is Effect.UNSAFE and result.effect_possible:
+    goes_on = result.error_code == NOT_STOPPED and effect is not Effect.READ
+    if result.effect_possible and (effect is Effect.UNSAFE or goes_on):
         return Outcome.UNKNOWN
-    if result.error_code in CANCELLED_CODES:
+    if result.error_code == CANCELLED:
         return Outcome.CANCELLED
     return Outcome.FAILED
 

@@ -10,7 +10,7 @@ import orjson
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from libs.actions.addresses import parse_origin
-from libs.actions.api import Action, ActionContext, ActionResult, Arguments, Effect
+from libs.actions.api import CANCELLED, NOT_STOPPED, Action, ActionContext, ActionResult, Arguments, Effect
 from libs.actions.egress import Egress, Progress, Reply
 from libs.actions.errors import EgressFailed, EgressRefused
 from libs.actions.masking import Mask, header_secrets, is_secret_header
@@ -28,6 +28,7 @@ HEADER_VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 # Answers by which a server says that it did not act. 408 and 5xx say nothing about the effect; a 303 says it acted.
 REFUSED = frozenset(range(400, 500)) - {408, 499}
+LAST_WORD_SECONDS = 4.0  # less than the caller waits for a cancelled action
 
 StatusRange = Annotated[str, Field(pattern=r"^[1-5][0-9]{2}-[1-5][0-9]{2}$")]
 Status = Annotated[int, Field(ge=100, le=599)]
@@ -112,18 +113,41 @@ class HttpRequest(Action[HttpArguments]):
         """One request; it is never repeated here, the executor decides about retries."""
         progress = Progress()
         mask = Mask((*context.secrets, *header_secrets(arguments.headers)))
+        call = asyncio.ensure_future(_call(context.egress, arguments, context, progress))
+        await _ended(call, context, progress)
+        if call.cancelled():
+            return _cut_off(context, progress)
         try:
-            reply = await _call(context.egress, arguments, context, progress)
+            reply = call.result()
         except (EgressRefused, EgressFailed) as error:
             sent = isinstance(error, EgressFailed) and error.sent
             return ActionResult.failed(
                 error.code, mask.text(str(error)), effect_possible=sent, retryable=isinstance(error, EgressFailed)
             )
-        except asyncio.CancelledError:
-            moment = "while the call was under way" if progress.sent else "before anything was sent"
-            reason = context.lease.cancelled or f"stopped {moment}"
-            return ActionResult.failed("cancelled", reason, effect_possible=progress.sent)
         return _judged(arguments, reply, mask)
+
+
+async def _ended(call: asyncio.Future[Reply], context: ActionContext, progress: Progress) -> None:
+    """Wait for the call; when it is withdrawn after it was sent, for its last word: it cannot be taken back."""
+    try:
+        await asyncio.wait({call})
+    except asyncio.CancelledError:
+        try:
+            if progress.sent and context.lease.cancelled:
+                await asyncio.wait({call}, timeout=LAST_WORD_SECONDS)
+        finally:
+            call.cancel()
+        await asyncio.wait({call})
+
+
+def _cut_off(context: ActionContext, progress: Progress) -> ActionResult:
+    withdrawn = context.lease.cancelled
+    if not progress.sent:
+        return ActionResult.failed(CANCELLED, withdrawn or "stopped before anything was sent", effect_possible=False)
+    if not withdrawn or context.effect is Effect.READ:
+        return ActionResult.failed(CANCELLED, withdrawn or "stopped while the call was under way", effect_possible=True)
+    message = f"{withdrawn}: the call had been sent and may go on at the target"
+    return ActionResult.failed(NOT_STOPPED, message, effect_possible=True)
 
 
 async def _call(egress: Egress, arguments: HttpArguments, context: ActionContext, progress: Progress) -> Reply:

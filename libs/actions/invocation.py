@@ -11,7 +11,16 @@ from typing import Any
 
 import orjson
 
-from libs.actions.api import INLINE_LIMIT, WHOLE_LIMIT, Action, ActionContext, ActionResult, Effect
+from libs.actions.api import (
+    CANCELLED,
+    INLINE_LIMIT,
+    NOT_STOPPED,
+    WHOLE_LIMIT,
+    Action,
+    ActionContext,
+    ActionResult,
+    Effect,
+)
 from libs.actions.bounds import bounded
 from libs.actions.errors import ActionError
 from libs.actions.masking import Mask
@@ -65,7 +74,7 @@ async def _watched(task: asyncio.Future[ActionResult], context: ActionContext) -
 
 def _reason_to_stop(context: ActionContext) -> str | None:
     if context.lease.cancelled:
-        return "cancelled"
+        return CANCELLED
     if context.seconds_left() > 0:
         return None
     return "deadline" if context.deadline <= context.lease.until else "lease_lost"
@@ -79,10 +88,10 @@ async def _stopped(task: asyncio.Future[ActionResult]) -> None:
 def _settled(task: asyncio.Future[ActionResult], stopped_by: str | None, effect: Effect) -> ActionResult:
     possible = effect is not Effect.READ
     if not task.done():
-        return ActionResult.failed("not_stopped", "the action did not stop when told to", effect_possible=possible)
+        return ActionResult.failed(NOT_STOPPED, "the action did not stop when told to", effect_possible=possible)
     if task.cancelled():
         return ActionResult.failed(
-            stopped_by or "cancelled", "stopped before it was done", effect_possible=possible, retryable=True
+            stopped_by or CANCELLED, "stopped before it was done", effect_possible=possible, retryable=True
         )
     error = task.exception()
     if isinstance(error, ActionError):
@@ -91,7 +100,7 @@ def _settled(task: asyncio.Future[ActionResult], stopped_by: str | None, effect:
         # Only the kind: the text of an unforeseen error may hold anything.
         return ActionResult.failed("action_crashed", type(error).__name__, effect_possible=possible)
     result = task.result()
-    if stopped_by and not result.ok and result.error_code == "cancelled":
+    if stopped_by and not result.ok and result.error_code == CANCELLED:
         return replace(result, error_code=stopped_by)
     return result
 

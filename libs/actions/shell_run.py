@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from libs.actions.api import Action, ActionContext, ActionResult, Arguments, Effect, Lease
+from libs.actions.api import NOT_STOPPED, Action, ActionContext, ActionResult, Arguments, Effect, Lease
 from libs.actions.errors import CommandRefused
 from libs.actions.guarded import PATIENCE_SECONDS, GuardedCommand, Report
 from libs.actions.masking import Mask
@@ -149,7 +149,7 @@ def _judged(
         code = "exit_code"
         message = f"exit code {report.exit_code}" if report.ended_by is None else f"ended by signal {report.ended_by}"
     if report.unstopped:
-        code, message = "not_stopped", f"could not be stopped: processes {', '.join(map(str, report.unstopped))}"
+        code, message = NOT_STOPPED, f"could not be stopped: processes {', '.join(map(str, report.unstopped))}"
     printed = bool(outputs["stdout"] or outputs["stderr"])
     if code is None:
         return replace(ActionResult.succeeded(outputs, evidence), printed=printed)

@@ -29,6 +29,7 @@ TOLD_AGAIN: Final = 0.2
 ABORTED: Final = 0.03
 BY_HAND: Final = 0.1
 REPEAT_SECONDS: Final = 5.0
+ENTRIES: Final = ("calls", "effects", "replays", "refused")
 SETTLED_BEFORE_BREAK: Final = "5 seconds"
 EXECUTIONS: Final = f"""
 SELECT execution_id::text AS execution, state, phase, blocked_reason, alert->'labels'->>'case' AS case_name,
@@ -62,6 +63,16 @@ _STIMULATING: Final = {
 }
 SILENT, REFUSED, REVOKED = 0.1, 0.2, 0.3  # of a question's fates, from nought to one: the rest is granted
 _FATES: Final = {Stimulus.GUARDED: 1.0, Stimulus.REVOKED: REVOKED - 0.01, Stimulus.SILENT: 0.0}
+
+
+async def took_effect(target: httpx.AsyncClient, key: str | None) -> bool:
+    """Whether the ledger has an effect under this key, as soon as every call under it has come to its end."""
+    while True:
+        ledger = (await target.get("/ledger")).json()
+        own = {kind: {entry["call"] for entry in ledger[kind] if entry["key"] == key} for kind in ENTRIES}
+        if own["calls"] <= own["effects"] | own["replays"] | own["refused"]:
+            return bool(own["effects"])
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 class Load:
@@ -238,10 +249,9 @@ class Load:
                 )
 
     async def _decide(self, execution: str, step: str, key: str | None) -> Call:
-        """Say what the target's ledger shows."""
+        """Say what the target's ledger shows, once nothing of it goes on there any more."""
         async with httpx.AsyncClient(base_url=self._place.target_url, trust_env=False, timeout=5) as target:
-            ledger = (await target.get("/ledger")).json()
-        took = any(effect["key"] == key for effect in ledger["effects"])
+            took = await took_effect(target, key)
         decision = "succeeded" if took else "failed"
         body = {"decision": decision, "rationale": "The target's ledger shows it."}
         path = f"/executions/{execution}/steps/{step}/decide"

@@ -17,7 +17,6 @@ from libs.runbook.paths import probed
 from services.executor.model import Attempt, Execution, Hint
 from services.executor.storage import to_hint
 
-NOT_STOPPED: Final = "not_stopped"
 TERMINATED: Final = "terminated"
 _CANCEL: Final = "SELECT pg_notify('executor_cancel', '')"
 _LOCK: Final = """
@@ -96,7 +95,7 @@ def _outcome(
         case StepSucceeded():
             return "took_effect", "", "it was done before it could be stopped"
         case StepFailed(error_code=code, message=message):
-            return ("unknown" if code == NOT_STOPPED else "stopped"), code, message[:2000]
+            return "stopped", code, message[:2000]
         case StepUnknown(reason=reason):
             return "unknown", reason, "nobody knows how far it came: look at the target"
         case StepLost():

@@ -31,8 +31,9 @@ async def listening(handler: Handler, ssl: SSLContext | None = None) -> AsyncIte
             with suppress(OSError):
                 await writer.wait_closed()
         except asyncio.CancelledError:
-            writer.transport.abort()
+            pass
         finally:
+            writer.transport.abort()  # closed already, but where the handler was cut off or failed
             handling.discard(task)
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=ssl)

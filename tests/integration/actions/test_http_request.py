@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from libs.actions import ActionContext, Effect, Lease, Outcome, check_tags, invoke, outcome
+from libs.actions import ActionContext, ActionResult, Effect, Lease, Outcome, check_tags, http_request, invoke, outcome
 from libs.actions.api import INLINE_LIMIT
 from libs.actions.egress import Egress
 from libs.actions.http_request import HttpRequest
@@ -149,16 +149,51 @@ async def test_a_read_time_out_leaves_an_unsafe_step_unknown(
     assert outcome(result, effect) is settled
 
 
-async def test_a_cancelled_call_says_whether_it_had_left(server: RawServer, context: Make) -> None:
+@pytest.mark.parametrize("effect", [Effect.UNSAFE, Effect.KEYED, Effect.IDEMPOTENT])
+async def test_a_change_that_was_sent_goes_on_however_it_is_cancelled(
+    server: RawServer, context: Make, effect: Effect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_request, "LAST_WORD_SECONDS", 0.05)
     server.answer = silent
+
+    result = await cancelled_once_sent(server, context(lease=(lease := Lease()), effect=effect), lease)
+
+    assert (result.error_code, result.effect_possible) == ("not_stopped", True)
+    assert result.message == "abort by ann: the call had been sent and may go on at the target"
+    assert outcome(result, effect) is Outcome.UNKNOWN
+
+
+async def test_a_read_that_is_cancelled_is_over_at_once(server: RawServer, context: Make) -> None:
+    server.answer = silent
+
+    result = await cancelled_once_sent(server, context(lease=(lease := Lease()), effect=Effect.READ), lease)
+
+    assert (result.error_code, result.message) == ("cancelled", "abort by ann")
+
+
+async def test_the_last_word_of_a_cancelled_change_is_heard(server: RawServer, context: Make) -> None:
+    told = asyncio.Event()
+
+    async def late(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await told.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    server.answer = late
     lease = Lease()
-    running = asyncio.ensure_future(invoke(HTTP, {"method": "POST", "url": server.url}, context(lease=lease)))
+    context_of_it = context(lease=lease, effect=Effect.KEYED)
+    running = asyncio.ensure_future(cancelled_once_sent(server, context_of_it, lease))
+    await eventually(lambda: lease.cancelled)
+    told.set()
+
+    assert (await running).ok
+
+
+async def cancelled_once_sent(server: RawServer, context: ActionContext, lease: Lease) -> ActionResult:
+    method = "GET" if context.effect is Effect.READ else "POST"
+    running = asyncio.ensure_future(invoke(HTTP, {"method": method, "url": server.url}, context))
     await eventually(lambda: server.requests)
-
     lease.cancel("abort by ann")
-
-    result = await running
-    assert (result.error_code, result.message, result.effect_possible) == ("cancelled", "abort by ann", True)
+    return await running
 
 
 async def test_secrets_that_a_target_echoes_are_masked_in_every_form(server: RawServer, context: Make) -> None:

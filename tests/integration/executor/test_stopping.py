@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from libs.actions import http_request
 from services.executor.commands import AbortExecution, RollBackExecution, TerminateExecution
 from services.executor.hints import STREAMS
 from services.executor.worker.attempts import Entry
 from tests.integration.executor.bench import Bench, runbook, step
 from tests.integration.executor.hands import hands
+from tests.support.demo_target import DemoTarget
 from tests.support.eventually import eventually
 from tests.support.processes import alive
 
@@ -59,6 +61,32 @@ async def test_an_abort_kills_the_whole_process_group_and_tells_what_became_of_i
     assert (row["state"], row["error_code"]) == ("unknown", "cancelled")  # it may have done a part of its work
     fact = await bench.fact(execution, "step_outlived")
     assert (fact["step"], fact["outcome"], fact["error_code"]) == ("fix", "unknown", "cancelled")
+
+
+async def test_a_change_that_was_sent_keeps_its_resource_when_nobody_knows_its_end(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_request, "LAST_WORD_SECONDS", 0.05)
+    async with DemoTarget(tmp_path) as target:
+        monkeypatch.setenv("RR_EGRESS_ALLOW", target.url.removeprefix("http://"))
+        await target.post("/gate", {"mode": "hold_before_effect"})
+        call = {"with": {"method": "POST", "url": f"{target.url}/reroute", "json": {}}}
+        execution = await bench.execution(runbook(step(effect="keyed") | call))
+
+        async def held() -> int:
+            return int((await target.get("/gate"))["held"])
+
+        async with hands(bench) as worker:
+            [attempt] = await bench.ready(execution)
+            await worker.worker.take([Entry(STREAMS[1], b"0-1", attempt.action_id, "")])
+            await eventually(held)
+            await bench.tell("abort", AbortExecution(execution_id=execution, rationale="enough"))
+            row = await settled(bench, execution)
+
+    assert (row["state"], row["error_code"]) == ("unknown", "not_stopped")
+    assert await bench.lock() == (execution, "suspect")
+    fact = await bench.fact(execution, "step_outlived")
+    assert (fact["outcome"], fact["error_code"]) == ("unknown", "not_stopped")
 
 
 async def test_force_kills_it_too_and_what_its_worker_says_changes_nothing(

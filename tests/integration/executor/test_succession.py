@@ -133,14 +133,9 @@ async def test_a_toggle_and_a_settlement_take_turns(bench: Bench) -> None:
         asyncio.gather(*(settled(bench, attempt) for attempt in running)), bench.switch(engaged=True)
     )
 
-    engaged = await bench.database.pool.fetchval("SELECT changed_at FROM kill_switch WHERE engaged")
-    for attempt in found:
-        assert attempt is None or attempt.started_at is not None
-    late = await bench.database.pool.fetchval(
-        "SELECT count(*) FROM action_log WHERE path = 'two' AND state = 'running' AND kill_epoch > 0"
-    )
-    assert engaged is not None
-    assert late == 0
+    assert await bench.database.pool.fetchval("SELECT count(*) FROM kill_switch WHERE engaged") == 1
+    rows = await bench.database.pool.fetch("SELECT kill_epoch FROM action_log WHERE path = 'two' AND state = 'running'")
+    assert [row["kill_epoch"] for row in rows] == [0 for attempt in found if attempt is not None]
 
 
 async def test_a_broken_lock_is_not_taken_again_in_passing(bench: Bench) -> None:

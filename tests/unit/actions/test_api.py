@@ -78,6 +78,7 @@ def test_a_step_cannot_declare_an_effect_that_the_action_does_not_promise() -> N
 FAILED_IN_DOUBT = ActionResult.failed("timeout", "no answer", effect_possible=True)
 REFUSED = ActionResult.failed("connect_failed", "refused", effect_possible=False)
 CANCELLED = ActionResult.failed("cancelled", "abort", effect_possible=False)
+GOES_ON = ActionResult.failed("not_stopped", "sent", effect_possible=True)
 CANCELLED_IN_DOUBT = ActionResult.failed("cancelled", "abort", effect_possible=True)
 
 
@@ -93,9 +94,15 @@ CANCELLED_IN_DOUBT = ActionResult.failed("cancelled", "abort", effect_possible=T
         (CANCELLED, Effect.UNSAFE, Outcome.CANCELLED),
         (CANCELLED_IN_DOUBT, Effect.UNSAFE, Outcome.UNKNOWN),
         (CANCELLED_IN_DOUBT, Effect.KEYED, Outcome.CANCELLED),
+        (GOES_ON, Effect.UNSAFE, Outcome.UNKNOWN),
+        (GOES_ON, Effect.KEYED, Outcome.UNKNOWN),
+        (GOES_ON, Effect.IDEMPOTENT, Outcome.UNKNOWN),
+        (GOES_ON, Effect.READ, Outcome.FAILED),
     ],
 )
-def test_only_an_unsafe_failure_in_doubt_is_unknown(result: ActionResult, effect: Effect, settled: Outcome) -> None:
+def test_an_unsafe_failure_in_doubt_is_unknown_and_so_is_a_change_that_goes_on(
+    result: ActionResult, effect: Effect, settled: Outcome
+) -> None:
     assert outcome(result, effect) is settled
 
 
