@@ -3,6 +3,7 @@
 from libs.common.contracts.choreography import EVENTS
 from libs.common.objectsettings import ObjectSettings
 from libs.common.process import Runtime
+from services.timeline.exporting import ExportDesk
 from services.timeline.handlers import LogDesk
 from services.timeline.keys import KeyFiles
 from services.timeline.notary import Notary
@@ -37,3 +38,4 @@ async def wire(runtime: Runtime) -> None:
     runtime.add("partitions", Partitions(runtime.database, seconds=settings.timeline_partition_seconds))
     LogDesk(writer, notary).register(runtime.rpc)
     ProofDesk(origin).register(runtime.rpc)
+    ExportDesk(origin).register(runtime.rpc)
