@@ -165,6 +165,13 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
     )
 
 
+def beside(layout: Layout, name: str, more: Mapping[str, str]) -> ProcessSpec:
+    """One process that somebody starts by hand beside the stack, with what its own processes are given."""
+    ports = Ports.load(layout.root / "ports.json", running=True)
+    own = _log_keys(layout) if name == "timeline" else {}
+    return process(name, Stack.choose(layout, ports), ports, _files(layout, name) | own | dict(more))
+
+
 def process(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> ProcessSpec:
     """One process with its variables; a health port is its own from now on."""
     kind = "worker" if name.startswith("worker-") else name

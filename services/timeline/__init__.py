@@ -7,6 +7,8 @@ Publishes: no facts; `timeline.position` notes on core NATS, which tell the outb
 Answers: `rpc.timeline.list`, `provenance`, `artefacts`, `artefact`, `leaves`, `payload`, `heads`, `state`, `proof`,
 `consistency`, `checkpoint`, `export`, `export_part`.
 
+`exporter` copies the log for long keeping, in a process of its own; `rebuild` makes a lost one again from there.
+
 Promises: every stream sequence gets exactly one outcome (event, duplicate, conflict, reject, or part of a gap); leaf
 bytes are a pure function of the stream, so a crash and a replay write the same log; one writer at a time, fenced by a
 compare-and-set in the append itself. When stream and log contradict each other it stops appending, stays alive and

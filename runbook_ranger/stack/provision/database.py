@@ -5,7 +5,7 @@ from runbook_ranger.stack.provision import epochs
 from runbook_ranger.stack.provision.epochs import Connection
 from runbook_ranger.stack.roles import role_of, role_password
 
-CONNECTIONS = {"executor": 64}  # its workers share the role
+CONNECTIONS = {"executor": 64, EXPORTER: 8}  # the workers share the executor's role
 CONNECTIONS_DEFAULT = 24  # two processes of a service, with their pools and own connections
 ROLES = (*SERVICES, EXPORTER)  # the exporter has no schema: it reads of the timeline's what the timeline grants
 IDLE_IN_TRANSACTION = "10s"  # a paused process must not keep its locks

@@ -25,6 +25,7 @@ from services.timeline.frontiers import frontier
 GATHER_SECONDS: Final = 1.0
 """A note comes when the log has grown, a checkpoint within a second; and a busy log need not be looked at for each."""
 RETRY_SECONDS: Final = 1.0
+OLDER: Final = "the database is an older one; restore a newer one, or rebuild the log"
 
 
 class Late(Exception):
@@ -86,8 +87,8 @@ class Copier:
         """
         made = await checkpoints.newest(self._database.pool)
         if made is None:
-            if firsts := await self._target.firsts():
-                raise Contradiction(_older(firsts[-1], 0))
+            if await self._target.firsts():
+                raise Contradiction(f"the target holds a log, the database has no checkpoint: {OLDER}")
             return False
         if self._tree is None:
             self._tree = await self._resumed(made)
@@ -120,7 +121,7 @@ class Copier:
         place = await self._target.last()
         size = await self._beginning(made) if place is None else place.tree.size
         if size > made.size:
-            raise Contradiction(_older(size, made.size))
+            raise Contradiction(f"the target holds {size} leaves, the newest checkpoint has {made.size}: {OLDER}")
         async with self._database.transaction("export resume", snapshot=True) as tx:
             tree = await frontier(tx, size)
         if place is not None:
@@ -157,10 +158,3 @@ class Copier:
 
     async def _wake(self, _message: Msg) -> None:
         self._woken.set()
-
-
-def _older(held: int, signed: int) -> str:
-    return (
-        f"the target holds {held} leaves or more, the newest checkpoint has {signed}: "
-        "the database is an older one; restore a newer one, or rebuild the log"
-    )

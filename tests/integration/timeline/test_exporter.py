@@ -178,7 +178,7 @@ class Processes:
         self._stack = stack
         self._folder = folder
         self.target = folder / "kept"
-        self.port = place._ports.claim("exporter")
+        self.port = place.port("exporter")
 
     def start(self, **more: str) -> forked.Process:
         usual = {

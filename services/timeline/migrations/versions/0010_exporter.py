@@ -7,7 +7,7 @@ from alembic import op
 
 from libs.common.migrations import run
 
-revision = "0008"
+revision = "0010"
 down_revision = "0007"
 
 _ROLE = """
