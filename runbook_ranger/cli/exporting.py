@@ -6,6 +6,7 @@ says that its leaves belong. Memory is that of a line, however long the log is.
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 BLOCK: Final = 64 * 1024
 PRIVATE: Final = 0o600
 TRIES: Final = 5
+WAIT_SECONDS: Final = 0.5
 SILENCE: Final = 60.0
 SUFFIX: Final = ".jsonl"
 AGAIN: Final = "Run the same command again: it goes on behind what it has."
@@ -149,6 +151,8 @@ class _Writing:
             left = TRIES if now is not None and now.tree.size > have else left - 1
             if not left:
                 raise reason
+            if left < TRIES - 1:
+                time.sleep(WAIT_SECONDS)
         return place
 
     def _stream(self) -> None:

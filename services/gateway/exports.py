@@ -4,6 +4,7 @@ One question to the log a part, the next one when the last is on its way: whoeve
 their own export. What is cut off has no closing line; `first` goes on behind what was read.
 """
 
+import asyncio
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any, Final
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from libs.common.errors import Denied
+from libs.common.errors import Denied, Unavailable
 from services.gateway.asking import Ask, Asking, StrictRoute
 from services.gateway.events import EventStream
 from services.gateway.parameters import Moment, Parameters
@@ -20,6 +21,8 @@ JSON_LINES: Final = "application/x-ndjson"
 SLOW_SECONDS: Final = 60.0
 SECONDS: Final = 20.0
 """How long the log may take for a part."""
+LOOKS: Final = 40
+LOOK_SECONDS: Final = 0.25
 
 router = APIRouter(prefix="/timeline", tags=["timeline"], route_class=StrictRoute)
 
@@ -61,6 +64,17 @@ async def _lines(ask: Asking, said: Mapping[str, Any]) -> AsyncGenerator[bytes, 
         RangerError: it cannot go on; what was sent is good, and has no closing line.
     """
     yield str(said["head"]).encode()
+    while True:
+        async for part in _parts(ask, said):
+            yield part
+        behind = await _behind(ask, said)
+        if behind is None:
+            break
+        said = behind
+    yield str(said["closing"]).encode()
+
+
+async def _parts(ask: Asking, said: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
     place = {"first": said["first"], "offset": 0}
     while place["first"] < said["end"]:
         await _still_known(ask)
@@ -68,7 +82,22 @@ async def _lines(ask: Asking, said: Mapping[str, Any]) -> AsyncGenerator[bytes, 
         found = await ask.content("timeline", "export_part", question, SECONDS)
         place = {"first": found["next"], "offset": found["offset"]}
         yield b64decode(found["part"])
-    yield str(said["closing"]).encode()
+
+
+async def _behind(ask: Asking, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What has to follow: the leaves that say why payloads are missing, where any were redacted; None: nothing."""
+    if not said["whole"]:
+        return None
+    for _ in range(LOOKS):
+        found = await ask.content("timeline", "export", {"first": said["end"]}, SECONDS)
+        if found["explained"] <= said["end"]:
+            return None
+        if not found["whole"]:
+            break
+        if found["explained"] <= found["end"]:
+            return found
+        await asyncio.sleep(LOOK_SECONDS)  # the next checkpoint covers it
+    raise Unavailable("The log has not signed what was redacted meanwhile.", fix="Run the export again.")
 
 
 async def _still_known(ask: Asking) -> None:

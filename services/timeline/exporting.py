@@ -28,6 +28,10 @@ _COVERING: Final = "SELECT size, root, note, made_at FROM checkpoint WHERE size 
 _SINCE: Final = """
 SELECT min(index) FROM entry_seen WHERE stored_at >= $1 AND ($2 = '*' OR tenant_id = $2)
 """
+_EXPLAINED: Final = """
+SELECT coalesce(max(index) + 1, 0) FROM control
+WHERE body ->> 'type' = 'redaction' AND index IS NOT NULL AND (body ->> 'of')::bigint < $1
+"""
 _SINCE_SEEN: Final = f"{_SINCE} AND {seen('$3', '$4')}"
 
 
@@ -70,7 +74,11 @@ class ExportDesk:
         server.query("export_part", ExportPart, self.export_part)
 
     async def export(self, tx: Tx, caller: Caller, question: Export) -> Answer:
-        """Where it begins and ends, whether it shows everything, and its first and last line."""
+        """Where it begins and ends, whether it shows everything, and its first and last line.
+
+        `explained` is the size at which the log has said of all events before `first` that were redacted that they
+        were: a whole export that ends earlier lacks payloads, and does not say why.
+        """
         whole = question.whole and await _may_see_all(caller)
         view = None if whole else await _view(caller)
         made = await _covering(tx, question.to)
@@ -89,6 +97,7 @@ class ExportDesk:
             "first": first,
             "end": made.size,
             "whole": whole,
+            "explained": await tx.fetchval(_EXPLAINED, first) if whole else 0,
             "head": header(self._origin, tree, whole=whole).decode(),
             "closing": closing(made.size, made.note).decode(),
         }

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -52,7 +53,7 @@ async def told(bus: Bus, http: httpx.AsyncClient, size: int, *payloads: dict[str
 
 @pytest.mark.usefixtures("log_keeper")
 async def test_the_log_goes_into_files_that_verify_without_us(
-    gateway: GatewayProcess, bus: Bus, tmp_path: Path
+    gateway: GatewayProcess, bus: Bus, tmp_path: Path, stack_env: StackEnv
 ) -> None:
     ctl, vkey, folder = rangerctl(gateway, EVERYWHERE), KEY.verifier.vkey, tmp_path / "kept"
     folder.mkdir()
@@ -84,6 +85,15 @@ async def test_the_log_goes_into_files_that_verify_without_us(
             code, out, _ = await ctl("audit", "verify", str(tmp_path / tenant), "--vkey", vkey)
             assert (code, f"{mine} event" in out, f"{5 - mine} leaves are withheld" in out) == (0, True, True)
         assert b"acme" not in (tmp_path / "default").read_bytes()
+        # What ends before the log says that a payload is gone goes on until it does.
+        admin = await asyncpg.connect(stack_env["RR_POSTGRES_URL"], server_settings={"search_path": "timeline"})
+        await admin.execute("DELETE FROM payload WHERE index = 1")
+        await admin.execute("""INSERT INTO control (body) VALUES ('{"type": "redaction", "of": "1"}')""")
+        await admin.close()
+        await told(bus, http, 7, tenant="default")
+        assert (await ctl("audit", "export", "-o", str(tmp_path / "late.jsonl"), "--to", "2"))[0] == 0
+        code, out, _ = await ctl("audit", "verify", str(tmp_path / "late.jsonl"), "--vkey", vkey)
+        assert (code, "redacted: the payloads of leaves 1" in out) == (0, True)
         for hidden in [*TOKENS, str(tmp_path), "PRIVATE"]:
             assert hidden.encode() not in whole
 

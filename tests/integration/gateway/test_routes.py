@@ -116,7 +116,7 @@ async def test_whatever_the_description_allows_or_does_not_is_never_answered_wit
     thing = {"execution_id": UNKNOWN, "state": "completed", "items": [], "entries": [], "next": None}
     artefact = {"sha256": "a" * 64, "kind": "output", "length": 1, "index": 0, "deleted_at": None}
     marked = {"environment": "", "clearance": 0, "incident_id": UNKNOWN}
-    exported = {"first": 0, "end": 0, "whole": False, "head": "", "closing": ""}
+    exported = {"first": 0, "end": 0, "whole": False, "explained": 0, "head": "", "closing": ""}
     await services.answer("*.*", thing | artefact | marked | exported)
     document = (await http.get("/openapi.json")).json()
     del document["paths"][ENDLESS]

@@ -186,6 +186,21 @@ async def test_who_may_not_see_everything_cannot_ask_for_it(logged: Bench) -> No
     assert verified(await Reader(logged, AUDITOR, "t_b2").export(whole=False)).withheld
 
 
+async def test_how_far_an_export_must_go_to_say_why_payloads_are_missing(logged: Bench, tmp_path: Path) -> None:
+    reader = Reader(logged, AUDITOR, "t_a1")
+    before = await reader._ask(reader._desk.export, Export(first=44))
+    async with logged.database.transaction("test") as tx:
+        await control.ask(tx, NAME, {"type": "redaction", "of": "7"})
+    async with Office(logged, tmp_path).open() as office:
+        await office.published(45)
+
+    early, late = [await reader._ask(reader._desk.export, Export(first=first)) for first in (7, 8)]
+
+    assert [said["explained"] for said in (before, early, late)] == [0, 0, 45]
+    tenant = await reader._ask(reader._desk.export, Export(first=8, whole=False))
+    assert tenant["explained"] == 0
+
+
 async def test_parts_are_bounded_whatever_the_leaves(logged: Bench) -> None:
     async with logged.database.transaction("test", snapshot=True) as tx:
         first = await copies.part(tx, 4, 44)
