@@ -199,8 +199,8 @@ async def test_marks_are_kept_until_their_message_can_come_no_more(lab: Lab) -> 
 
 @pytest.mark.parametrize(
     ("asked", "time"),
-    [("$JS.API.CONSUMER.INFO.", 1), ("$JS.API.CONSUMER.INFO.", 2), ("$JS.ACK.", 1)],
-    ids=["starting", "checking", "acknowledging"],
+    [("$JS.API.CONSUMER.INFO.", 1), ("$JS.API.CONSUMER.INFO.", 2), ("$JS.API.STREAM.INFO.", 1)],
+    ids=["starting", "checking", "consuming"],
 )
 async def test_a_cancellation_that_meets_the_servers_answer_is_not_lost(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, asked: str, time: int
