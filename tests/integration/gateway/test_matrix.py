@@ -126,6 +126,8 @@ class World:
             body = self.body(path)
         if path == "/timeline":
             query = {"incident_id": self.names["incident_id"]}
+        if path == "/timeline/consistency":
+            query = {"old": "1"}
         return await self.http.request(method, path, json=body, params=query, headers=headers)
 
     def body(self, path: str) -> Any:
