@@ -17,6 +17,7 @@ from services.timeline.control import HEARTBEAT, KEY_ROTATION
 
 PART_BYTES: Final = 360 * 1024  # of lines: as base64 they fit into a reply
 ROWS: Final = 4000
+"""How many leaves are looked at for a page: of hidden ones so many fit. Each table has the bound, which none infers."""
 FOR_ALL: Final = frozenset({HEARTBEAT, KEY_ROTATION})
 
 _PAGE: Final = """
@@ -24,13 +25,13 @@ SELECT index, kind, leaf, event_hash, payload, salt FROM (
   SELECT index, kind, leaf, event_hash, payload, salt, row_number() OVER (ORDER BY index) AS n,
     sum(coalesce(octet_length(leaf), 0) + coalesce(octet_length(payload), 0) * 4 / 3 + 180) OVER (ORDER BY index)
       AS total
-  FROM ({rows} LIMIT {limit}) AS stored) AS page
+  FROM ({rows}) AS stored) AS page
 WHERE total <= $3 OR n = 1 ORDER BY index
 """
 _WHOLE: Final = _PAGE.format(
-    rows="""SELECT index, l.kind, l.leaf, l.event_hash, p.payload, p.salt
-    FROM leaf AS l LEFT JOIN payload AS p USING (index) WHERE index >= $1 AND index < $2 ORDER BY index""",
-    limit=ROWS,
+    rows="""SELECT l.index, l.kind, l.leaf, l.event_hash, p.payload, p.salt
+    FROM leaf AS l LEFT JOIN payload AS p ON p.index = l.index AND p.index >= $1 AND p.index < $2
+    WHERE l.index >= $1 AND l.index < $2"""
 )
 _SEEN: Final = _PAGE.format(
     rows=f"""SELECT l.index, l.kind, l.event_hash, p.payload, p.salt,
@@ -38,9 +39,8 @@ _SEEN: Final = _PAGE.format(
     FROM leaf AS l
     LEFT JOIN (SELECT index, true AS seen FROM entry_seen
       WHERE index >= $1 AND index < $2 AND tenant_id = $4 AND {seen("$5", "$6")}) AS e ON e.index = l.index
-    LEFT JOIN payload AS p ON p.index = e.index AND l.kind = 'event'
-    WHERE l.index >= $1 AND l.index < $2 ORDER BY l.index""",
-    limit=ROWS,
+    LEFT JOIN payload AS p ON p.index = e.index AND l.kind = 'event' AND p.index >= $1 AND p.index < $2
+    WHERE l.index >= $1 AND l.index < $2"""
 )
 
 
@@ -91,10 +91,11 @@ async def lines(tx: Any, first: int, end: int, most: int, *, view: View | None =
     """
     if first >= end:
         return []
+    until = min(end, first + ROWS)
     if view is None:
-        rows = await tx.fetch(_WHOLE, first, end, most)
+        rows = await tx.fetch(_WHOLE, first, until, most)
     else:
-        rows = await tx.fetch(_SEEN, first, end, most, view.tenant, *filters(view.scope))
+        rows = await tx.fetch(_SEEN, first, until, most, view.tenant, *filters(view.scope))
     if not rows or rows[0]["index"] != first or rows[-1]["index"] != first + len(rows) - 1:
         raise Missing(f"the database does not hold the leaves from {first} on")
     return [Copied(row["index"], _line(row, whole=view is None), row["event_hash"]) for row in rows]

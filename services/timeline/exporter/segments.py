@@ -13,12 +13,12 @@ from services.timeline.checkpoints import Made
 from services.timeline.exporter.target import Contradiction
 
 ROWS: Final = 20_000
-_FULL: Final = f"""
+_FULL: Final = """
 SELECT max(index) + 1 FROM (
-  SELECT index, row_number() OVER (ORDER BY index) AS n,
-    sum(octet_length(leaf) + coalesce(octet_length(payload), 0) * 4 / 3 + 180) OVER (ORDER BY index) AS total
-  FROM (SELECT index, leaf, payload FROM leaf LEFT JOIN payload USING (index)
-    WHERE index >= $1 AND index < $2 ORDER BY index LIMIT {ROWS}) AS stored) AS page
+  SELECT l.index, row_number() OVER (ORDER BY l.index) AS n,
+    sum(octet_length(leaf) + coalesce(octet_length(payload), 0) * 4 / 3 + 180) OVER (ORDER BY l.index) AS total
+  FROM leaf AS l LEFT JOIN payload AS p ON p.index = l.index AND p.index >= $1 AND p.index < $2
+  WHERE l.index >= $1 AND l.index < $2) AS page
 WHERE total <= $3 OR n = 1
 """
 _SIGNED: Final = "SELECT max(size) FROM checkpoint WHERE size > $1 AND size <= $2"
@@ -62,7 +62,7 @@ async def span(tx: Any, first: int, newest: int, most: int) -> Span:
     Raises:
         Missing: the log has no such leaf.
     """
-    end: int | None = await tx.fetchval(_FULL, first, newest, most)
+    end: int | None = await tx.fetchval(_FULL, first, min(newest, first + ROWS), most)
     if end is None:
         raise copies.Missing(f"the database does not hold leaf {first}")
     signed: int | None = await tx.fetchval(_SIGNED, first, end)
