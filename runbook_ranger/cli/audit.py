@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeAlias
 import typer
 
 from runbook_ranger.cli import show
+from runbook_ranger.cli.bundles import bundle
 from runbook_ranger.cli.errors import CliError, WrongUsage
 from runbook_ranger.cli.evidence import evidence, hold, release
 from runbook_ranger.cli.offline import verify_file
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     commands = group("audit", "Prove what happened.")
     commands.command("verify")(verify)
+    commands.command("bundle")(bundle)
     commands.command("evidence")(evidence)
     commands.command("hold")(hold)
     commands.command("release")(release)

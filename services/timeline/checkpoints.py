@@ -30,6 +30,11 @@ _ROW: Final = "SELECT hashes FROM tile WHERE level = $1 AND n = $2"
 _ROWS: Final = """
 SELECT level, n, hashes FROM tile JOIN unnest($1::smallint[], $2::bigint[]) AS wanted(level, n) USING (level, n)
 """
+_LOWEST: Final = """
+SELECT tile.first, run.hashes FROM unnest($1::bigint[], $2::bigint[]) AS tile(first, width), LATERAL (
+  SELECT string_agg(event_hash, ''::bytea ORDER BY index) AS hashes FROM leaf
+  WHERE index >= tile.first AND index < tile.first + tile.width) AS run
+"""
 _HASHES: Final = "SELECT event_hash FROM leaf WHERE index >= $1 AND index < $2 ORDER BY index"
 _LEAVES: Final = "SELECT leaf FROM leaf WHERE index >= $1 AND index < $2 ORDER BY index"
 _FORK: Final = "INSERT INTO fork (size, root, note) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
@@ -94,7 +99,7 @@ async def _row(tx: Any, tile: Tile) -> list[bytes]:
 
 
 async def rows(tx: Any, tiles: Iterable[Tile]) -> dict[str, bytes]:
-    """These tiles' bytes by their paths, in as many reads as there are tiles of the lowest level, and one.
+    """These tiles' bytes by their paths, in two reads.
 
     Raises:
         Incomplete: one is missing, or narrower than it must be.
@@ -103,8 +108,10 @@ async def rows(tx: Any, tiles: Iterable[Tile]) -> dict[str, bytes]:
     above = [tile for tile in wanted if tile.level]
     found = await tx.fetch(_ROWS, [tile.level for tile in above], [tile.n for tile in above]) if above else []
     stored = {(row["level"], row["n"]): row["hashes"] for row in found}
-    read = {tile.path: b"".join(_cut(stored.get((tile.level, tile.n), b""), tile)) for tile in above}
-    return read | {tile.path: b"".join(await _row(tx, tile)) for tile in wanted if not tile.level}
+    lowest = [tile for tile in wanted if not tile.level]
+    runs = await tx.fetch(_LOWEST, [tile.first for tile in lowest], [tile.width for tile in lowest]) if lowest else []
+    stored |= {(0, row["first"] // TILE_WIDTH): row["hashes"] or b"" for row in runs}
+    return {tile.path: b"".join(_cut(stored.get((tile.level, tile.n), b""), tile)) for tile in wanted}
 
 
 def _cut(raw: bytes, tile: Tile) -> list[bytes]:

@@ -19,3 +19,9 @@ PUBLISHING: Final = Gauge("ranger_timeline_publishing", "1 where the object stor
 ARTEFACTS_DELETED: Final = Counter(
     "ranger_timeline_artefacts_deleted_total", "Artefacts that were deleted as their retention ended", ["kind"]
 )
+ARTEFACTS_SWAPPED: Final = Counter(
+    "ranger_timeline_artefacts_swapped_total", "Objects that were not what the log names when a bundle was made of them"
+)
+BUNDLES: Final = Histogram(
+    "ranger_timeline_bundle_seconds", "How long a bundle took to make", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60)
+)

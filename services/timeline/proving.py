@@ -4,7 +4,8 @@
 to whom its event is shown; hashes, sizes and checkpoints tell nothing and are for everybody who may look at the log.
 """
 
-from typing import Annotated, Any, Final
+from collections.abc import Callable
+from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -84,11 +85,11 @@ class ProofDesk:
                 f"Leaf {index} stands in no checkpoint of size {made.size}.", fix="The next one comes within a second."
             )
         try:
-            hashes = await _hashes(tx, made.size, lambda read: inclusion_proof(index, made.size, read))
+            hashes = await proving_hashes(tx, made.size, lambda read: inclusion_proof(index, made.size, read))
             path = inclusion_proof(index, made.size, hashes)
             verify_inclusion(event_hash(leaf), index, made.size, path, made.root)
         except (TlogError, Incomplete) as error:
-            raise _broken(error) from None
+            raise broken(error) from None
         return LeafProof(self._origin, made.size, leaf, TlogProof(index, tuple(path), made.note)).as_json()
 
     async def consistency(self, tx: Tx, caller: Caller, question: Consistency) -> Answer:
@@ -99,13 +100,13 @@ class ProofDesk:
         if not question.old <= new <= newest.size:
             raise InvalidInput(f"`old` <= `new` <= {newest.size}, the newest checkpoint's size.")
         try:
-            hashes = await _hashes(tx, newest.size, lambda read: consistency_proof(question.old, new, read))
+            hashes = await proving_hashes(tx, newest.size, lambda read: consistency_proof(question.old, new, read))
             path = consistency_proof(question.old, new, hashes)
             old, last = await checkpoints.at(tx, question.old), await checkpoints.at(tx, new)
             if old and last:
                 verify_consistency(question.old, new, old.root, last.root, path)
         except (TlogError, Incomplete) as error:
-            raise _broken(error) from None
+            raise broken(error) from None
         return ConsistencyProof(question.old, new, tuple(path)).as_json()
 
     async def checkpoint(self, tx: Tx, caller: Caller, question: Checkpoint) -> Answer:
@@ -163,8 +164,12 @@ class _Wanted:
         return bytes(HASH_BYTES)
 
 
-async def _hashes(tx: Tx, size: int, prove: Any) -> Hashes:
-    """The hashes of a log of this size that a proof needs: what it asks for is found out, then read at once."""
+async def proving_hashes(tx: Tx, size: int, prove: Callable[[Hashes], object]) -> Hashes:
+    """The hashes of a log of this size that `prove` needs: what it asks for is found out, then read at once.
+
+    Raises:
+        Incomplete: the database lacks some of them.
+    """
     wanted = _Wanted(size)
     prove(wanted)
     read = await checkpoints.rows(tx, wanted.tiles)
@@ -175,7 +180,8 @@ def _no_such(index: int) -> NotFound:
     return NotFound(f"The log has no leaf {index} that you may view.")
 
 
-def _broken(error: Exception) -> Unavailable:
+def broken(error: Exception) -> Unavailable:
+    """What is stored does not hold together: whoever runs it has to look."""
     return Unavailable(
         f"The log's hashes do not prove what was signed: {error}.",
         fix="The database is damaged or was changed; `python -m services.timeline.audit` says where.",

@@ -14,6 +14,12 @@ class TimelineSettings(ProcessSettings):
         default="", description="private keys that sign checkpoints: a file, or several by :"
     )
     bundle_key_file: str = Field(default="", description="the private key that seals evidence bundles, another one")
+    bundle_bytes: int = Field(
+        default=256 << 20, ge=1 << 20, le=1 << 29, description="what a bundle holds at most, payloads and objects"
+    )
+    bundle_object_bytes: int = Field(default=64 << 20, ge=0, description="the largest object that a bundle holds")
+    bundle_wait_seconds: float = Field(default=5.0, ge=0, le=30, description="how long a bundle waits for a checkpoint")
+    bundle_seconds: float = Field(default=45.0, gt=0, le=300, description="how long one may take to make")
     timeline_batch: int = Field(default=500, ge=1, le=1000, description="messages that one transaction chains")
     timeline_standby_seconds: float = Field(default=1.0, description="how often a standby tries to take over")
     timeline_recheck_seconds: float = Field(default=5.0, description="how often a frozen log looks again")

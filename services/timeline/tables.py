@@ -23,11 +23,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
-from libs.common.tables import MOMENT
+from libs.common.tables import MOMENT, commands, decisions
 
 SCHEMA: Final = "timeline"
 
 metadata = MetaData()
+commands(metadata)
+decisions(metadata)
 
 log_state = Table(
     "log_state",

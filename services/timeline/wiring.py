@@ -3,6 +3,8 @@
 from libs.common.contracts.choreography import EVENTS
 from libs.common.objectsettings import ObjectSettings
 from libs.common.process import Runtime
+from services.timeline.bundles import BundleDesk, Patience
+from services.timeline.exhibits import Limits
 from services.timeline.handlers import LogDesk
 from services.timeline.keys import KeyFiles
 from services.timeline.notary import Notary
@@ -37,3 +39,12 @@ async def wire(runtime: Runtime) -> None:
     runtime.add("partitions", Partitions(runtime.database, seconds=settings.timeline_partition_seconds))
     LogDesk(writer, notary).register(runtime.rpc)
     ProofDesk(origin).register(runtime.rpc)
+    bundles = BundleDesk(
+        origin,
+        store,
+        log_keys=keys,
+        bundle_keys=KeyFiles("RR_BUNDLE_KEY_FILE", settings.bundle_key_file, name=f"{origin}/bundles"),
+        limits=Limits(settings.bundle_object_bytes, settings.bundle_bytes),
+        patience=Patience(settings.bundle_wait_seconds, settings.bundle_seconds),
+    )
+    bundles.register(runtime.rpc)

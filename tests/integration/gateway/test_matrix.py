@@ -40,6 +40,7 @@ ASKS: Final = {
     "GET /evidence": "timeline.view",
     "GET /evidence/{sha256}": "timeline.view",
     "POST /evidence/{sha256}/url": "timeline.view",
+    "POST /evidence/incidents/{incident_id}/bundle": "timeline.view",
     "POST /evidence/incidents/{incident_id}/hold": "evidence.hold",
     "POST /evidence/incidents/{incident_id}/release": "evidence.hold",
     "GET /locks": "execution.view",
@@ -125,6 +126,8 @@ class World:
             body = self.body(path)
         if path == "/timeline":
             query = {"incident_id": self.names["incident_id"]}
+        elif path == "/timeline/consistency":
+            query = {"old": "1"}
         return await self.http.request(method, path, json=body, params=query, headers=headers)
 
     def body(self, path: str) -> Any:

@@ -52,6 +52,7 @@ def body_for(path: str) -> Any:
         "decide": {"decision": "failed", "rationale": "looked"},
         "grant": {"rationale": "seen", "plan_hash": "p"},
         "publish": None,
+        "bundle": {},
     }.get(path.rpartition("/")[2], {"rationale": "why not"})
 
 

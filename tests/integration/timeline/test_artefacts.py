@@ -15,6 +15,8 @@ from libs.common.policy import Principal
 from libs.common.rpc import Caller
 from libs.common.sight import Sight, narrow
 from services.timeline.handlers import Artefact, Artefacts, LogDesk
+from services.timeline.keys import KeyFiles
+from services.timeline.notary import Notary
 from tests.integration.timeline.bench import Bench, stop
 
 pytestmark = pytest.mark.stack
@@ -27,7 +29,8 @@ _numbers = count(1)
 
 async def asked(bench: Bench, who: Principal, question: Artefact | Artefacts) -> Any:
     """What the desk answers, in a transaction as a question has it."""
-    desk = LogDesk(bench.writer())
+    keys = KeyFiles("RR_TIMELINE_KEY_FILE", "", name=bench.settings.timeline_origin)
+    desk = LogDesk(bench.writer(), Notary(bench.database, keys, origin=bench.settings.timeline_origin))
     tenant = next(iter(who.tenants))
     caller = Caller(who, tenant, "")
     async with bench.database.transaction("test", snapshot=True) as tx:
