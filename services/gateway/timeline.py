@@ -1,7 +1,6 @@
 """The log: events by what they are about, and the raw leaves for who verifies them."""
 
-import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, StringConstraints
@@ -9,9 +8,7 @@ from pydantic import Field, StringConstraints
 from libs.common.errors import InvalidInput
 from services.gateway import timeline_answers as answers
 from services.gateway.asking import Ask, StrictRoute
-from services.gateway.parameters import Id, Index, Limit, Moment, Name, Parameters, Text, Types
-
-INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+from services.gateway.parameters import INDEX, Id, Index, Limit, Moment, Name, Parameters, Text, Types
 
 router = APIRouter(prefix="/timeline", tags=["timeline"], route_class=StrictRoute)
 

@@ -15,7 +15,7 @@ from typing import Annotated, Final, TypeVar
 from msgspec import Struct
 from pydantic import StringConstraints
 
-from libs.common.artefacts import Artefacts
+from libs.common.artefacts import Artefacts, key_of
 from libs.common.crash import crash_point
 from libs.common.database import Tx
 from libs.common.errors import Misconfigured, TooLarge, Unavailable
@@ -29,7 +29,7 @@ from libs.tlog.errors import FormatError, TlogError
 from libs.tlog.inspection import verify_bundle
 from libs.tlog.note import Signer, Verifier
 from libs.tlog.proofs import Hashes, inclusion_proof
-from services.timeline import control, exhibits, incidentlog, metrics
+from services.timeline import control, exhibits, incidentlog, metrics, redaction
 from services.timeline.checkpoints import Incomplete
 from services.timeline.exhibits import Exhibits, Limits
 from services.timeline.incidentlog import Asked, Held
@@ -137,6 +137,7 @@ class BundleDesk:
             made = await _meanwhile(tx, asyncio.to_thread(_sealed, content, hashes, keys))
             ref = await _meanwhile(tx, Artefacts(self._store).keep(caller.tenant, exhibits.BUNDLE, made.file))
             crash_point("timeline_bundle_kept")
+            await self._still_whole(tx, caller.tenant, held, ref.sha256)
             said = {"incident": incident_id, "envelope": made.envelope, "sha256": ref.sha256}
             await control.ask(tx, self._origin, {"type": SEALED, **said, "size": str(held.made.size)})
         metrics.BUNDLES.observe(time.perf_counter() - began)
@@ -192,6 +193,18 @@ class BundleDesk:
             )
         except (TlogError, Incomplete) as error:
             raise broken(error) from None
+
+    async def _still_whole(self, tx: Tx, tenant: str, held: Held, sha256: str) -> None:
+        """Nothing of it is being redacted; from here on a redaction finds this bundle and deletes it.
+
+        Raises:
+            Unavailable: something was redacted meanwhile; the file is gone again.
+        """
+        await redaction.beside(tx)
+        shown = [entry.index for entry in held.entries if entry.payload is not None]
+        if await redaction.asked(tx, shown):
+            await self._store.delete(key_of(tenant, exhibits.BUNDLE, sha256))
+            raise Unavailable("Something of it was redacted meanwhile.", fix="Ask again.", code="bundle_redacted")
 
     async def _objects(self, tenant: str, held: Held, why: Mapping[str, str]) -> Exhibits:
         payloads = sum(len(entry.payload or b"") for entry in held.entries)

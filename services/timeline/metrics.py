@@ -22,6 +22,9 @@ ARTEFACTS_DELETED: Final = Counter(
 ARTEFACTS_SWAPPED: Final = Counter(
     "ranger_timeline_artefacts_swapped_total", "Objects that were not what the log names when a bundle was made of them"
 )
+ARTEFACTS_REDACTED: Final = Counter(
+    "ranger_timeline_artefacts_redacted_total", "Artefacts that were deleted with a redaction", ["kind"]
+)
 BUNDLES: Final = Histogram(
     "ranger_timeline_bundle_seconds", "How long a bundle took to make", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60)
 )

@@ -33,6 +33,7 @@ class TimelineSettings(ProcessSettings):
     timeline_lock_seconds: float = Field(default=3.0, ge=1, description="a writer that is silent so long is replaced")
     timeline_partition_seconds: float = Field(default=3600.0, description="how often the coming months are looked at")
     timeline_note_seconds: float = Field(default=10.0, description="how often the position is repeated when idle")
+    timeline_shred_seconds: float = Field(default=0.5, gt=0, description="how often redacted objects are looked for")
     keep_approval_days: int = Field(default=0, ge=0, description="artefacts older than this are deleted; 0: never")
     keep_bundle_days: int = Field(default=0, ge=0)
     keep_evidence_days: int = Field(default=0, ge=0)

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from libs.common.tables import MOMENT, commands, decisions
 
 SCHEMA: Final = "timeline"
+_OF_REDACTION: Final = "body ->> 'type' = 'redaction'"
 
 metadata = MetaData()
 commands(metadata)
@@ -159,7 +160,17 @@ control = Table(
     Column("index", BigInteger),
     UniqueConstraint("index", name="uq_control_index"),
     Index("ix_control_pending", "id", postgresql_where=text("index IS NULL")),
+    Index("uq_control_redaction", text("(body ->> 'of')"), unique=True, postgresql_where=text(_OF_REDACTION)),
     Index("ix_control_type", text("(body ->> 'type')"), "asked_at"),
+)
+
+shredding = Table(  # objects that a redaction has doomed; the trigger of `control` writes it
+    "shredding",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("asked_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
 )
 
 checkpoint = Table(

@@ -12,6 +12,7 @@ from services.timeline.partitions import Partitions
 from services.timeline.press import Press
 from services.timeline.proving import ProofDesk
 from services.timeline.publisher import Guard, Publisher
+from services.timeline.redaction import RedactionDesk, Shredder
 from services.timeline.retention import Retention
 from services.timeline.settings import TimelineSettings
 from services.timeline.stream import EventStream
@@ -35,6 +36,8 @@ async def wire(runtime: Runtime) -> None:
     runtime.add("writer", writer)
     runtime.add("publisher", Publisher.of(writer, guard, notary, press, settings))
     runtime.add("retention", Retention(runtime.database, store, writer, stream, days=days, seconds=seconds))
+    shred = settings.timeline_shred_seconds
+    runtime.add("shredder", Shredder(runtime.database, store, writer, seconds=shred))
     runtime.health.add("log", writer.ready)
     runtime.add("partitions", Partitions(runtime.database, seconds=settings.timeline_partition_seconds))
     LogDesk(writer, notary).register(runtime.rpc)
@@ -48,3 +51,4 @@ async def wire(runtime: Runtime) -> None:
         patience=Patience(settings.bundle_wait_seconds, settings.bundle_seconds),
     )
     bundles.register(runtime.rpc)
+    RedactionDesk(origin, runtime.database).register(runtime.rpc)

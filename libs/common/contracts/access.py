@@ -103,6 +103,24 @@ class EvidenceReleased(EvidenceHoldFact):
     subject: ClassVar[str] = "access.evidence_released"
 
 
+class EventRedacted(Fact):
+    """What the event at `index` of the log said was deleted for good, with what only it named, and why.
+
+    The log itself says that it was, in a leaf (`redaction`) that proves nothing of what it said.
+    """
+
+    subject: ClassVar[str] = "access.event_redacted"
+    aggregate: ClassVar[str] = "redaction"
+    redaction_id: str
+    index: int
+    event_id: str
+    actor: str
+    rationale: str
+    method: str
+    decision_id: str
+    policy_revision: str
+
+
 class AccessDenied(Fact):
     """The gateway itself refused `actor` (`anonymous` where nobody proved who asks) an `action`.
 

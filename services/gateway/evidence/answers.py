@@ -55,6 +55,17 @@ class Bundle(EvidenceUrl):
     vkeys: list[str]
 
 
+class Redacted(Answer):
+    """What is deleted: the event at `index`. `new` is false where somebody had it redacted before."""
+
+    index: int
+    event_id: str
+    type: str
+    incident_id: str | None
+    execution_id: str | None
+    new: bool
+
+
 class Held(Answer):
     """What the log was told: whether an incident's evidence is held from now on."""
 

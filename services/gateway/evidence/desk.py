@@ -99,7 +99,7 @@ class EvidenceDesk:
     async def _check(self, tenant: str, found: Mapping[str, Any]) -> None:
         if found["deleted_at"] is not None:
             raise NotFound(
-                f"This artefact was deleted at {found['deleted_at']}, when its retention was over.",
+                f"This artefact was deleted at {found['deleted_at']}: its retention was over, or it was redacted.",
                 fix="The log still names it by its hash; who has a copy can prove that it is one.",
                 code="evidence_deleted",
             )

@@ -7,16 +7,19 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field, StringConstraints
 
 from libs.common.contracts.marking import Marking
-from libs.common.errors import InvalidInput, Unavailable
+from libs.common.errors import Denied, InvalidInput, Unavailable
 from libs.common.policy import Context, Resource, require
 from services.gateway.asking import Ask, Asking, StrictRoute, reply
 from services.gateway.evidence import answers
 from services.gateway.evidence.desk import FILENAME, EvidenceDesk, Opener, Wanted
 from services.gateway.evidence.holds import Hold, HoldDesk
-from services.gateway.parameters import Index, Limit, Parameters, Text, Uuid, Why
+from services.gateway.evidence.redactions import RedactionDesk
+from services.gateway.parameters import INDEX, Id, Index, Limit, Parameters, Text, Uuid, Why
 from services.gateway.settings import GatewaySettings
 
 router = APIRouter(prefix="/evidence", tags=["evidence"], route_class=StrictRoute)
+REDACT_SECONDS: Final = 10.0
+"""The timeline answers after three seconds at the latest, once it has begun."""
 BUNDLE_SECONDS: Final = 60.0
 """Longer than a timeline takes for one, unless it is told to take longer (RR_BUNDLE_SECONDS)."""
 Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
@@ -53,6 +56,13 @@ async def _holds(request: Request) -> HoldDesk:
     desk = cast("HoldDesk | None", request.app.state.evidence_holds)
     if desk is None:
         raise Unavailable("Evidence cannot be held here.")
+    return desk
+
+
+async def _redactions(request: Request) -> RedactionDesk:
+    desk = cast("RedactionDesk | None", request.app.state.redactions)
+    if desk is None:
+        raise Unavailable("Nothing can be redacted here.")
     return desk
 
 
@@ -139,6 +149,25 @@ async def hold(ask: Ask, desk: Holds, incident_id: Uuid, why: Why) -> Response:
 async def release(ask: Ask, desk: Holds, incident_id: Uuid, why: Why) -> Response:
     """Let an incident's evidence go when its retention is over."""
     return await _told(ask, desk, incident_id, why.rationale, held=False)
+
+
+@router.post("/events/{entry}/redact", status_code=202, response_model=answers.Redacted)
+async def redact(ask: Ask, desk: Annotated[RedactionDesk, Depends(_redactions)], entry: Id, why: Why) -> Response:
+    """Delete for good what an event said, by its index or id, what only it named, and bundles that hold it.
+
+    The leaf stays, and the log says that it was redacted. 202: a log that is frozen does it when it goes on.
+    """
+    named = {"index": int(entry)} if INDEX.fullmatch(entry) else {"event_id": entry}
+    identity = ask.identity
+    try:
+        done = await ask.content("timeline", "redact", named | {"rationale": why.rationale}, timeout=REDACT_SECONDS)
+    except Denied as denied:
+        ask.reception.note(identity.principal, "evidence.redact", denied.reason_code, denied.data)
+        raise
+    if done["new"]:
+        await desk.tell(identity, done, why.rationale)
+    told = {name: done[name] for name in ("index", "event_id", "type", "incident_id", "execution_id", "new")}
+    return reply(told, 202)
 
 
 async def _told(ask: Ask, desk: HoldDesk, incident_id: str, rationale: str, *, held: bool) -> Response:

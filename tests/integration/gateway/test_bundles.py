@@ -17,7 +17,15 @@ from libs.tlog.bundle import statement
 from libs.tlog.dsse import seal
 from libs.tlog.note import Signer
 from libs.tlog.secretkey import private_text
-from tests.integration.gateway.conftest import EVIDENCE_SECRET, OPERATOR, STRANGER, TOKENS, bearer
+from tests.integration.gateway.conftest import (
+    EVERYWHERE,
+    EVIDENCE_SECRET,
+    OPERATOR,
+    ROLE_TOKENS,
+    STRANGER,
+    TOKENS,
+    bearer,
+)
 from tests.integration.gateway.process import GatewayProcess
 from tests.integration.gateway.test_rangerctl import rangerctl
 from tests.support.eventually import eventually
@@ -168,6 +176,39 @@ def _sealed(files: Files, signer: Signer) -> Files:
     """The files, sealed anew."""
     others = {name: raw for name, raw in files.items() if name != "bundle.dsse.json"}
     return {**others, "bundle.dsse.json": seal(statement(others, orjson.loads(files["manifest.json"])), signer)}
+
+
+async def test_what_was_redacted_is_in_no_bundle_and_everything_still_verifies(evidence: Evidence) -> None:
+    incident = await evidence.incident(OPERATOR)
+    (entry,) = json.loads((await evidence.ctl("timeline", "show", "--incident", incident, "-o", "json"))[1])["entries"]
+    index, event = str(entry["index"]), entry["event_id"]
+    early, _ = await evidence.bundled(incident, "early.zip", *evidence.trust)
+
+    code, _, err = await evidence.ctl("audit", "redact", index, "-r", "asked for", token=ROLE_TOKENS["auditor"])
+    assert (code, "policy.role" in err) == (4, True)
+    code, said, _ = await evidence.ctl("audit", "redact", event, "-r", "asked for by the person it is about")
+    assert (code, said.startswith(f"redacted: leaf {index} ")) == (0, True)
+    assert (await evidence.ctl("audit", "redact", index, "-r", "again"))[1].startswith(
+        f"redacted before: leaf {index} "
+    )
+
+    kept = evidence.objects / ROOT / "bundle" / "default"
+    assert list(kept.iterdir()) == []
+    await evidence.again("timeline")
+    late, said = await evidence.bundled(incident, "late.zip", *evidence.trust)
+    assert f"redacted: the payloads of leaves {index}" in said
+    assert OPERATOR.encode() not in b"".join(unpack(late.read_bytes()).values())
+    assert (await evidence.ctl("audit", "verify", str(early), *evidence.trust))[0] == 0
+    code, out, err = await evidence.ctl("audit", "verify", "--vkey", LOG.vkey, token=EVERYWHERE)
+    assert (code, f"redacted payloads: {index}" in out) == (0, True), err
+    _, out, _ = await evidence.ctl("timeline", "show", "--incident", incident)
+    assert "(redacted)" in out
+
+    async def told() -> list[Any]:
+        page = json.loads((await evidence.ctl("timeline", "show", "--type", "access.event_redacted", "-o", "json"))[1])
+        return [entry["payload"]["rationale"] for entry in page["entries"]]
+
+    assert await eventually(told, timeout=20) == ["asked for by the person it is about"]
 
 
 async def test_nobody_gets_anything_of_another_tenants(evidence: Evidence) -> None:

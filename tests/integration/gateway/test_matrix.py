@@ -41,6 +41,7 @@ ASKS: Final = {
     "GET /evidence/{sha256}": "timeline.view",
     "POST /evidence/{sha256}/url": "timeline.view",
     "POST /evidence/incidents/{incident_id}/bundle": "timeline.view",
+    "POST /evidence/events/{entry}/redact": "evidence.redact",
     "POST /evidence/incidents/{incident_id}/hold": "evidence.hold",
     "POST /evidence/incidents/{incident_id}/release": "evidence.hold",
     "GET /locks": "execution.view",
