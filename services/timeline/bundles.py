@@ -2,7 +2,7 @@
 
 The file is made for who may view every event of the incident, and of nothing else. It is verified as an outsider would
 before it is given out. Its envelope's SHA-256 is asked to be logged in the transaction that stores the answer, so a
-bundle that was answered is one that the log names; what a crash leaves in the store before that, retention takes away.
+bundle that was answered is one that the log names; what a crash leaves in the store before that is deleted in minutes.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from typing import Annotated, Final, TypeVar
 from msgspec import Struct
 from pydantic import StringConstraints
 
-from libs.common.artefacts import Artefacts, key_of
+from libs.common.artefacts import Artefacts, key_of, ref_of
 from libs.common.crash import crash_point
-from libs.common.database import Tx
+from libs.common.database import Database, Tx
 from libs.common.errors import Misconfigured, TooLarge, Unavailable
 from libs.common.objectstore import ObjectStore
 from libs.common.policy import Resource, require, require_scope
@@ -40,6 +40,8 @@ T = TypeVar("T")
 SEALED: Final = "bundle_sealed"
 AT_ONCE: Final = 2
 """Bundles that a process makes at the same time: each is in memory, twice."""
+NAMELESS_SECONDS: Final = 600.0
+"""What lies in the store for so long, and no committed answer names it, is deleted: it holds payloads."""
 BREATH_SECONDS: Final = 3.0
 """A transaction that waits says so this often: the server ends one that is silent for ten seconds."""
 
@@ -77,6 +79,7 @@ class BundleDesk:
     def __init__(
         self,
         origin: str,
+        database: Database,
         store: ObjectStore,
         *,
         log_keys: KeyFiles,
@@ -85,6 +88,7 @@ class BundleDesk:
         patience: Patience,
     ) -> None:
         self._origin = origin
+        self._database = database
         self._store = store
         self._log_keys = log_keys
         self._bundle_keys = bundle_keys
@@ -135,9 +139,12 @@ class BundleDesk:
                 specs=held.specs,
             )
             made = await _meanwhile(tx, asyncio.to_thread(_sealed, content, hashes, keys))
-            ref = await _meanwhile(tx, Artefacts(self._store).keep(caller.tenant, exhibits.BUNDLE, made.file))
+            ref = ref_of(exhibits.BUNDLE, made.file)
+            await redaction.doom(self._database, caller.tenant, ref, seconds=NAMELESS_SECONDS)
+            await _meanwhile(tx, Artefacts(self._store).keep(caller.tenant, exhibits.BUNDLE, made.file))
             crash_point("timeline_bundle_kept")
             await self._still_whole(tx, caller.tenant, held, ref.sha256)
+            await redaction.spare(tx, caller.tenant, ref)
             said = {"incident": incident_id, "envelope": made.envelope, "sha256": ref.sha256}
             await control.ask(tx, self._origin, {"type": SEALED, **said, "size": str(held.made.size)})
         metrics.BUNDLES.observe(time.perf_counter() - began)

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from libs.common import rounds
 from libs.common.artefacts import key_of
+from libs.common.contracts.envelope import Ref
 from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.errors import Conflict, NotFound
@@ -43,13 +44,17 @@ _TURN: Final = "SELECT pg_advisory_xact_lock(hashtext('timeline_redaction'))"
 _BESIDE: Final = "SELECT pg_advisory_xact_lock_shared(hashtext('timeline_redaction'))"
 _SETTLED: Final = """
 SELECT NOT EXISTS (SELECT FROM control WHERE body ->> 'type' = 'redaction' AND index IS NULL)
-  AND NOT EXISTS (SELECT FROM shredding)
+  AND NOT EXISTS (SELECT FROM shredding WHERE asked_at <= clock_timestamp())
+"""
+_UNLESS: Final = """
+INSERT INTO shredding (tenant_id, kind, sha256, asked_at)
+VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4)) ON CONFLICT DO NOTHING
 """
 _OVER: Final = """
 SELECT s.tenant_id, s.kind, s.sha256, EXISTS (SELECT FROM artefact AS a
   WHERE (a.sha256, a.kind, a.tenant_id) = (s.sha256, s.kind, s.tenant_id) AND a.deleted_at IS NULL
   AND a.kind <> 'bundle') AS named
-FROM shredding AS s ORDER BY asked_at LIMIT $1
+FROM shredding AS s WHERE asked_at <= clock_timestamp() ORDER BY asked_at LIMIT $1
 """
 _DONE: Final = "DELETE FROM shredding WHERE (tenant_id, kind, sha256) = ($1, $2, $3)"
 
@@ -152,8 +157,21 @@ async def beside(tx: Tx) -> None:
     await tx.execute(_BESIDE)
 
 
+async def doom(database: Database, tenant: str, ref: Ref, *, seconds: float) -> None:
+    """Have an object deleted in so many seconds, unless `spare` was said by then: what a crash would leave nameless."""
+    await database.pool.execute(_UNLESS, tenant, ref.kind, bytes.fromhex(ref.sha256), seconds)
+
+
+async def spare(tx: Tx, tenant: str, ref: Ref) -> None:
+    """With this transaction the object stays."""
+    await tx.execute(_DONE, tenant, ref.kind, bytes.fromhex(ref.sha256))
+
+
 class Shredder:
-    """Deletes from the store what redactions have written down. Runs in every process, works where the log is."""
+    """Deletes from the store what redactions, and bundles that nobody finished, have written down.
+
+    Runs in every process, works where the log is.
+    """
 
     def __init__(self, database: Database, store: ObjectStore, writer: Writer, *, seconds: float) -> None:
         self._database = database

@@ -44,6 +44,7 @@ async def wire(runtime: Runtime) -> None:
     ProofDesk(origin).register(runtime.rpc)
     bundles = BundleDesk(
         origin,
+        runtime.database,
         store,
         log_keys=keys,
         bundle_keys=KeyFiles("RR_BUNDLE_KEY_FILE", settings.bundle_key_file, name=f"{origin}/bundles"),

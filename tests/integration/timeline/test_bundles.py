@@ -53,6 +53,7 @@ class Desk:
     def made(self, *, limits: Limits = LIMITS, wait: float = 10.0) -> BundleDesk:
         return BundleDesk(
             NAME,
+            self.bench.database,
             self.office.store,
             log_keys=KeyFiles("RR_TIMELINE_KEY_FILE", str(self.log_key), name=NAME),
             bundle_keys=KeyFiles("RR_BUNDLE_KEY_FILE", str(self.key), name=SEALER.name),

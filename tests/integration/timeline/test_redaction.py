@@ -21,7 +21,7 @@ from libs.tlog.tlogproof import LeafProof
 from services.timeline import control
 from services.timeline.handlers import ListEntries, LogDesk
 from services.timeline.proving import Proof, ProofDesk
-from services.timeline.redaction import _TURN, Redact, RedactionDesk, Shredder
+from services.timeline.redaction import _TURN, Redact, RedactionDesk, Shredder, doom
 from tests.integration.timeline.bench import Bench, stop
 from tests.integration.timeline.places import Place, end
 from tests.integration.timeline.signed import NAME, OLD, Office
@@ -236,6 +236,22 @@ async def test_a_bundle_that_was_being_made_meanwhile_is_not_given_out(censor: C
 
     assert refused.value.reason_code == "bundle_redacted"
     assert await censor.kept_objects() == set()
+
+
+async def test_a_bundle_that_nobody_finished_is_deleted_and_one_that_was_is_not(censor: Censor, admin: Any) -> None:
+    await said(censor)
+    finished = await censor.ask()
+    nameless = await censor.kept.keep("t_a1", "bundle", b"what a crash left")
+    await doom(censor.bench.database, "t_a1", nameless, seconds=600)
+    assert await censor.kept_objects() == {finished["sha256"], nameless.sha256}
+
+    await admin.execute("UPDATE shredding SET asked_at = asked_at - interval '600 seconds'")
+
+    await eventually(lambda: _only(censor, finished["sha256"]))
+
+
+async def _only(censor: Censor, sha256: str) -> bool:
+    return await censor.kept_objects() == {sha256}
 
 
 async def test_a_store_that_is_down_delays_the_objects_alone(censor: Censor, tmp_path: Path) -> None:
