@@ -20,6 +20,8 @@ from runbook_ranger.cli.options import DataDir, Format, Output, group
 from runbook_ranger.cli.proofs import Checked, proof
 from runbook_ranger.cli.redaction import redact
 from runbook_ranger.cli.signing import keygen, vkey
+from runbook_ranger.cli.witnesses import checkpoint as fetch_checkpoint
+from runbook_ranger.cli.witnesses import cosign
 
 if TYPE_CHECKING:
     from libs.tlog.chain import ChainKey, Head
@@ -53,6 +55,8 @@ def register(app: typer.Typer) -> None:
     commands.command("release")(release)
     commands.command("redact")(redact)
     commands.command("proof")(proof)
+    commands.command("checkpoint")(fetch_checkpoint)
+    commands.command("cosign")(cosign)
     commands.command("keygen")(keygen)
     commands.command("vkey")(vkey)
     app.add_typer(commands)

@@ -60,7 +60,7 @@ class Patience(Struct, frozen=True):
 
 
 class Keys(Struct, frozen=True):
-    """What seals, and the public keys that a bundle is verified with: the log's, then that one's."""
+    """What seals, and the public keys that a bundle is verified with: the log's, that one's, witnesses'."""
 
     sealer: Signer
     public: Sequence[Verifier]
@@ -84,6 +84,7 @@ class BundleDesk:
         *,
         log_keys: KeyFiles,
         bundle_keys: KeyFiles,
+        witnesses: Sequence[Verifier] = (),
         limits: Limits,
         patience: Patience,
     ) -> None:
@@ -92,6 +93,7 @@ class BundleDesk:
         self._store = store
         self._log_keys = log_keys
         self._bundle_keys = bundle_keys
+        self._witnesses = witnesses
         self._limits = limits
         self._patience = patience
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -190,7 +192,7 @@ class BundleDesk:
                 fix="Make another one with `rangerctl audit keygen`; docs/operators.md.",
                 code="bundle_key",
             )
-        return Keys(sealer, [*logs, sealer.verifier])
+        return Keys(sealer, [*logs, sealer.verifier, *self._witnesses])
 
     async def _hashes(self, tx: Tx, held: Held) -> Hashes:
         size, indexes = held.made.size, [entry.index for entry in held.entries]

@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from libs.common.database import Database, Tx
 from libs.tlog.growth import Growth, pending_widths
+from libs.tlog.note import cosigned
 from libs.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
 from libs.tlog.tree import HASH_BYTES
 
@@ -20,6 +22,10 @@ HASHES_AT_ONCE: Final = 16_384
 
 _NEWEST: Final = "SELECT size, root, note, made_at FROM checkpoint ORDER BY size DESC LIMIT 1"
 _AT: Final = "SELECT size, root, note, made_at FROM checkpoint WHERE size = $1"
+_COSIGNED: Final = """
+SELECT size, root, note, made_at FROM checkpoint WHERE size = (SELECT max(size) FROM cosignature)
+"""
+_COSIGNATURES: Final = "SELECT name, key_id, line, signed_at FROM cosignature WHERE size = $1 ORDER BY name, key_id"
 _INSERT: Final = "INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, $3) ON CONFLICT (size) DO NOTHING"
 _TILES: Final = """
 INSERT INTO tile AS known (level, n, hashes) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
@@ -64,6 +70,23 @@ async def at(tx: Any, size: int) -> Made | None:
     """The checkpoint of this size."""
     row = await tx.fetchrow(_AT, size)
     return None if row is None else Made(*row)
+
+
+async def newest_cosigned(tx: Any) -> Made | None:
+    """The checkpoint of the largest size that a witness has signed."""
+    row = await tx.fetchrow(_COSIGNED)
+    return None if row is None else Made(*row)
+
+
+async def cosignatures(tx: Any, size: int) -> list[Any]:
+    """What witnesses have said of this size: name, key_id, line and signed_at."""
+    return list(await tx.fetch(_COSIGNATURES, size))
+
+
+async def with_cosignatures(tx: Any, made: Made) -> Made:
+    """The checkpoint with its witnesses' lines beneath the log's own, as it is given out."""
+    lines = [row["line"] for row in await cosignatures(tx, made.size)]
+    return replace(made, note=cosigned(made.note, lines)) if lines else made
 
 
 async def keep(tx: Tx, size: int, root: bytes, note: bytes, tiles: Mapping[Tile, bytes]) -> Made:

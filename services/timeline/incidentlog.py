@@ -5,6 +5,7 @@ no right narrows): a chain with a hole in it proves nothing.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -84,18 +85,18 @@ class _Uncovered(Exception):
 async def held(tx: Tx, asked: Asked, *, seconds: float) -> Held:
     """The incident's part of the log, once a checkpoint covers all that was there at first; waits so many seconds.
 
+    A checkpoint that a witness has signed is preferred to a newer one.
+
     Raises:
         NotFound, Denied, TooLarge: it is not `readable`.
         Unavailable: no checkpoint came, or the database contradicts itself.
     """
     last = await tx.fetchval(_LAST, asked.incident_id)
     for turns in reversed(range(max(1, round(seconds / LOOK_SECONDS)))):
-        made = await checkpoints.newest(tx)
-        if made is not None and made.size > last:
-            try:
-                return await _below(tx, asked, made)
-            except _Uncovered:
-                pass
+        for made in (await checkpoints.newest_cosigned(tx), await checkpoints.newest(tx)):
+            if made is not None and made.size > last:
+                with contextlib.suppress(_Uncovered):
+                    return await _below(tx, asked, await checkpoints.with_cosignatures(tx, made))
         if turns:
             await asyncio.sleep(LOOK_SECONDS)
     raise Unavailable(

@@ -22,6 +22,9 @@ ARTEFACTS_DELETED: Final = Counter(
 ARTEFACTS_SWAPPED: Final = Counter(
     "ranger_timeline_artefacts_swapped_total", "Objects that were not what the log names when a bundle was made of them"
 )
+SPLIT_VIEWS: Final = Counter(
+    "ranger_timeline_split_views_total", "Cosigned checkpoints of this log's name with another root: look at once"
+)
 ARTEFACTS_REDACTED: Final = Counter(
     "ranger_timeline_artefacts_redacted_total", "Artefacts that were deleted with a redaction", ["kind"]
 )

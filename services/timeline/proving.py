@@ -21,7 +21,7 @@ from libs.tlog.proofs import Hashes, consistency_proof, inclusion_proof, verify_
 from libs.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, TileHashes, tile_of
 from libs.tlog.tlogproof import ConsistencyProof, LeafProof, TlogProof
 from libs.tlog.tree import HASH_BYTES
-from services.timeline import checkpoints
+from services.timeline import checkpoints, witnesses
 from services.timeline.checkpoints import Incomplete, Made
 
 Size = Annotated[int, Field(ge=1, le=2**62)]
@@ -35,14 +35,16 @@ _LEAF: Final = "SELECT leaf FROM leaf WHERE index = $1"
 
 
 class Proof(Question):
-    """A leaf, by its index or its event's id, under the newest checkpoint or one of a size."""
+    """A leaf, by its index or its event's id, under the newest checkpoint, the newest `witnessed`, or one of a size."""
 
     index: Annotated[int, Field(ge=0, le=2**62)] | None = None
     event_id: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     size: Size | None = None
+    witnessed: bool = False
 
     @model_validator(mode="after")
     def _one(self) -> "Proof":
+        _one_checkpoint(self.size, witnessed=self.witnessed)
         if (self.index is None) == (self.event_id is None):
             raise ValueError("name index or event_id")
         return self
@@ -56,9 +58,15 @@ class Consistency(Question):
 
 
 class Checkpoint(Question):
-    """The newest checkpoint, or the one of a size."""
+    """The newest checkpoint, the newest that a witness has signed, or the one of a size."""
 
     size: Size | None = None
+    witnessed: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> "Checkpoint":
+        _one_checkpoint(self.size, witnessed=self.witnessed)
+        return self
 
 
 class ProofDesk:
@@ -79,7 +87,7 @@ class ProofDesk:
         leaf: bytes | None = await tx.fetchval(_LEAF, index)
         if leaf is None:
             raise _no_such(index)
-        made = await _made(tx, question.size)
+        made = await _made(tx, question.size, witnessed=question.witnessed)
         if index >= made.size:
             raise NotFound(
                 f"Leaf {index} stands in no checkpoint of size {made.size}.", fix="The next one comes within a second."
@@ -112,13 +120,14 @@ class ProofDesk:
     async def checkpoint(self, tx: Tx, caller: Caller, question: Checkpoint) -> Answer:
         """A checkpoint: the note as it was signed, and what it says."""
         await _may_look(caller)
-        made = await _made(tx, question.size)
+        made = await _made(tx, question.size, witnessed=question.witnessed)
         return {
             "checkpoint": made.note.decode(),
             "origin": self._origin,
             "size": made.size,
             "root": made.root.hex(),
             "made_at": rfc3339(made.made_at) if made.made_at else None,
+            "witnesses": await witnesses.shown(tx, made.size),
         }
 
     async def _index(self, tx: Tx, caller: Caller, question: Proof) -> int:
@@ -143,12 +152,21 @@ async def _may_look(caller: Caller) -> None:
     await require(caller.principal, "timeline.view", Resource("timeline", "log", caller.tenant))
 
 
-async def _made(tx: Tx, size: int | None) -> Made:
-    found = await checkpoints.newest(tx) if size is None else await checkpoints.at(tx, size)
+def _one_checkpoint(size: int | None, *, witnessed: bool) -> None:
+    if witnessed and size is not None:
+        raise ValueError("name a size, or the newest that is witnessed")
+
+
+async def _made(tx: Tx, size: int | None, *, witnessed: bool = False) -> Made:
+    """The checkpoint that is asked for, with its witnesses' lines."""
+    newest = checkpoints.newest_cosigned if witnessed else checkpoints.newest
+    found = await newest(tx) if size is None else await checkpoints.at(tx, size)
+    if found is None and witnessed:
+        raise NotFound("No witness has signed this log yet.", fix="docs/operators.md, Witnesses.", code="not_witnessed")
     if found is None:
         which = "no checkpoint yet" if size is None else f"no checkpoint of size {size}"
         raise NotFound(f"The log has {which}.", fix="`GET /timeline/checkpoint` names the newest; docs/operators.md.")
-    return found
+    return await checkpoints.with_cosignatures(tx, found)
 
 
 class _Wanted:

@@ -14,6 +14,7 @@ class TimelineSettings(ProcessSettings):
         default="", description="private keys that sign checkpoints: a file, or several by :"
     )
     bundle_key_file: str = Field(default="", description="the private key that seals evidence bundles, another one")
+    witness_vkeys: str = Field(default="", description="public keys of witnesses whose cosignatures are kept")
     bundle_bytes: int = Field(
         default=256 << 20, ge=1 << 20, le=1 << 29, description="what a bundle holds at most, payloads and objects"
     )

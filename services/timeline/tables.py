@@ -183,6 +183,17 @@ checkpoint = Table(
     CheckConstraint("octet_length(root) = 32", name="ck_checkpoint_root"),
 )
 
+cosignature = Table(  # what witnesses put beneath checkpoints
+    "cosignature",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("line", Text, nullable=False),
+    Column("signed_at", BigInteger, nullable=False),
+    Column("handed_in_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+)
+
 tile = Table(  # of level 1 and above: level 0 are the leaves' hashes
     "tile",
     metadata,

@@ -3,6 +3,7 @@
 from libs.common.contracts.choreography import EVENTS
 from libs.common.objectsettings import ObjectSettings
 from libs.common.process import Runtime
+from services.timeline import witnesses
 from services.timeline.bundles import BundleDesk, Patience
 from services.timeline.exhibits import Limits
 from services.timeline.handlers import LogDesk
@@ -16,6 +17,7 @@ from services.timeline.redaction import RedactionDesk, Shredder
 from services.timeline.retention import Retention
 from services.timeline.settings import TimelineSettings
 from services.timeline.stream import EventStream
+from services.timeline.witnesses import WitnessDesk
 from services.timeline.writer import Writer
 
 DURABLE = "timeline"
@@ -42,12 +44,18 @@ async def wire(runtime: Runtime) -> None:
     runtime.add("partitions", Partitions(runtime.database, seconds=settings.timeline_partition_seconds))
     LogDesk(writer, notary).register(runtime.rpc)
     ProofDesk(origin).register(runtime.rpc)
+    try:
+        known = witnesses.parsed(settings.witness_vkeys)
+    except ValueError as error:
+        raise SystemExit(f"settings: RR_WITNESS_VKEYS: {error}") from None
+    WitnessDesk(origin, known).register(runtime.rpc)
     bundles = BundleDesk(
         origin,
         runtime.database,
         store,
         log_keys=keys,
         bundle_keys=KeyFiles("RR_BUNDLE_KEY_FILE", settings.bundle_key_file, name=f"{origin}/bundles"),
+        witnesses=known,
         limits=Limits(settings.bundle_object_bytes, settings.bundle_bytes),
         patience=Patience(settings.bundle_wait_seconds, settings.bundle_seconds),
     )

@@ -36,6 +36,7 @@ ASKS: Final = {
     "GET /timeline/state": "timeline.view",
     "GET /timeline/checkpoint": "timeline.view",
     "GET /timeline/consistency": "timeline.view",
+    "POST /timeline/cosignatures": "timeline.export",
     "GET /timeline/{entry}/proof": "timeline.view",
     "GET /evidence": "timeline.view",
     "GET /evidence/{sha256}": "timeline.view",
@@ -137,6 +138,7 @@ class World:
         return {
             "/webhooks/alertmanager": {"version": "4", "alerts": []},
             "/webhooks/events": {"name": "matrix", "severity": "low", "starts_at": now},
+            "/timeline/cosignatures": {"checkpoint": "no note"},
             "/tokens": {"name": "matrix", "expires_in_seconds": 3600},
             "/incidents": {"title": HOSTILE_TITLE, "severity": "low"},
             "/runbooks": {"source": "not: a runbook"},
