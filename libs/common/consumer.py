@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 
 from libs.common import deadletters, inbox, metrics
 from libs.common.bus import Bus
+from libs.common.cancelling import heed
 from libs.common.contracts.envelope import MalformedEnvelope
 from libs.common.contracts.fact import MalformedPayload
 from libs.common.crash import crash_point
@@ -93,6 +94,7 @@ class EventConsumer(Generic[T]):
             await self.apply(messages, epoch)
             crash_point("consumer_before_ack")
             await self._puller.acknowledge(messages)
+            heed()
 
     async def apply(self, messages: Sequence[Msg], epoch: int) -> None:
         """Apply a batch whatever it takes: together, or one by one where a message fails."""

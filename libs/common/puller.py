@@ -19,6 +19,7 @@ from nats.js.errors import NotFoundError
 
 from libs.common import wire
 from libs.common.bus import Bus
+from libs.common.cancelling import heed
 from libs.common.denials import NotPermitted
 from libs.common.telemetry import log
 
@@ -73,6 +74,7 @@ class Puller:
             NotPermitted: the server does not let this process look at it.
         """
         await self._bus.js.consumer_info(self.stream, self.durable)
+        heed()
         self._inbox = self._bus.nc.new_inbox()
         self._bus.on_denied(self._subject, self._refuse)
         self._subscription = await self._bus.subscribe(self._inbox, self._receive)
@@ -132,6 +134,7 @@ class Puller:
         while True:
             await asyncio.sleep(every)
             await self._if_gone()
+            heed()
 
     async def _if_gone(self) -> None:
         try:

@@ -17,6 +17,7 @@ import httpx
 
 from runbook_ranger.chaos.client import Caller, Publisher
 from runbook_ranger.chaos.history import Call, History
+from runbook_ranger.chaos.ledger import took_effect
 from runbook_ranger.chaos.place import Place
 from runbook_ranger.chaos.points import Stimulus
 from runbook_ranger.chaos.work import CROWD, GUARDED, KEYED, QUEUED, SEPARATE, TIMED, WEIGHTS, Case, runbook
@@ -29,7 +30,6 @@ TOLD_AGAIN: Final = 0.2
 ABORTED: Final = 0.03
 BY_HAND: Final = 0.1
 REPEAT_SECONDS: Final = 5.0
-ENTRIES: Final = ("calls", "effects", "replays", "refused")
 SETTLED_BEFORE_BREAK: Final = "5 seconds"
 EXECUTIONS: Final = f"""
 SELECT execution_id::text AS execution, state, phase, blocked_reason, alert->'labels'->>'case' AS case_name,
@@ -63,16 +63,6 @@ _STIMULATING: Final = {
 }
 SILENT, REFUSED, REVOKED = 0.1, 0.2, 0.3  # of a question's fates, from nought to one: the rest is granted
 _FATES: Final = {Stimulus.GUARDED: 1.0, Stimulus.REVOKED: REVOKED - 0.01, Stimulus.SILENT: 0.0}
-
-
-async def took_effect(target: httpx.AsyncClient, key: str | None) -> bool:
-    """Whether the ledger has an effect under this key, as soon as every call under it has come to its end."""
-    while True:
-        ledger = (await target.get("/ledger")).json()
-        own = {kind: {entry["call"] for entry in ledger[kind] if entry["key"] == key} for kind in ENTRIES}
-        if own["calls"] <= own["effects"] | own["replays"] | own["refused"]:
-            return bool(own["effects"])
-        await asyncio.sleep(LOOK_SECONDS)
 
 
 class Load:

@@ -144,12 +144,13 @@ class Lab:
         durable: str = "catalog",
         batch: int = 256,
         max_failures: int = 3,
+        check_seconds: float = 60,
     ) -> EventConsumer[FactReceived]:
         """The catalog's durable, applied in this process."""
         own = bus or self.bus
         return EventConsumer(
             bus=own, database=self.catalog, epochs=Epochs(own), stream=EVENTS, durable=durable, decode=decode_fact,
-            handler=handler, batch=batch, max_failures=max_failures, check_seconds=60,
+            handler=handler, batch=batch, max_failures=max_failures, check_seconds=check_seconds,
         )  # fmt: skip
 
     def relay(self, *, bus: Bus | None = None, database: Database | None = None, poll_seconds: float = 600) -> Relay:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,3 +195,37 @@ async def test_marks_are_kept_until_their_message_can_come_no_more(lab: Lab) -> 
         ("catalog:EVENTS", 2, 100),
         ("catalog:INGRESS", 2, 5),
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "time"),
+    [("$JS.API.CONSUMER.INFO.", 1), ("$JS.API.CONSUMER.INFO.", 2), ("$JS.API.STREAM.INFO.", 1)],
+    ids=["starting", "checking", "consuming"],
+)
+async def test_a_cancellation_that_meets_the_servers_answer_is_not_lost(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, asked: str, time: int
+) -> None:
+    """Before Python 3.12 the client's `wait_for` swallows it now and then; here it does whenever it is asked so."""
+    request = lab.bus.nc.request
+    consuming: asyncio.Task[None] | None = None
+    met: list[str] = []
+
+    async def unlucky(subject: str, *args: Any, **more: Any) -> Any:
+        answer = await request(subject, *args, **more)
+        if consuming is not None and subject.startswith(asked):
+            met.append(subject)
+            if len(met) == time:
+                consuming.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(30)
+        return answer
+
+    monkeypatch.setattr(lab.bus.nc, "request", unlucky)
+    consumer = lab.consumer(check_seconds=0.2)
+    await lab.publish([fact("one", 1)])
+    consuming = asyncio.create_task(consumer.run())
+
+    done, _ = await asyncio.wait({consuming}, timeout=20)
+    assert done
+    assert consuming.cancelled()
+    assert len(met) == time

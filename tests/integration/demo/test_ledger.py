@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from runbook_ranger.chaos.load import took_effect
+from runbook_ranger.chaos.ledger import took_effect
 from tests.support.demo_target import DemoTarget
 from tests.support.eventually import eventually
 

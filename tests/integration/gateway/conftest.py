@@ -171,7 +171,7 @@ async def base_url(
     port = face.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}"
     tail.close()
-    face.should_exit = True
+    face.leave()
     await serving
 
 

@@ -128,7 +128,7 @@ class World:
             body = self.body(path)
         if path == "/timeline":
             query = {"incident_id": self.names["incident_id"]}
-        elif path == "/timeline/consistency":
+        if path == "/timeline/consistency":
             query = {"old": "1"}
         return await self.http.request(method, path, json=body, params=query, headers=headers)
 

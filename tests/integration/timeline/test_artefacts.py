@@ -29,8 +29,9 @@ _numbers = count(1)
 
 async def asked(bench: Bench, who: Principal, question: Artefact | Artefacts) -> Any:
     """What the desk answers, in a transaction as a question has it."""
-    keys = KeyFiles("RR_TIMELINE_KEY_FILE", "", name=bench.settings.timeline_origin)
-    desk = LogDesk(bench.writer(), Notary(bench.database, keys, origin=bench.settings.timeline_origin))
+    origin = bench.settings.timeline_origin
+    notary = Notary(bench.database, KeyFiles("RR_TIMELINE_KEY_FILE", "", name=origin), origin=origin)
+    desk = LogDesk(bench.writer(), notary)
     tenant = next(iter(who.tenants))
     caller = Caller(who, tenant, "")
     async with bench.database.transaction("test", snapshot=True) as tx:

@@ -177,10 +177,10 @@ def sweeper_bent(module: ModuleType) -> None:
 def chain_link_skipped(module: ModuleType) -> None:
     real = module._Chainer._link
 
-    def link(self: Any, kind: str, chain_id: str) -> Any:
+    def link(self: Any, key: tuple[str, str]) -> Any:
         if on("chain link skipped"):
-            return module.Link(kind, chain_id, 1, module.genesis(self.origin, kind, chain_id))
-        return real(self, kind, chain_id)
+            return module.Link(*key, 1, module.genesis(self.origin, *key))
+        return real(self, key)
 
     module._Chainer._link = link
 
