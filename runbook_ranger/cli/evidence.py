@@ -128,7 +128,7 @@ def _new(path: Path) -> BinaryIO:
 
 
 def _check(client: "Client", found: Iterator[dict[str, Any]]) -> None:
-    """Each artefact once; what retention has deleted is counted, and is no fault."""
+    """Each artefact once; what was deleted on purpose is counted, and is no fault."""
     seen: set[str] = set()
     faults: list[str] = []
     deleted = 0
@@ -143,7 +143,7 @@ def _check(client: "Client", found: Iterator[dict[str, Any]]) -> None:
             fetch(client, item["sha256"], None)
         except CliError as fault:
             faults.append(f"{item['sha256']} ({item['kind']}): {fault}")
-    gone = f", {deleted} deleted as their retention ended" if deleted else ""
+    gone = f", {deleted} deleted by retention or redaction" if deleted else ""
     for line in faults:
         show.note(line)
     if faults:

@@ -63,7 +63,8 @@ class FlagChanged(Fact):
 class EvidenceOpened(Fact):
     """`actor` was given a URL that reads an artefact without a credential until `expires_at` (RFC 3339).
 
-    `index` is the leaf of the event that names it and that they may view. The URL itself stands nowhere.
+    `index` is the leaf of the event that names it and that they may view; of a bundle that was made for them, which
+    this fact names itself, that of its newest event. The URL itself stands nowhere.
     """
 
     subject: ClassVar[str] = "access.evidence_opened"
