@@ -5,6 +5,7 @@ to whom its event is shown; hashes, sizes and checkpoints tell nothing and are f
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints, model_validator
@@ -189,7 +190,7 @@ async def proving_hashes(tx: Tx, size: int, prove: Callable[[Hashes], object]) -
         Incomplete: the database lacks some of them.
     """
     wanted = _Wanted(size)
-    prove(wanted)
+    prove(cache(wanted))
     read = await checkpoints.rows(tx, wanted.tiles)
     return TileHashes(read.__getitem__, size)
 

@@ -48,7 +48,9 @@ SELECT NOT EXISTS (SELECT FROM control WHERE body ->> 'type' = 'redaction' AND i
 """
 _UNLESS: Final = """
 INSERT INTO shredding (tenant_id, kind, sha256, asked_at)
-VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4)) ON CONFLICT DO NOTHING
+SELECT $1, $2, $3, clock_timestamp() + make_interval(secs => $4)
+WHERE NOT EXISTS (SELECT FROM control WHERE body ->> 'type' = 'bundle_sealed' AND body ->> 'sha256' = encode($3, 'hex'))
+ON CONFLICT DO NOTHING
 """
 _OVER: Final = """
 SELECT s.tenant_id, s.kind, s.sha256, EXISTS (SELECT FROM artefact AS a
@@ -158,7 +160,10 @@ async def beside(tx: Tx) -> None:
 
 
 async def doom(database: Database, tenant: str, ref: Ref, *, seconds: float) -> None:
-    """Have an object deleted in so many seconds, unless `spare` was said by then: what a crash would leave nameless."""
+    """Have a bundle deleted in so many seconds, unless `spare` was said by then: what a crash would leave nameless.
+
+    One that was sealed before stays, whatever becomes of the second of the same bytes.
+    """
     await database.pool.execute(_UNLESS, tenant, ref.kind, bytes.fromhex(ref.sha256), seconds)
 
 

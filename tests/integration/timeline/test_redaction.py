@@ -111,7 +111,9 @@ async def test_what_was_said_is_gone_and_that_it_was_said_stays_proven(censor: C
 
 async def test_bundles_from_before_are_deleted_and_later_ones_say_redacted(censor: Censor) -> None:
     await said(censor)
-    early = await censor.ask()
+    await censor.office.published(3)
+    desk = censor.made()
+    early, _ = await asyncio.gather(censor.ask(desk=desk), censor.ask(desk=desk))
     await censor.tell(4)
     await censor.bench.caught_up(4)
     await censor.redact(index=3)
@@ -243,6 +245,7 @@ async def test_a_bundle_that_nobody_finished_is_deleted_and_one_that_was_is_not(
     finished = await censor.ask()
     nameless = await censor.kept.keep("t_a1", "bundle", b"what a crash left")
     await doom(censor.bench.database, "t_a1", nameless, seconds=600)
+    await doom(censor.bench.database, "t_a1", Ref("bundle", finished["sha256"], finished["length"]), seconds=600)
     assert await censor.kept_objects() == {finished["sha256"], nameless.sha256}
 
     await admin.execute("UPDATE shredding SET asked_at = asked_at - interval '600 seconds'")

@@ -39,15 +39,16 @@ BEGIN
     WHERE (other.sha256, other.kind, other.tenant_id) = (a.sha256, a.kind, a.tenant_id) AND NOT EXISTS (
       SELECT FROM control
       WHERE body ->> 'type' = 'redaction' AND body ->> 'of' = other.index::text AND control.index IS NOT NULL))
-  ON CONFLICT DO NOTHING;
+  ON CONFLICT (tenant_id, kind, sha256) DO UPDATE SET asked_at = excluded.asked_at;
   -- bundles that hold it
   INSERT INTO shredding (tenant_id, kind, sha256)
-  SELECT whose, 'bundle', decode(body ->> 'sha256', 'hex') FROM control
+  SELECT DISTINCT whose, 'bundle', decode(body ->> 'sha256', 'hex') FROM control
   WHERE body ->> 'type' = 'bundle_sealed' AND body ->> 'incident' = incident AND (body ->> 'size')::bigint > redacted
     AND whose IS NOT NULL
-  ON CONFLICT DO NOTHING;
+  ON CONFLICT (tenant_id, kind, sha256) DO UPDATE SET asked_at = excluded.asked_at;
   UPDATE artefact AS a SET deleted_at = clock_timestamp() FROM shredding AS s
-  WHERE (a.sha256, a.kind, a.tenant_id) = (s.sha256, s.kind, s.tenant_id) AND a.deleted_at IS NULL;
+  WHERE (a.sha256, a.kind, a.tenant_id) = (s.sha256, s.kind, s.tenant_id) AND a.deleted_at IS NULL
+    AND s.asked_at <= clock_timestamp();
   RETURN NULL;
 END $$
 """
