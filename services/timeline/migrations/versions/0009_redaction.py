@@ -9,8 +9,8 @@ from alembic import op
 
 from libs.common.migrations import guard_rows_v2, run
 
-revision = "0010"
-down_revision = "0009"
+revision = "0009"
+down_revision = "0008"
 
 _TABLES = """
 CREATE UNIQUE INDEX uq_control_redaction ON control ((body ->> 'of')) WHERE body ->> 'type' = 'redaction';

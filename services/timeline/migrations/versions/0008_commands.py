@@ -5,7 +5,7 @@ Only widens. What was decided is not the service's to change.
 
 from libs.common.migrations import commands_v1, decisions_v2, run
 
-revision = "0009"
+revision = "0008"
 down_revision = "0007"
 
 _GRANTS = """
