@@ -7,7 +7,7 @@ trip a batch (docs/decisions/0002).
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import asyncpg
 from asyncpg.pgproto.pgproto import UUID
@@ -20,6 +20,11 @@ Tx: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 Uuid: TypeAlias = UUID
 """An id as a parameter: a `uuid.UUID` of the driver's own making, which is made and told at a fifth of the cost."""
+
+if TYPE_CHECKING:
+    _Driven: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:  # as it is when it runs
+    _Driven = asyncpg.Connection
 
 Isolation: TypeAlias = Literal["repeatable_read", "read_committed"]
 
@@ -43,13 +48,38 @@ _WHOLE_TABLES: Final = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin"
 """How plans read more of a table than the rows that are asked for."""
 
 
-async def _as_it_was(_connection: Any) -> None:
-    """What is left to do when a connection comes back: nothing, its transaction is over (the driver sees to that).
+class _Connection(_Driven):
+    """One that knows whether it was left between describing a statement and carrying it out.
+
+    The driver says nothing to the server then: a transaction stays open there, unknown to anybody here, with its locks
+    and its moment, and the next one that wants a moment of its own is refused.
+    """
+
+    __slots__ = ("left_open",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.left_open = False
+
+    async def _get_statement(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._get_statement(*args, **kwargs)  # type: ignore[misc] # the driver's own
+        except BaseException:
+            self.left_open = True
+            raise
+
+
+async def _as_it_was(connection: Any) -> None:
+    """What is left to do when a connection comes back: nothing, its transaction is over (the driver sees to that),
+    unless whoever had it was cancelled between two messages.
 
     The driver's own way asks the server to forget whatever a session may hold: a round trip, and a tenth of a
     millisecond of the server's, for every transaction. Nothing here sets a session's state on a pooled connection:
     settings are `SET LOCAL`, locks are a transaction's, and who listens or locks for longer has a dedicated one.
     """
+    if connection.left_open:
+        await connection.execute("SELECT")
+        connection.left_open = False
 
 
 class Database:
@@ -84,6 +114,7 @@ class Database:
             timeout=self._timeout,
             command_timeout=30,
             reset=_as_it_was,
+            connection_class=_Connection,
             server_settings={"application_name": self._instance, "search_path": self.schema, **SEES_ALL, **plans},
         )
 

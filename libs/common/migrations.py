@@ -64,6 +64,8 @@ CREATE TABLE dead_letter (
   resolution text,
   CONSTRAINT uq_dead_letter_event UNIQUE (consumer, event_id));
 CREATE INDEX ix_dead_letter_open ON dead_letter (consumer, aggregate_id) WHERE state = 'open';
+"""
+_COMMANDS_V1: Final = """
 CREATE TABLE command (
   request_key text NOT NULL,
   tenant_id text NOT NULL,
@@ -79,6 +81,12 @@ CREATE INDEX ix_command_created ON command (created_at);
 def substrate_v1() -> None:
     """Outbox, inbox, failures, dead letters and answered commands, in the schema of the search path."""
     run(_SUBSTRATE_V1)
+    run(_COMMANDS_V1)
+
+
+def commands_v1() -> None:
+    """Answered commands alone, for a service that publishes and applies no facts."""
+    run(_COMMANDS_V1)
 
 
 _DECISIONS_V2: Final = """

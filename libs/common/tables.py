@@ -91,6 +91,11 @@ def substrate(metadata: MetaData) -> None:
         UniqueConstraint("consumer", "event_id", name="uq_dead_letter_event"),
         Index("ix_dead_letter_open", "consumer", "aggregate_id", postgresql_where=text("state = 'open'")),
     )
+    commands(metadata)
+
+
+def commands(metadata: MetaData) -> None:
+    """Add answered commands to a service's `metadata`."""
     Table(
         "command",
         metadata,

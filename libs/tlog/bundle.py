@@ -5,6 +5,7 @@ Pure and deterministic: the same leaves, payloads, objects and key give the same
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -76,9 +77,10 @@ def build(content: Content, hashes: Hashes, vkeys: Iterable[Verifier], signer: S
     """
     entries = sorted(content.entries, key=lambda entry: entry.index)
     said = Checkpoint.parse(parse_note(content.checkpoint)[0])
+    known = cache(hashes)  # proofs of neighbours share most of their nodes
     files = {CHECKPOINT: content.checkpoint, VKEYS: "".join(f"{key.vkey}\n" for key in vkeys).encode()}
     for entry in entries:
-        path = inclusion_proof(entry.index, said.size, hashes)
+        path = inclusion_proof(entry.index, said.size, known)
         files[leaf_name(entry.index)] = entry.leaf
         files[proof_name(entry.index)] = TlogProof(entry.index, tuple(path), content.checkpoint).encode()
     files |= _payloads(entries)

@@ -7,6 +7,7 @@ TlogError
 ├── SignatureError a signed note without the signature that is asked for, or with one that does not hold
 ├── ProofError     a proof that does not prove what it is said to
 └── BrokenLog      a stored log that does not verify; names the entry and the reason
+    └── Unexplained    a payload is gone, and no redaction says so: none yet, where a log is read while it grows
 """
 
 
@@ -76,3 +77,7 @@ class BrokenLog(TlogError):
             details.append(f"stream sequence {self.sequence}")
         where = f" ({', '.join(details)})" if details else ""
         return f"leaf {self.index}{where}: {self.reason}"
+
+
+class Unexplained(BrokenLog):
+    """A payload or its salt is missing, and no leaf that was read says that it was redacted."""

@@ -10,7 +10,7 @@ Memory: about 200 bytes an event (ids, to find repetitions) and a chain; leaves 
 from hashlib import sha256
 from typing import Final
 
-from libs.tlog.errors import BrokenLog, FormatError
+from libs.tlog.errors import BrokenLog, FormatError, Unexplained
 from libs.tlog.findings import names, read_leaf, sequence_words
 from libs.tlog.hashing import SALT_BYTES, genesis
 from libs.tlog.heads import ChainKey, Head
@@ -175,7 +175,7 @@ class Walk:
         """Raise BrokenLog for the first payload that is missing though nothing says why."""
         if not self._withhold:
             for index, leaf in self._bare.items():
-                raise BrokenLog("stored payload or salt is missing and no redaction says so", **names(index, leaf))
+                raise Unexplained("stored payload or salt is missing and no redaction says so", **names(index, leaf))
 
     def _hash(self, index: int, leaf: bytes, stored: bytes | None) -> bytes:
         """The hash of the leaf that comes next."""

@@ -1,4 +1,4 @@
-# The log: view, export all of it, and hold what it names.
+# The log: view, export all of it, hold what it names, and redact what an event said.
 package timeline.view
 
 import data.common.access
@@ -15,10 +15,17 @@ grants contains "break_glass" if {
 	"admin" in may
 }
 
+# What is deleted for good takes a reason, whoever does it.
+refusals contains "rationale" if {
+	input.action == "evidence.redact"
+	access.rationale != true
+}
+
 decision := outcome.allowed("timeline.view", grants) if {
 	access.clear
 	count(grants) > 0
-} else := outcome.denied("timeline.view", access.denials | outcome.ungranted(may, grants))
+	count(refusals) == 0
+} else := outcome.denied("timeline.view", access.denials | refusals | outcome.ungranted(may, grants))
 
 default scope := {"allow": false}
 

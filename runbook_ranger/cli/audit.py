@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeAlias
 import typer
 
 from runbook_ranger.cli import show
+from runbook_ranger.cli.bundles import bundle
 from runbook_ranger.cli.errors import CliError, WrongUsage
 from runbook_ranger.cli.evidence import evidence, hold, release
 from runbook_ranger.cli.exporting import export
@@ -19,7 +20,10 @@ from runbook_ranger.cli.keeping import exporter, rebuild
 from runbook_ranger.cli.offline import verify_file
 from runbook_ranger.cli.options import DataDir, Format, Output, group
 from runbook_ranger.cli.proofs import Checked, proof
+from runbook_ranger.cli.redaction import redact
 from runbook_ranger.cli.signing import keygen, vkey
+from runbook_ranger.cli.witnesses import checkpoint as fetch_checkpoint
+from runbook_ranger.cli.witnesses import cosign
 
 if TYPE_CHECKING:
     from libs.tlog.chain import ChainKey, Head
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 500
 SNAPSHOTS: Final = 50
+READINGS: Final = 3
 
 Verified: TypeAlias = Annotated[
     Path | None, typer.Argument(metavar="[FILE|DIR]", help="A bundle, an export, a published log or a proof, offline.")
@@ -49,10 +54,14 @@ def register(app: typer.Typer) -> None:
     commands.command("export")(export)
     commands.command("exporter")(exporter)
     commands.command("rebuild")(rebuild)
+    commands.command("bundle")(bundle)
     commands.command("evidence")(evidence)
     commands.command("hold")(hold)
     commands.command("release")(release)
+    commands.command("redact")(redact)
     commands.command("proof")(proof)
+    commands.command("checkpoint")(fetch_checkpoint)
+    commands.command("cosign")(cosign)
     commands.command("keygen")(keygen)
     commands.command("vkey")(vkey)
     app.add_typer(commands)
@@ -83,26 +92,43 @@ def verify(
 def _verify_log(provenance: "Sequence[str]", keys: "Sequence[str]", data_dir: Path | None, output: Format) -> None:
     from libs.tlog.errors import TlogError
     from runbook_ranger.cli.client import Client
-    from runbook_ranger.cli.provenance import Noted, Sought
+    from runbook_ranger.cli.provenance import Noted
 
-    sought = Sought([Noted.parse(text) for text in provenance])
+    noted = [Noted.parse(text) for text in provenance]
     with Client.open(data_dir) as client:
         try:
-            checked = Checked.fetch(client, keys) if keys else None
-            state, heads = snapshot(client)
-            report = check(client, state, heads, sought, checked)
+            state, heads, report, sought, checked = _read(client, noted, keys)
         except (TlogError, KeyError, TypeError, ValueError) as finding:
             if output is Format.JSON:
                 show.as_json({"verified": False, "finding": _words(finding)})
             raise CliError(f"NOT VERIFIED: {show.harmless(_words(finding))}.") from None
     if sought.missing:
         _missing(sought.missing, output)
-    noted = sought.told(heads)
+    told = sought.told(heads)
     if output is Format.JSON:
         signed = {"checkpoint": checked.described()} if checked else {}
-        show.as_json({**_described(report, state), "provenance": noted, **signed})
+        show.as_json({**_described(report, state), "provenance": told, **signed})
     else:
-        _tell(report, state, checked, noted)
+        _tell(report, state, checked, told)
+
+
+def _read(
+    client: "Client", noted: "Sequence[Noted]", keys: "Sequence[str]"
+) -> "tuple[StoredState, dict[ChainKey, Head], Report, Sought, Checked | None]":
+    """The whole log, verified. What is redacted while it is read lacks its leaf, which came later: it is read anew."""
+    from libs.tlog.errors import Unexplained
+    from runbook_ranger.cli.provenance import Sought
+
+    for left in reversed(range(READINGS)):
+        sought = Sought(noted)
+        checked = Checked.fetch(client, keys) if keys else None
+        state, heads = snapshot(client)
+        try:
+            return state, heads, check(client, state, heads, sought, checked), sought, checked
+        except Unexplained:
+            if not left or _state(client).size == state.size:
+                raise
+    raise AssertionError  # the last reading returned or raised
 
 
 def _tell(report: "Report", state: "StoredState", checked: "Checked | None", noted: list[dict[str, Any]]) -> None:

@@ -87,27 +87,37 @@ def fetch(client: "Client", sha256: str, out: Path | None) -> dict[str, Any]:
     """
     given: dict[str, Any] = client.post(f"/evidence/{sha256}/url", {})
     partial = out.with_name(f".{out.name}.{os.getpid()}") if out is not None else None
-    digest, length = hashlib.sha256(), 0
     with ExitStack() as stack:
         file: BinaryIO | None = None
         if partial is not None:
             stack.callback(partial.unlink, missing_ok=True)
             file = stack.enter_context(_new(partial))
-        for part in stack.enter_context(client.download(str(given["url"]))):
-            digest.update(part)
-            length += len(part)
-            if file is not None:
-                file.write(part)
-        if (digest.hexdigest(), length) != (sha256, given["length"]):
-            raise CliError(
-                f"NOT VERIFIED: what is kept under {sha256} is something else ({length} bytes, SHA-256"
-                f" {digest.hexdigest()}).",
-                fix="It was changed where it is kept; nothing was written.",
-            )
+        receive(client, given | {"sha256": sha256}, file)
         if partial is not None and out is not None and file is not None:
             file.close()
             partial.replace(out)
     return given
+
+
+def receive(client: "Client", given: dict[str, Any], file: BinaryIO | None) -> None:
+    """Fetch what the gateway gave a URL for, of the `sha256` and `length` that it must have, into a file.
+
+    Raises:
+        CliError: it is not to be had, or is not what its name says.
+    """
+    digest, length = hashlib.sha256(), 0
+    with client.download(str(given["url"])) as parts:
+        for part in parts:
+            digest.update(part)
+            length += len(part)
+            if file is not None:
+                file.write(part)
+    if (digest.hexdigest(), length) != (given["sha256"], given["length"]):
+        raise CliError(
+            f"NOT VERIFIED: what is kept under {given['sha256']} is something else ({length} bytes, SHA-256"
+            f" {digest.hexdigest()}).",
+            fix="It was changed where it is kept; nothing was written.",
+        )
 
 
 def _new(path: Path) -> BinaryIO:
@@ -118,7 +128,7 @@ def _new(path: Path) -> BinaryIO:
 
 
 def _check(client: "Client", found: Iterator[dict[str, Any]]) -> None:
-    """Each artefact once; what retention has deleted is counted, and is no fault."""
+    """Each artefact once; what was deleted on purpose is counted, and is no fault."""
     seen: set[str] = set()
     faults: list[str] = []
     deleted = 0
@@ -133,7 +143,7 @@ def _check(client: "Client", found: Iterator[dict[str, Any]]) -> None:
             fetch(client, item["sha256"], None)
         except CliError as fault:
             faults.append(f"{item['sha256']} ({item['kind']}): {fault}")
-    gone = f", {deleted} deleted as their retention ended" if deleted else ""
+    gone = f", {deleted} deleted by retention or redaction" if deleted else ""
     for line in faults:
         show.note(line)
     if faults:

@@ -1,7 +1,7 @@
 """Moments as people write them: RFC 3339 with an offset, or a duration, which is so long ago."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from runbook_ranger.cli.errors import WrongUsage
@@ -27,3 +27,11 @@ def moment(text: str, *, now: datetime) -> str:
         raise WrongUsage(
             f"{text!r} is no moment.", fix="Write 2026-03-01T10:00:00Z, or how long ago: 90s, 15m, 2h, 7d."
         ) from None
+
+
+def second(since: int) -> str:
+    """A second of the epoch as a moment; as a number where there is no such year."""
+    try:
+        return f"{datetime.fromtimestamp(since, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"second {since} of the epoch"

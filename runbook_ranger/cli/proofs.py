@@ -9,6 +9,7 @@ import typer
 
 from runbook_ranger.cli import show
 from runbook_ranger.cli.errors import CliError, WrongUsage
+from runbook_ranger.cli.moments import second
 from runbook_ranger.cli.options import DataDir
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def proof(
             _included(found)
     except TlogError as error:
         raise CliError(f"NOT VERIFIED: {show.harmless(str(error))}.") from None
-    _write(out, found.proof.encode())
+    write(out, found.proof.encode())
     if leaf is not None:
-        _write(leaf, found.leaf)
+        write(leaf, found.leaf)
     by = f"signed by {', '.join(one.key.key_id.hex() for one in signed.signers)}" if signed else "signature not checked"
     typer.echo(f"leaf {found.proof.index} of {found.size} ({event_hash(found.leaf).hex()}), {by}; written to {out}")
 
@@ -108,7 +109,8 @@ class Checked:
     def words(self) -> str:
         """For people."""
         said, by = self._signed.checkpoint, ", ".join(one.key.key_id.hex() for one in self._signed.signers)
-        return f"signed by {by}: the first {said.size} leaves, at {self._made_at}"
+        seen = [f"; witnessed by {one.key.name} at {second(one.time or 0)}" for one in self._signed.witnesses]
+        return f"signed by {by}: the first {said.size} leaves, at {self._made_at}{''.join(seen)}"
 
 
 def verifiers(keys: Sequence[str]) -> "list[Verifier]":
@@ -146,7 +148,8 @@ def _included(found: Any) -> None:
     verify_inclusion(event_hash(found.leaf), found.proof.index, said.size, found.proof.hashes, said.root)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_bytes(data)

@@ -1,6 +1,6 @@
 """`rangerctl timeline show`: what happened, in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,9 +73,14 @@ def show_entries(
     if output is Format.JSON:
         show.as_json({"entries": found})
     else:
-        show.table(({**entry, "what": brief(entry["payload"])} for entry in found), COLUMNS)
+        show.table(({**entry, "what": _what(entry)} for entry in found), COLUMNS)
     if output is Format.TABLE and most is not None and len(found) == most:
         show.note(f"there may be more: --after {found[-1]['index']}")
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    redacted = entry["payload"] is None and entry.get("payload_length", 0) is None
+    return "(redacted)" if redacted else brief(entry["payload"])
 
 
 def brief(payload: Any) -> str:

@@ -34,6 +34,7 @@ from services.gateway.evidence import routes as evidence
 from services.gateway.evidence.desk import EvidenceDesk
 from services.gateway.evidence.downloads import Downloads
 from services.gateway.evidence.holds import HoldDesk
+from services.gateway.evidence.redactions import RedactionDesk
 from services.gateway.flags.book import FlagBook
 from services.gateway.flags.desk import FlagDesk
 from services.gateway.frontdoor import FrontDoor
@@ -96,7 +97,7 @@ def application(
     client: RpcClient,
     tail: Tail,
     flags: tuple[FlagBook, FlagDesk] | None = None,
-    evidence_of: tuple[EvidenceDesk, HoldDesk, Downloads] | None = None,
+    evidence_of: tuple[EvidenceDesk, HoldDesk, RedactionDesk, Downloads] | None = None,
 ) -> FrontDoor:
     """The ASGI application. Without `flags` every part is there for everyone, without `evidence_of` none is read.
 
@@ -116,7 +117,8 @@ def application(
     app.state.bus, app.state.client, app.state.tail = bus, client, tail
     app.state.reception, app.state.settings = reception, settings
     app.state.flags, app.state.flag_desk = flags or (None, None)
-    app.state.evidence, app.state.evidence_holds, downloads = evidence_of or (None, None, None)
+    found = evidence_of or (None, None, None, None)
+    app.state.evidence, app.state.evidence_holds, app.state.redactions, downloads = found
     for part in PARTS:
         app.include_router(part.router)
     for part, flag in FLAGGED.items():

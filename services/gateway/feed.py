@@ -36,6 +36,7 @@ VIEWS: Final = {
     "flag": "flag.view",
     "evidence_url": "timeline.view",
     "evidence_hold": "timeline.view",
+    "redaction": "timeline.view",
 }
 """The action that a caller must be allowed for facts about each kind of thing; a kind that is not here is not shown."""
 

@@ -12,6 +12,8 @@ from fastapi import Path
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+"""An event by its index in the log rather than by its id."""
 
 Id = Annotated[str, Path(min_length=1, max_length=128)]
 """A name in a path. One that nothing can have is an unknown one: 404, not 422 (`problems.on_validation`)."""

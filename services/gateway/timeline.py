@@ -1,7 +1,6 @@
 """The log: events by what they are about, and the raw leaves for who verifies them."""
 
-import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, StringConstraints
@@ -9,9 +8,7 @@ from pydantic import Field, StringConstraints
 from libs.common.errors import InvalidInput
 from services.gateway import timeline_answers as answers
 from services.gateway.asking import Ask, StrictRoute
-from services.gateway.parameters import Id, Index, Limit, Moment, Name, Parameters, Text, Types
-
-INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+from services.gateway.parameters import INDEX, Id, Index, Limit, Moment, Name, Parameters, Text, Types
 
 router = APIRouter(prefix="/timeline", tags=["timeline"], route_class=StrictRoute)
 
@@ -60,9 +57,16 @@ class Heads(Parameters):
 
 
 class Checkpoint(Parameters):
-    """Of which size; none is the newest."""
+    """Of which size; none is the newest, or the newest that a witness has signed."""
 
     size: Annotated[int, Field(ge=1, le=2**62)] | None = None
+    witnessed: Annotated[bool | None, Field(description="the newest with a cosignature; not with `size`")] = None
+
+
+class Cosigned(Parameters):
+    """A checkpoint of this log as a witness gave it back: the note, with its signature lines."""
+
+    checkpoint: Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
 class Consistency(Parameters):
@@ -102,6 +106,12 @@ async def heads(ask: Ask, which: Annotated[Heads, Query()]) -> Response:
 async def checkpoint(ask: Ask, which: Annotated[Checkpoint, Query()]) -> Response:
     """The newest checkpoint, or the one of a size: the note that the log signed."""
     return await ask("timeline", "checkpoint", which.given())
+
+
+@router.post("/cosignatures", response_model=answers.Cosigned)
+async def cosign(ask: Ask, note: Cosigned) -> Response:
+    """Hand in what witnesses have put beneath a checkpoint; it is given out with it from then on."""
+    return await ask("timeline", "cosign", note.given())
 
 
 @router.get("/consistency")

@@ -30,3 +30,19 @@ class Entries(Answer):
 
     entries: list[Entry]
     next: int | None
+
+
+class Witness(Answer):
+    """Who has signed a checkpoint besides the log, and when, in Unix seconds."""
+
+    name: str
+    key_id: str
+    time: int
+
+
+class Cosigned(Answer):
+    """The witnesses of a checkpoint; `new` counts those that were not known to have signed it."""
+
+    size: int
+    new: int
+    witnesses: list[Witness]

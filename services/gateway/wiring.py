@@ -11,6 +11,7 @@ from services.gateway.evidence.desk import EvidenceDesk
 from services.gateway.evidence.downloads import Downloads
 from services.gateway.evidence.holds import HoldDesk
 from services.gateway.evidence.links import Links
+from services.gateway.evidence.redactions import RedactionDesk
 from services.gateway.flags.book import FlagBook
 from services.gateway.flags.desk import FlagDesk
 from services.gateway.principals.reception import Reception
@@ -47,15 +48,15 @@ class PublicFace:
         await self._ended.wait()
 
 
-def _evidence(settings: GatewaySettings, rt: Runtime) -> tuple[EvidenceDesk, HoldDesk, Downloads]:
-    """What gives out URLs of evidence, what holds it, and what serves it."""
+def _evidence(settings: GatewaySettings, rt: Runtime) -> tuple[EvidenceDesk, HoldDesk, RedactionDesk, Downloads]:
+    """What gives out URLs of evidence, what holds and redacts it, and what serves it."""
     store = ObjectSettings.read().store()
     try:
         links = Links.of(settings.evidence_secret.get_secret_value())
     except ValueError as error:
         raise SystemExit(f"settings: RR_EVIDENCE_SECRET: {error}") from None
     desk = EvidenceDesk(rt.database, store, links, via_gateway=settings.evidence_via_gateway)
-    return desk, HoldDesk(rt.database), Downloads(store, links)
+    return desk, HoldDesk(rt.database), RedactionDesk(rt.database), Downloads(store, links)
 
 
 async def wire(rt: Runtime) -> None:

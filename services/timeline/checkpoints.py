@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from libs.common.database import Database, Tx
 from libs.tlog.growth import Growth, pending_widths
+from libs.tlog.note import cosigned
 from libs.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
 from libs.tlog.tree import HASH_BYTES
 
@@ -20,6 +22,10 @@ HASHES_AT_ONCE: Final = 16_384
 
 _NEWEST: Final = "SELECT size, root, note, made_at FROM checkpoint ORDER BY size DESC LIMIT 1"
 _AT: Final = "SELECT size, root, note, made_at FROM checkpoint WHERE size = $1"
+_COSIGNED: Final = """
+SELECT size, root, note, made_at FROM checkpoint WHERE size = (SELECT max(size) FROM cosignature)
+"""
+_COSIGNATURES: Final = "SELECT name, key_id, line, signed_at FROM cosignature WHERE size = $1 ORDER BY name, key_id"
 _INSERT: Final = "INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, $3) ON CONFLICT (size) DO NOTHING"
 _TILES: Final = """
 INSERT INTO tile AS known (level, n, hashes) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
@@ -29,6 +35,11 @@ WHERE octet_length(excluded.hashes) > octet_length(known.hashes)
 _ROW: Final = "SELECT hashes FROM tile WHERE level = $1 AND n = $2"
 _ROWS: Final = """
 SELECT level, n, hashes FROM tile JOIN unnest($1::smallint[], $2::bigint[]) AS wanted(level, n) USING (level, n)
+"""
+_LOWEST: Final = """
+SELECT tile.first, run.hashes FROM unnest($1::bigint[], $2::bigint[]) AS tile(first, width), LATERAL (
+  SELECT string_agg(event_hash, ''::bytea ORDER BY index) AS hashes FROM leaf
+  WHERE index >= tile.first AND index < tile.first + tile.width) AS run
 """
 _HASHES: Final = "SELECT event_hash FROM leaf WHERE index >= $1 AND index < $2 ORDER BY index"
 _LEAVES: Final = "SELECT leaf FROM leaf WHERE index >= $1 AND index < $2 ORDER BY index"
@@ -59,6 +70,23 @@ async def at(tx: Any, size: int) -> Made | None:
     """The checkpoint of this size."""
     row = await tx.fetchrow(_AT, size)
     return None if row is None else Made(*row)
+
+
+async def newest_cosigned(tx: Any) -> Made | None:
+    """The checkpoint of the largest size that a witness has signed."""
+    row = await tx.fetchrow(_COSIGNED)
+    return None if row is None else Made(*row)
+
+
+async def cosignatures(tx: Any, size: int) -> list[Any]:
+    """What witnesses have said of this size: name, key_id, line and signed_at."""
+    return list(await tx.fetch(_COSIGNATURES, size))
+
+
+async def with_cosignatures(tx: Any, made: Made) -> Made:
+    """The checkpoint with its witnesses' lines beneath the log's own, as it is given out."""
+    lines = [row["line"] for row in await cosignatures(tx, made.size)]
+    return replace(made, note=cosigned(made.note, lines)) if lines else made
 
 
 async def keep(tx: Tx, size: int, root: bytes, note: bytes, tiles: Mapping[Tile, bytes]) -> Made:
@@ -94,7 +122,7 @@ async def _row(tx: Any, tile: Tile) -> list[bytes]:
 
 
 async def rows(tx: Any, tiles: Iterable[Tile]) -> dict[str, bytes]:
-    """These tiles' bytes by their paths, in as many reads as there are tiles of the lowest level, and one.
+    """These tiles' bytes by their paths, in two reads.
 
     Raises:
         Incomplete: one is missing, or narrower than it must be.
@@ -103,8 +131,10 @@ async def rows(tx: Any, tiles: Iterable[Tile]) -> dict[str, bytes]:
     above = [tile for tile in wanted if tile.level]
     found = await tx.fetch(_ROWS, [tile.level for tile in above], [tile.n for tile in above]) if above else []
     stored = {(row["level"], row["n"]): row["hashes"] for row in found}
-    read = {tile.path: b"".join(_cut(stored.get((tile.level, tile.n), b""), tile)) for tile in above}
-    return read | {tile.path: b"".join(await _row(tx, tile)) for tile in wanted if not tile.level}
+    lowest = [tile for tile in wanted if not tile.level]
+    runs = await tx.fetch(_LOWEST, [tile.first for tile in lowest], [tile.width for tile in lowest]) if lowest else []
+    stored |= {(0, row["first"] // TILE_WIDTH): row["hashes"] or b"" for row in runs}
+    return {tile.path: b"".join(_cut(stored.get((tile.level, tile.n), b""), tile)) for tile in wanted}
 
 
 def _cut(raw: bytes, tile: Tile) -> list[bytes]:

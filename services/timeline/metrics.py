@@ -19,3 +19,15 @@ PUBLISHING: Final = Gauge("ranger_timeline_publishing", "1 where the object stor
 ARTEFACTS_DELETED: Final = Counter(
     "ranger_timeline_artefacts_deleted_total", "Artefacts that were deleted as their retention ended", ["kind"]
 )
+ARTEFACTS_SWAPPED: Final = Counter(
+    "ranger_timeline_artefacts_swapped_total", "Objects that were not what the log names when a bundle was made of them"
+)
+SPLIT_VIEWS: Final = Counter(
+    "ranger_timeline_split_views_total", "Cosigned checkpoints of this log's name with another root: look at once"
+)
+ARTEFACTS_REDACTED: Final = Counter(
+    "ranger_timeline_artefacts_redacted_total", "Artefacts that were deleted with a redaction", ["kind"]
+)
+BUNDLES: Final = Histogram(
+    "ranger_timeline_bundle_seconds", "How long a bundle took to make", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60)
+)

@@ -4,7 +4,9 @@
 to whom its event is shown; hashes, sizes and checkpoints tell nothing and are for everybody who may look at the log.
 """
 
-from typing import Annotated, Any, Final
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -20,7 +22,7 @@ from libs.tlog.proofs import Hashes, consistency_proof, inclusion_proof, verify_
 from libs.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, TileHashes, tile_of
 from libs.tlog.tlogproof import ConsistencyProof, LeafProof, TlogProof
 from libs.tlog.tree import HASH_BYTES
-from services.timeline import checkpoints
+from services.timeline import checkpoints, witnesses
 from services.timeline.checkpoints import Incomplete, Made
 
 Size = Annotated[int, Field(ge=1, le=2**62)]
@@ -34,14 +36,16 @@ _LEAF: Final = "SELECT leaf FROM leaf WHERE index = $1"
 
 
 class Proof(Question):
-    """A leaf, by its index or its event's id, under the newest checkpoint or one of a size."""
+    """A leaf, by its index or its event's id, under the newest checkpoint, the newest `witnessed`, or one of a size."""
 
     index: Annotated[int, Field(ge=0, le=2**62)] | None = None
     event_id: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     size: Size | None = None
+    witnessed: bool = False
 
     @model_validator(mode="after")
     def _one(self) -> "Proof":
+        _one_checkpoint(self.size, witnessed=self.witnessed)
         if (self.index is None) == (self.event_id is None):
             raise ValueError("name index or event_id")
         return self
@@ -55,9 +59,15 @@ class Consistency(Question):
 
 
 class Checkpoint(Question):
-    """The newest checkpoint, or the one of a size."""
+    """The newest checkpoint, the newest that a witness has signed, or the one of a size."""
 
     size: Size | None = None
+    witnessed: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> "Checkpoint":
+        _one_checkpoint(self.size, witnessed=self.witnessed)
+        return self
 
 
 class ProofDesk:
@@ -78,17 +88,17 @@ class ProofDesk:
         leaf: bytes | None = await tx.fetchval(_LEAF, index)
         if leaf is None:
             raise _no_such(index)
-        made = await _made(tx, question.size)
+        made = await _made(tx, question.size, witnessed=question.witnessed)
         if index >= made.size:
             raise NotFound(
                 f"Leaf {index} stands in no checkpoint of size {made.size}.", fix="The next one comes within a second."
             )
         try:
-            hashes = await _hashes(tx, made.size, lambda read: inclusion_proof(index, made.size, read))
+            hashes = await proving_hashes(tx, made.size, lambda read: inclusion_proof(index, made.size, read))
             path = inclusion_proof(index, made.size, hashes)
             verify_inclusion(event_hash(leaf), index, made.size, path, made.root)
         except (TlogError, Incomplete) as error:
-            raise _broken(error) from None
+            raise broken(error) from None
         return LeafProof(self._origin, made.size, leaf, TlogProof(index, tuple(path), made.note)).as_json()
 
     async def consistency(self, tx: Tx, caller: Caller, question: Consistency) -> Answer:
@@ -99,25 +109,26 @@ class ProofDesk:
         if not question.old <= new <= newest.size:
             raise InvalidInput(f"`old` <= `new` <= {newest.size}, the newest checkpoint's size.")
         try:
-            hashes = await _hashes(tx, newest.size, lambda read: consistency_proof(question.old, new, read))
+            hashes = await proving_hashes(tx, newest.size, lambda read: consistency_proof(question.old, new, read))
             path = consistency_proof(question.old, new, hashes)
             old, last = await checkpoints.at(tx, question.old), await checkpoints.at(tx, new)
             if old and last:
                 verify_consistency(question.old, new, old.root, last.root, path)
         except (TlogError, Incomplete) as error:
-            raise _broken(error) from None
+            raise broken(error) from None
         return ConsistencyProof(question.old, new, tuple(path)).as_json()
 
     async def checkpoint(self, tx: Tx, caller: Caller, question: Checkpoint) -> Answer:
         """A checkpoint: the note as it was signed, and what it says."""
         await _may_look(caller)
-        made = await _made(tx, question.size)
+        made = await _made(tx, question.size, witnessed=question.witnessed)
         return {
             "checkpoint": made.note.decode(),
             "origin": self._origin,
             "size": made.size,
             "root": made.root.hex(),
             "made_at": rfc3339(made.made_at) if made.made_at else None,
+            "witnesses": await witnesses.shown(tx, made.size),
         }
 
     async def _index(self, tx: Tx, caller: Caller, question: Proof) -> int:
@@ -142,12 +153,21 @@ async def _may_look(caller: Caller) -> None:
     await require(caller.principal, "timeline.view", Resource("timeline", "log", caller.tenant))
 
 
-async def _made(tx: Tx, size: int | None) -> Made:
-    found = await checkpoints.newest(tx) if size is None else await checkpoints.at(tx, size)
+def _one_checkpoint(size: int | None, *, witnessed: bool) -> None:
+    if witnessed and size is not None:
+        raise ValueError("name a size, or the newest that is witnessed")
+
+
+async def _made(tx: Tx, size: int | None, *, witnessed: bool = False) -> Made:
+    """The checkpoint that is asked for, with its witnesses' lines."""
+    newest = checkpoints.newest_cosigned if witnessed else checkpoints.newest
+    found = await newest(tx) if size is None else await checkpoints.at(tx, size)
+    if found is None and witnessed:
+        raise NotFound("No witness has signed this log yet.", fix="docs/operators.md, Witnesses.", code="not_witnessed")
     if found is None:
         which = "no checkpoint yet" if size is None else f"no checkpoint of size {size}"
         raise NotFound(f"The log has {which}.", fix="`GET /timeline/checkpoint` names the newest; docs/operators.md.")
-    return found
+    return await checkpoints.with_cosignatures(tx, found)
 
 
 class _Wanted:
@@ -163,10 +183,14 @@ class _Wanted:
         return bytes(HASH_BYTES)
 
 
-async def _hashes(tx: Tx, size: int, prove: Any) -> Hashes:
-    """The hashes of a log of this size that a proof needs: what it asks for is found out, then read at once."""
+async def proving_hashes(tx: Tx, size: int, prove: Callable[[Hashes], object]) -> Hashes:
+    """The hashes of a log of this size that `prove` needs: what it asks for is found out, then read at once.
+
+    Raises:
+        Incomplete: the database lacks some of them.
+    """
     wanted = _Wanted(size)
-    prove(wanted)
+    prove(cache(wanted))
     read = await checkpoints.rows(tx, wanted.tiles)
     return TileHashes(read.__getitem__, size)
 
@@ -175,7 +199,8 @@ def _no_such(index: int) -> NotFound:
     return NotFound(f"The log has no leaf {index} that you may view.")
 
 
-def _broken(error: Exception) -> Unavailable:
+def broken(error: Exception) -> Unavailable:
+    """What is stored does not hold together: whoever runs it has to look."""
     return Unavailable(
         f"The log's hashes do not prove what was signed: {error}.",
         fix="The database is damaged or was changed; `python -m services.timeline.audit` says where.",

@@ -29,8 +29,8 @@ _KEY: Final = re.compile(rf"{ROOT}/(?P<kind>[a-z]+)/(?P<tenant>[^/]+)/(?P<sha256
 _KEPT: Final = """
 SELECT DISTINCT tenant_id, encode(sha256, 'hex') AS sha256 FROM artefact AS a
 WHERE kind = $1 AND (sha256, tenant_id) IN (SELECT * FROM unnest($2::bytea[], $3::text[])) AND (time > $4 OR (
-  SELECT type FROM payload AS p WHERE p.incident_id = a.incident_id AND p.tenant_id = a.tenant_id
-  AND p.type IN ('access.evidence_held', 'access.evidence_released') ORDER BY index DESC LIMIT 1)
+  SELECT type FROM entry AS e WHERE e.incident_id = a.incident_id AND e.tenant_id = a.tenant_id
+  AND e.type IN ('access.evidence_held', 'access.evidence_released') ORDER BY index DESC LIMIT 1)
   = 'access.evidence_held')
 """
 _MARK: Final = """

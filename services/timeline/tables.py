@@ -23,11 +23,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
-from libs.common.tables import MOMENT
+from libs.common.tables import MOMENT, commands, decisions
 
 SCHEMA: Final = "timeline"
+_OF_REDACTION: Final = "body ->> 'type' = 'redaction'"
 
 metadata = MetaData()
+commands(metadata)
+decisions(metadata)
 
 log_state = Table(
     "log_state",
@@ -157,7 +160,17 @@ control = Table(
     Column("index", BigInteger),
     UniqueConstraint("index", name="uq_control_index"),
     Index("ix_control_pending", "id", postgresql_where=text("index IS NULL")),
+    Index("uq_control_redaction", text("(body ->> 'of')"), unique=True, postgresql_where=text(_OF_REDACTION)),
     Index("ix_control_type", text("(body ->> 'type')"), "asked_at"),
+)
+
+shredding = Table(  # objects that a redaction has doomed; the trigger of `control` writes it
+    "shredding",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("asked_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
 )
 
 checkpoint = Table(
@@ -168,6 +181,17 @@ checkpoint = Table(
     Column("note", LargeBinary, nullable=False),
     Column("made_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
     CheckConstraint("octet_length(root) = 32", name="ck_checkpoint_root"),
+)
+
+cosignature = Table(  # what witnesses put beneath checkpoints
+    "cosignature",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("line", Text, nullable=False),
+    Column("signed_at", BigInteger, nullable=False),
+    Column("handed_in_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
 )
 
 tile = Table(  # of level 1 and above: level 0 are the leaves' hashes

@@ -97,6 +97,28 @@ def test_what_the_log_names_is_fetched_and_holds(told: dict[str, Any], home: Pat
     assert "verified" in checked.stdout
 
 
+def test_an_outsider_is_handed_the_incident_and_checks_it_with_two_keys(
+    told: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    keys = [
+        rangerctl("audit", "vkey", str(home / "secrets" / f"{name}.key")).stdout.strip()
+        for name in ("timeline", "bundle")
+    ]
+    trusted = [word for key in keys for word in ("--vkey", key)]
+    file = tmp_path / "incident.zip"
+
+    made = rangerctl("audit", "bundle", told["incident_id"], "-o", str(file), *trusted, "--data-dir", str(home))
+    words = [sys.executable, "-m", "libs.verifier", str(file), *trusted, "--json"]
+    checked = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (made.returncode, checked.returncode) == (0, 0), made.stderr + checked.stderr
+    verdict = json.loads(checked.stdout)
+    assert (verdict["verified"], verdict["redacted"]) == (True, [])
+    assert verdict["leaves"] >= told["timeline_events"]
+    assert any(note.startswith(f"chain of execution {told['execution_id']}") for note in verdict["notes"])
+    assert not [note for note in verdict["notes"] if "is not in the bundle" in note]
+
+
 def walk(span: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield span
     for child in span["children"]:

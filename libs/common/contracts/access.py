@@ -63,7 +63,8 @@ class FlagChanged(Fact):
 class EvidenceOpened(Fact):
     """`actor` was given a URL that reads an artefact without a credential until `expires_at` (RFC 3339).
 
-    `index` is the leaf of the event that names it and that they may view. The URL itself stands nowhere.
+    `index` is the leaf of the event that names it and that they may view; of a bundle that was made for them, which
+    this fact names itself, that of its newest event. The URL itself stands nowhere.
     """
 
     subject: ClassVar[str] = "access.evidence_opened"
@@ -101,6 +102,24 @@ class EvidenceReleased(EvidenceHoldFact):
     """It may be deleted again, once its retention is over."""
 
     subject: ClassVar[str] = "access.evidence_released"
+
+
+class EventRedacted(Fact):
+    """What the event at `index` of the log said was deleted for good, with what only it named, and why.
+
+    The log itself says that it was, in a leaf (`redaction`) that proves nothing of what it said.
+    """
+
+    subject: ClassVar[str] = "access.event_redacted"
+    aggregate: ClassVar[str] = "redaction"
+    redaction_id: str
+    index: int
+    event_id: str
+    actor: str
+    rationale: str
+    method: str
+    decision_id: str
+    policy_revision: str
 
 
 class AccessDenied(Fact):

@@ -127,6 +127,7 @@ ROWS: Final = (
         access.EvidenceHeld, "gateway", (), "whose evidence is not to be deleted, and who said so; the timeline does it"
     ),
     Row(access.EvidenceReleased, "gateway", (), "whose evidence may be deleted again, and who said so"),
+    Row(access.EventRedacted, "gateway", (), "what is not to be read any more, who said so, and why"),
     Row(denial.IncidentActionDenied, "incident", (), "who wanted to change an incident and may not"),
     Row(denial.DraftDenied, "catalog", (), "who wanted to write or publish a runbook and may not"),
     Row(denial.ExecutionDenied, "executor", (), "who wanted to start or steer an execution and may not"),

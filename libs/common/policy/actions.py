@@ -65,7 +65,7 @@ _TABLE: Final[Mapping[str, Mapping[tuple[str, ...], str]]] = {
     },
     APPROVAL: {("approval",): "approval.view approval.decide approval.revoke"},
     TIMELINE: {
-        ("timeline", "incident", "execution"): "timeline.view",
+        ("timeline", "incident", "execution"): "timeline.view evidence.redact",
         ("timeline",): "timeline.export",
         ("incident",): "evidence.hold",
     },

@@ -38,6 +38,34 @@ class EvidenceUrl(Answer):
     filename: str
 
 
+class Bundle(EvidenceUrl):
+    """An incident's evidence bundle, and the URL that reads it: a zip (`rr.bundle/1`) that is verified offline.
+
+    `envelope` is the SHA-256 of its `bundle.dsse.json`, which the log names in a `bundle_sealed` leaf; `size` is that
+    of the checkpoint in it, `index` the newest event in it, `leaves` how many leaves it proves, `absent` how many
+    objects it names and does not hold. `vkeys` are the deployment's word for its keys: the log's, then what sealed it.
+    """
+
+    incident_id: str
+    envelope: str
+    size: int
+    index: int
+    leaves: int
+    absent: int
+    vkeys: list[str]
+
+
+class Redacted(Answer):
+    """What is deleted: the event at `index`. `new` is false where somebody had it redacted before."""
+
+    index: int
+    event_id: str
+    type: str
+    incident_id: str | None
+    execution_id: str | None
+    new: bool
+
+
 class Held(Answer):
     """What the log was told: whether an incident's evidence is held from now on."""
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from libs.common.artefacts import key_of
 from libs.common.clock import rfc3339, utc_now
 from libs.common.contracts.access import EvidenceOpened
+from libs.common.contracts.envelope import Ref
 from libs.common.contracts.marking import Marking
 from libs.common.database import Database
 from libs.common.errors import NotFound
@@ -26,11 +27,15 @@ FILENAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An artefact as the timeline describes it, and for how long and under which name it is to be read."""
+    """An artefact as the timeline describes it, and for how long and under which name it is to be read.
+
+    `new`: no event names it yet; the fact that tells of the URL does.
+    """
 
     found: Mapping[str, Any]
     seconds: int
     filename: str = ""
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +92,14 @@ class EvidenceDesk:
                 until=int(until.timestamp()),
             )
             url = self._links.url(link)
-        await self._tell(opener, found, until=until, now=now)
+        await self._tell(opener, wanted, until=until, now=now)
         about = {name: found[name] for name in ("sha256", "kind", "length")}
         return {"url": url, "expires_at": rfc3339(until), **about, "filename": filename}
 
     async def _check(self, tenant: str, found: Mapping[str, Any]) -> None:
         if found["deleted_at"] is not None:
             raise NotFound(
-                f"This artefact was deleted at {found['deleted_at']}, when its retention was over.",
+                f"This artefact was deleted at {found['deleted_at']}: its retention was over, or it was redacted.",
                 fix="The log still names it by its hash; who has a copy can prove that it is one.",
                 code="evidence_deleted",
             )
@@ -113,8 +118,8 @@ class EvidenceDesk:
                 code="evidence_swapped",
             )
 
-    async def _tell(self, opener: Opener, found: Mapping[str, Any], *, until: datetime, now: datetime) -> None:
-        opening = new_id()
+    async def _tell(self, opener: Opener, wanted: Wanted, *, until: datetime, now: datetime) -> None:
+        opening, found = new_id(), wanted.found
         fact = EvidenceOpened(
             opening_id=opening,
             actor=opener.principal.actor,
@@ -134,7 +139,8 @@ class EvidenceDesk:
             execution_id=found["execution_id"] or "",
             marking=Marking(found["environment"], found["clearance"]),
         )
-        event = self._outbox.event(fact, aggregate_id=opening, aggregate_version=1, cause=cause, now=now)
+        refs = [Ref(found["kind"], found["sha256"], found["length"])] if wanted.new else []
+        event = self._outbox.event(fact, aggregate_id=opening, aggregate_version=1, cause=cause, now=now, refs=refs)
         async with self._database.transaction("open_evidence") as tx:
             await self._outbox.add(tx, [event])
 

@@ -1,21 +1,27 @@
 """What events name in the object store: listed, and opened by a URL that is good for a while."""
 
-from typing import Annotated, Any, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field, StringConstraints
 
 from libs.common.contracts.marking import Marking
-from libs.common.errors import InvalidInput, Unavailable
+from libs.common.errors import Denied, InvalidInput, Unavailable
 from libs.common.policy import Context, Resource, require
-from services.gateway.asking import Ask, StrictRoute, reply
+from services.gateway.asking import Ask, Asking, StrictRoute, reply
 from services.gateway.evidence import answers
 from services.gateway.evidence.desk import FILENAME, EvidenceDesk, Opener, Wanted
 from services.gateway.evidence.holds import Hold, HoldDesk
-from services.gateway.parameters import Index, Limit, Parameters, Text, Uuid, Why
+from services.gateway.evidence.redactions import RedactionDesk
+from services.gateway.parameters import INDEX, Id, Index, Limit, Parameters, Text, Uuid, Why
 from services.gateway.settings import GatewaySettings
 
 router = APIRouter(prefix="/evidence", tags=["evidence"], route_class=StrictRoute)
+REDACT_SECONDS: Final = 10.0
+"""The timeline answers after three seconds at the latest, once it has begun."""
+BUNDLE_SECONDS: Final = 60.0
+"""Longer than a timeline takes for one, unless it is told to take longer (RR_BUNDLE_SECONDS)."""
 Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -53,6 +59,13 @@ async def _holds(request: Request) -> HoldDesk:
     return desk
 
 
+async def _redactions(request: Request) -> RedactionDesk:
+    desk = cast("RedactionDesk | None", request.app.state.redactions)
+    if desk is None:
+        raise Unavailable("Nothing can be redacted here.")
+    return desk
+
+
 Holds = Annotated[HoldDesk, Depends(_holds)]
 
 
@@ -77,17 +90,53 @@ async def give_url(
     opening: Opening,
 ) -> Response:
     """A URL that reads the artefact without a token until it ends: a path at this gateway, or one of S3. It is told."""
-    seconds = opening.ttl_seconds or min(settings.evidence_url_seconds, settings.evidence_url_max_seconds)
+    seconds = _seconds(opening.ttl_seconds, settings)
+    found: dict[str, Any] = await ask.content("timeline", "artefact", {"sha256": sha256})
+    opener = await _opener(ask, found)
+    return reply(await desk.open(opener, Wanted(found, seconds, opening.filename or "")), 201)
+
+
+@router.post("/incidents/{incident_id}/bundle", status_code=201, response_model=answers.Bundle)
+async def bundle(
+    ask: Ask,
+    desk: Annotated[EvidenceDesk, Depends(_desk)],
+    settings: Annotated[GatewaySettings, Depends(_settings)],
+    incident_id: Uuid,
+    opening: Opening,
+) -> Response:
+    """One file with all that an outsider needs to check an incident: made, sealed, named by the log, behind a URL.
+
+    For who may view every event of the incident.
+    """
+    seconds = _seconds(opening.ttl_seconds, settings)
+    made = await ask.content("timeline", "bundle", {"incident_id": incident_id}, timeout=BUNDLE_SECONDS)
+    opener = await _opener(ask, made)
+    filename = opening.filename or f"incident-{incident_id}.zip"
+    given = await desk.open(opener, Wanted(made, seconds, filename, new=True))
+    told = {name: made[name] for name in ("incident_id", "envelope", "size", "index", "leaves", "absent", "vkeys")}
+    return reply(given | told, 201)
+
+
+def _seconds(wanted: int | None, settings: GatewaySettings) -> int:
+    """For how long a URL is to be good."""
+    seconds = wanted or min(settings.evidence_url_seconds, settings.evidence_url_max_seconds)
     if seconds > settings.evidence_url_max_seconds:
         raise InvalidInput(f"A URL is good for {settings.evidence_url_max_seconds} s at most.", code="ttl_too_long")
+    return seconds
+
+
+async def _opener(ask: Asking, found: Mapping[str, Any]) -> Opener:
+    """Who opens what the timeline has found for them, and policy's word on that.
+
+    Raises:
+        Denied: they may not.
+    """
     identity = ask.identity
-    found: dict[str, Any] = await ask.content("timeline", "artefact", {"sha256": sha256})
     named_by = found["incident_id"] or found["execution_id"] or "log"
     kind = "incident" if found["incident_id"] else "execution" if found["execution_id"] else "timeline"
     resource = Resource(kind, named_by, identity.tenant, environment=found["environment"], clearance=found["clearance"])
     decision = await require(identity.principal, "timeline.view", resource)
-    opener = Opener(identity.principal, identity.tenant, identity.request_key, decision)
-    return reply(await desk.open(opener, Wanted(found, seconds, opening.filename or "")), 201)
+    return Opener(identity.principal, identity.tenant, identity.request_key, decision)
 
 
 @router.post("/incidents/{incident_id}/hold", status_code=202, response_model=answers.Held)
@@ -100,6 +149,25 @@ async def hold(ask: Ask, desk: Holds, incident_id: Uuid, why: Why) -> Response:
 async def release(ask: Ask, desk: Holds, incident_id: Uuid, why: Why) -> Response:
     """Let an incident's evidence go when its retention is over."""
     return await _told(ask, desk, incident_id, why.rationale, held=False)
+
+
+@router.post("/events/{entry}/redact", status_code=202, response_model=answers.Redacted)
+async def redact(ask: Ask, desk: Annotated[RedactionDesk, Depends(_redactions)], entry: Id, why: Why) -> Response:
+    """Delete for good what an event said, by its index or id, what only it named, and bundles that hold it.
+
+    The leaf stays, and the log says that it was redacted. 202: a log that is frozen does it when it goes on.
+    """
+    named = {"index": int(entry)} if INDEX.fullmatch(entry) else {"event_id": entry}
+    identity = ask.identity
+    try:
+        done = await ask.content("timeline", "redact", named | {"rationale": why.rationale}, timeout=REDACT_SECONDS)
+    except Denied as denied:
+        ask.reception.note(identity.principal, "evidence.redact", denied.reason_code, denied.data)
+        raise
+    if done["new"]:
+        await desk.tell(identity, done, why.rationale)
+    told = {name: done[name] for name in ("index", "event_id", "type", "incident_id", "execution_id", "new")}
+    return reply(told, 202)
 
 
 async def _told(ask: Ask, desk: HoldDesk, incident_id: str, rationale: str, *, held: bool) -> Response:

@@ -20,6 +20,7 @@ from services.gateway.evidence.desk import EvidenceDesk
 from services.gateway.evidence.downloads import Downloads
 from services.gateway.evidence.holds import HoldDesk
 from services.gateway.evidence.links import Links
+from services.gateway.evidence.redactions import RedactionDesk
 from services.gateway.flags.book import FlagBook
 from services.gateway.flags.desk import FlagDesk
 from services.gateway.principals.reception import Reception
@@ -159,6 +160,7 @@ async def base_url(
     evidence = (
         EvidenceDesk(database, store, links, via_gateway=settings.evidence_via_gateway),
         HoldDesk(database),
+        RedactionDesk(database),
         Downloads(store, links),
     )
     desk = FlagDesk(database, flags)

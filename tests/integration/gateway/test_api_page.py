@@ -19,6 +19,8 @@ ENDED: Final = {"execution_id": "0192f0c1-0000-7000-8000-00000000000e", "state":
 EMPTY: Final = {
     "sha256": hashlib.sha256(b"").hexdigest(), "kind": "output", "length": 0, "index": 7, "deleted_at": None,
     "incident_id": "0192f0c1-0000-7000-8000-00000000000a", "environment": "", "clearance": 0,
+    "envelope": "e" * 64, "size": 8, "leaves": 7, "absent": 0, "vkeys": [],
+    "event_id": "e-7", "type": "incident.created", "new": True, "decision_id": "d-1", "policy_revision": "r-1",
 }  # fmt: skip
 
 

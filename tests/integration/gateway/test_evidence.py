@@ -14,7 +14,7 @@ from starlette.types import Message
 from libs.common.artefacts import Artefacts, key_of
 from libs.common.contracts.envelope import Envelope
 from libs.common.database import Database
-from libs.common.errors import NotFound
+from libs.common.errors import Denied, NotFound
 from libs.common.objectstore import ObjectStore
 from services.gateway import metrics
 from services.gateway.evidence.downloads import Downloads, Swapped
@@ -241,6 +241,47 @@ async def test_a_hold_is_told_with_who_and_why_and_with_what_the_incident_bears(
     assert (
         await http.post("/evidence/incidents/0192f0c1-0000-7000-8000-00000000000a/hold", json={})
     ).status_code == 422
+
+
+async def test_a_redaction_is_told_with_who_and_why_by_whichever_decision(
+    http: httpx.AsyncClient, services: FakeServices, database: Database
+) -> None:
+    done = {name: FOUND[name] for name in ("index", "type", "incident_id", "execution_id", "clearance")}
+    done |= {"event_id": "e-7", "environment": "prod", "decision_id": "d-1", "policy_revision": "r-1"}
+    answering = await services.answer("timeline.redact", done | {"new": True})
+    wanted = {"rationale": "asked for by Ada"}
+
+    first = await http.post("/evidence/events/7/redact", json=wanted)
+    assert services.last.body == {"index": 7, **wanted}
+    await http.post("/evidence/events/e-7/redact", json=wanted)
+    assert services.last.body == {"event_id": "e-7", **wanted}
+    await answering.unsubscribe()
+    await services.answer("timeline.redact", done | {"new": False})
+    again = await http.post("/evidence/events/7/redact", json=wanted)
+
+    assert (first.status_code, first.json()["new"], again.json()["new"]) == (202, True, False)
+    rows = await database.pool.fetch("SELECT subject, payload, headers FROM outbox ORDER BY id")
+    assert [row["subject"] for row in rows] == ["access.event_redacted"] * 2
+    told, envelope = orjson.loads(rows[0]["payload"]), Envelope.from_headers(orjson.loads(rows[0]["headers"]))
+    assert (told["actor"], told["rationale"], told["index"], told["event_id"]) == ("olga", "asked for by Ada", 7, "e-7")
+    assert (told["decision_id"], told["policy_revision"]) == ("d-1", "r-1")
+    assert (envelope.incident_id, envelope.marking.environment) == (FOUND["incident_id"], "prod")
+    assert (await http.post("/evidence/events/7/redact", json={})).status_code == 422
+
+
+async def test_a_refused_redaction_is_told_as_a_denial(
+    http: httpx.AsyncClient, services: FakeServices, database: Database
+) -> None:
+    await services.answer("timeline.redact", Denied("olga may not", code="policy.role", decision_id="d-9"))
+
+    refused = await http.post("/evidence/events/7/redact", json={"rationale": "why not"})
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "policy.role")
+    statement = "SELECT payload FROM outbox WHERE subject = 'access.denied'"
+    told = await eventually(lambda: database.pool.fetchval(statement), timeout=10)
+    assert {name: orjson.loads(told or b"{}").get(name) for name in ("actor", "action", "reason")} == {
+        "actor": "olga", "action": "evidence.redact", "reason": "policy.role",
+    }  # fmt: skip
 
 
 class TestS3:

@@ -9,7 +9,7 @@ import pytest
 
 from libs.common.bus import Bus, Outgoing
 from libs.common.contracts.choreography import ADMIN
-from libs.common.contracts.envelope import Envelope
+from libs.common.contracts.envelope import Envelope, Ref
 from libs.common.ids import new_id
 from libs.tlog.errors import LeafError
 from services.timeline import control
@@ -142,14 +142,14 @@ async def _count(bench: Bench, count: int) -> bool:
     return bool(await bench.database.pool.fetchval("SELECT count(*) >= $1 FROM leaf", count))
 
 
-async def publish_facts(stack: StackEnv, count: int) -> None:
+async def publish_facts(stack: StackEnv, count: int, refs: tuple[Ref, ...] = ()) -> None:
     bus = Bus(stack["RR_NATS_URL"], name="producer", identity=ADMIN)
     await bus.connect()
     facts = [
         Envelope(
             id=new_id(), type="incident.created", source="/svc/incident", time="2026-03-01T09:59:50.000000Z",
             aggregate_type="incident", aggregate_id="i-1", aggregate_version=number, tenant="t_a1", actor="usr_7f3a",
-            correlation="c-1", incident_id="i-1",
+            correlation="c-1", incident_id="i-1", refs=refs,
         )
         for number in range(1, count + 1)
     ]  # fmt: skip

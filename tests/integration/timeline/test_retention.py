@@ -67,9 +67,7 @@ class Attic:
         await self.bench.caught_up(last)
         await stop(writing)
         for number, word in self.words.items():
-            await self.admin.execute(
-                "UPDATE payload SET type = $1 WHERE event_id = $2", word, str(uuid.UUID(int=number))
-            )
+            await self.admin.execute("UPDATE entry SET type = $1 WHERE event_id = $2", word, str(uuid.UUID(int=number)))
 
     def retention(self, **days: int) -> Retention:
         bench = self.bench

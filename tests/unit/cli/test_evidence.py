@@ -79,7 +79,7 @@ def test_all_of_it_is_checked_and_what_does_not_hold_is_named(run: Run, gateway:
     done = run("audit", "evidence", "--check")
 
     assert done.code == 1
-    assert "1 of 3 artefacts do not hold, 1 deleted as their retention ended" in done.err
+    assert "1 of 3 artefacts do not hold, 1 deleted by retention or redaction" in done.err
     assert other in done.err
 
 

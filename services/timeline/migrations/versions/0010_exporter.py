@@ -8,7 +8,7 @@ from alembic import op
 from libs.common.migrations import run
 
 revision = "0010"
-down_revision = "0007"
+down_revision = "0009"
 
 _ROLE = """
 DO $$ BEGIN
