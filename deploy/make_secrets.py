@@ -29,7 +29,7 @@ from runbook_ranger.stack.roles import service_url  # noqa: E402 -- as above
 
 FIRST = {"actor": "operator", "tenants": ["*"], "roles": ["admin"], "clearance": 3}
 """Whom the first token speaks for; the gateway is given its hash alone."""
-SERVICES = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
+SERVICES = ("gateway", "incident", "catalog", "executor", "approvals", "timeline", "exporter")
 USERS = "nats_users"
 SIGNING = ("link_secret", "evidence_secret")
 LOG_KEYS = {"timeline_key": logkeys.log_name, "bundle_key": logkeys.bundle_name}
@@ -125,6 +125,11 @@ def complete(folder: Path, origin: str = logkeys.ORIGIN) -> None:
     for identity in keyring.IDENTITIES:
         if not (folder / key_name(identity)).exists():
             put(folder / key_name(identity), new_seed())
+    for service in SERVICES:
+        made = folder / f"postgres_url_{service}"
+        if not made.exists() and (folder / "postgres_admin_url").exists():
+            admin, secret = (folder / name for name in ("postgres_admin_url", "role_secret"))
+            put(made, service_url(admin.read_text().strip(), service, secret.read_text().strip()))
     for name in SIGNING:
         if not (folder / name).exists():
             put(folder / name, secrets.token_hex(32))

@@ -18,8 +18,8 @@ EXIT_STALLED: Final = 70
 CHECK_SECONDS: Final = 2.5
 TICK_SECONDS: Final = 1.0
 
-Check = Callable[[], Awaitable[None]]
-"""Returns when the dependency is well; raises with what is wrong otherwise."""
+Check = Callable[[], Awaitable[str | None]]
+"""Returns when the dependency is well, maybe with what there is to say of it; raises with what is wrong otherwise."""
 
 
 class Server(uvicorn.Server):
@@ -136,10 +136,10 @@ async def _look(check: Check) -> Mapping[str, Any]:
     began = time.perf_counter()
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            await check()
+            said = await check()
     except Exception as error:  # noqa: BLE001 — whatever is wrong is the answer
         return {"status": "down", "latency_ms": _ms(began), "detail": f"{type(error).__name__}: {error}"[:300]}
-    return {"status": "ok", "latency_ms": _ms(began)}
+    return {"status": "ok", "latency_ms": _ms(began), **({"detail": said} if said else {})}
 
 
 def _ms(began: float) -> float:

@@ -23,66 +23,53 @@ the hash may be given. The tree is verified all the same; what was withheld is c
 Memory while verifying: that of a `Walk`, a block and a line. Small blocks (`BLOCK`) are read fastest.
 """
 
-import re
-from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final
+from typing import Final
 
 from libs.tlog.checkpoint import Signed, open_checkpoint
-from libs.tlog.errors import BrokenLog, FormatError, ProfileError, SignatureError
+from libs.tlog.errors import BrokenLog, FormatError, SignatureError
+from libs.tlog.exportlines import (
+    ALL,
+    MAX_LINE,
+    SOME,
+    VERSION,
+    closing,
+    decoded,
+    first_of,
+    header,
+    hidden_line,
+    index_of,
+    line,
+    parse_closing,
+    parse_header,
+    parse_leaf,
+)
 from libs.tlog.held import Held, compare
 from libs.tlog.note import Verifier
-from libs.tlog.profile import encode, parse
-from libs.tlog.spelling import base64_bytes, base64_text, number, shown
-from libs.tlog.tree import HASH_BYTES, Frontier
+from libs.tlog.spelling import shown
 from libs.tlog.usual import usual_lines
 from libs.tlog.walk import Walk
 
-VERSION: Final = "rr.export/1"
-ALL, SOME = "all", "some"
+__all__ = [  # with the lines themselves
+    "ALL",
+    "BLOCK",
+    "MAX_LINE",
+    "SOME",
+    "VERSION",
+    "Export",
+    "Exported",
+    "closing",
+    "exported",
+    "first_of",
+    "header",
+    "hidden_line",
+    "line",
+    "verify_export",
+]
+
 BLOCK: Final = 64 * 2**10  # bytes: where all its lines are usual events, they are read at once
-MAX_LINE: Final = 16 * 2**20  # bytes; an event's payload is at most a mebibyte
-
-_HEADER_KEYS: Final = {"first", "frontier", "origin", "shows", "v"}
-_CLOSING_KEYS: Final = {"checkpoint", "end", "v"}
-_TAIL: Final = re.compile(rb',"payload":(?:"([^"]*+)","salt":"([^"]*+)"|null,"salt":null)\}\n').fullmatch
-_HIDDEN: Final = re.compile(rb'\{"index":"([0-9]+)","hash":"([0-9a-f]{64})"\}\n').fullmatch
-_INDEX: Final = re.compile(rb'\{"index":"(0|[1-9][0-9]{0,18})",').match
-
-
-def header(origin: str, tree: Frontier, *, whole: bool = True) -> bytes:
-    """The first line of a file that begins after the leaves of `tree`; not `whole`: something may be withheld."""
-    raw = tree.to_bytes()
-    frontier = [base64_text(raw[at : at + HASH_BYTES]) for at in range(0, len(raw), HASH_BYTES)]
-    shows = ALL if whole else SOME
-    return encode(
-        {"first": str(tree.size), "frontier": [*frontier], "origin": origin, "shows": shows, "v": VERSION}
-    ) + b"\n"  # fmt: skip
-
-
-def line(index: int, leaf: bytes, payload: bytes | None = None, salt: bytes | None = None) -> bytes:
-    """The line of a leaf."""
-    if payload is None or salt is None:
-        return b'{"index":"%d","leaf":%b,"payload":null,"salt":null}\n' % (index, leaf)
-    texts = (b2a_base64(payload, newline=False), b2a_base64(salt, newline=False))
-    return b'{"index":"%d","leaf":%b,"payload":"%b","salt":"%b"}\n' % (index, leaf, *texts)
-
-
-def hidden_line(index: int, event_hash: bytes) -> bytes:
-    """The line of a leaf that the reader may not see."""
-    return b'{"index":"%d","hash":"%b"}\n' % (index, event_hash.hex().encode())
-
-
-def closing(end: int, checkpoint: bytes = b"") -> bytes:
-    """The last line of a file that ends before leaf `end`."""
-    return encode({"checkpoint": checkpoint.decode(), "end": str(end), "v": VERSION}) + b"\n"
-
-
-def first_of(head: bytes) -> int:
-    """The index at which the file with this first line begins. Raises FormatError when it is no export's."""
-    return number(_read(head, _HEADER_KEYS, "the first line")["first"], "first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +78,7 @@ class Exported:
 
     `last` is the last leaf of the stream that was shown, with its index; `withheld` and `bare` count leaves and
     payloads that were not; `announced` are new keys with the leaves that name them; `old` is the auditor's own
-    checkpoint that the log was found to continue.
+    checkpoint that the log was found to continue; `kept` are events redacted in the log whose payload is still here.
     """
 
     first: int
@@ -104,6 +91,7 @@ class Exported:
     position: tuple[str, int, int] | None
     announced: list[tuple[int, Verifier]]
     old: Signed | None
+    kept: tuple[int, ...] = ()
 
 
 def verify_export(
@@ -125,7 +113,7 @@ def exported(walk: Walk, signed: Signed, old: Signed | None) -> Exported:
     """What the walk found, up to its checkpoint."""
     return Exported(
         walk.start, signed, walk.kinds, walk.redacted, walk.withheld, walk.bare, walk.last, walk.position,
-        walk.announced, old,
+        walk.announced, old, tuple(walk.kept),
     )  # fmt: skip
 
 
@@ -166,21 +154,15 @@ class Export:
         return exported(walk, signed, self._held.old)
 
     def _begin(self, text: bytes) -> None:
-        said = _read(text, _HEADER_KEYS, "the first line")
-        first = number(said["first"], "first")
-        if said["shows"] not in {ALL, SOME} or not isinstance(said["frontier"], list):
-            raise FormatError("the first line does not say what the file shows, or where it begins")
-        hashes = [base64_bytes(str(item), "a hash of the frontier", length=HASH_BYTES) for item in said["frontier"]]
-        if len(hashes) != first.bit_count():
-            raise FormatError(f"the frontier of {first} leaves does not have {len(hashes)} hashes")
-        whole, tree = said["shows"] == ALL, Frontier(first, hashes)
+        said = parse_header(text)
+        whole, tree = said.shows == ALL, said.tree
         self._take = self._leaf
         if self._walk is None:
-            self._walk, self._whole = Walk(str(said["origin"]), tree, withhold=not whole), whole
+            self._walk, self._whole = Walk(said.origin, tree, withhold=not whole, exported=True), whole
             return
         here = self._walk.tree
-        if (said["origin"], whole) != (self._walk.origin, self._whole):
-            raise FormatError(f"the file is of another export than the one before it: {shown(said['origin'])}")
+        if (said.origin, whole) != (self._walk.origin, self._whole):
+            raise FormatError(f"the file is of another export than the one before it: {shown(said.origin)}")
         if (tree.size, tree.to_bytes()) != (here.size, here.to_bytes()):
             raise FormatError(f"the file begins at leaf {tree.size}, or after others, where {here.size} comes next")
 
@@ -193,7 +175,7 @@ class Export:
             self._line += 1
             if walk.tree.size == self._held.size:
                 self._held.compare(walk)
-            walk.add_event(int(index), leaf, event, _decoded(payload, "payload"), _decoded(salt, "salt"))
+            walk.add_event(int(index), leaf, event, decoded(payload, "payload"), decoded(salt, "salt"))
         self._signed = None
         return True
 
@@ -205,35 +187,22 @@ class Export:
 
     def _leaf(self, text: bytes) -> None:
         """Take in a leaf's line, or the closing one."""
-        walk = self._walk
+        walk, index = self._walk, index_of(text)
         assert walk is not None
         if walk.tree.size == self._held.size:
             self._held.compare(walk)
-        prefix = b'{"index":"%d","leaf":' % walk.tree.size
-        if not text.startswith(prefix):
-            self._other(walk, text)
-            return
-        cut = text.rfind(b',"payload":')
-        tail = _TAIL(text, cut) if cut > 0 else None
-        if tail is None:
-            raise FormatError(f"not the line of a leaf with its payload and salt: {shown(text[-60:])}")
-        payload, salt = tail.groups()
-        if payload is not None:
-            payload, salt = _decoded(payload, "payload"), _decoded(salt, "salt")
-        walk.add(walk.tree.size, text[len(prefix) : cut], payload, salt)
-        self._signed = None
-
-    def _other(self, walk: Walk, text: bytes) -> None:
-        """A leaf that is withheld, one that is out of its place, or the closing line."""
-        hidden, elsewhere = _HIDDEN(text), _INDEX(text)
-        if hidden is not None:
-            walk.hide(int(hidden[1]), bytes.fromhex(hidden[2].decode()))
-            self._signed = None
-        elif elsewhere is not None:
-            raise BrokenLog(walk.displaced(int(elsewhere[1])), index=int(elsewhere[1]))
-        else:
+        if index is None:
             self._end(text)
             self._take = self._nothing
+            return
+        if index != walk.tree.size:
+            raise BrokenLog(walk.displaced(index), index=index)
+        found = parse_leaf(text)
+        if found.leaf is None:
+            walk.hide(index, found.event_hash)
+        else:
+            walk.add(index, found.leaf, found.payload, found.salt)
+        self._signed = None
 
     def _nothing(self, _text: bytes) -> None:
         raise FormatError("something follows the closing line")
@@ -241,14 +210,13 @@ class Export:
     def _end(self, text: bytes) -> None:
         walk = self._walk
         assert walk is not None
-        said = _read(text, _CLOSING_KEYS, "the line")
-        end = number(said["end"], "end")
-        if end != walk.tree.size:
-            raise FormatError(f"the file ends at {walk.tree.size} leaves, its closing line says {end}")
-        if said["checkpoint"]:
-            self._signed = open_checkpoint(str(said["checkpoint"]).encode(), self._keys(walk))
+        said = parse_closing(text)
+        if said.end != walk.tree.size:
+            raise FormatError(f"the file ends at {walk.tree.size} leaves, its closing line says {said.end}")
+        if said.checkpoint:
+            self._signed = open_checkpoint(said.checkpoint, self._keys(walk))
             compare(self._signed, walk)
-            self._vouched = end
+            self._vouched = said.end
 
     def _keys(self, walk: Walk) -> list[Verifier]:
         """The auditor's keys, and those that the log announced in leaves that a checkpoint by such a key covers."""
@@ -269,21 +237,3 @@ def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
             raise FormatError(f"a line has at most {MAX_LINE} bytes")
     if rest:
         yield rest
-
-
-def _decoded(text: bytes, what: str) -> bytes:
-    try:
-        raw = a2b_base64(text)
-    except (Error, ValueError):
-        raw = b""
-    return raw if b2a_base64(raw, newline=False) == text else base64_bytes(text, what)
-
-
-def _read(text: bytes, keys: set[str], what: str) -> dict[str, Any]:
-    try:
-        found = parse(text.removesuffix(b"\n")) if text.endswith(b"\n") else None
-    except ProfileError as error:
-        raise FormatError(f"{what} is not one of {VERSION}: {error}") from None
-    if not isinstance(found, dict) or found.keys() != keys or found["v"] != VERSION:
-        raise FormatError(f"{what} is not one of {VERSION}: {shown(text)}")
-    return found

@@ -26,20 +26,25 @@ _NOWHERE: Final = (0, b"")  # where a chain stands that no leaf has named
 class Walk:
     """What the leaves so far consist of; `add` each, in order.
 
-    `withhold` allows leaves without their payload that no redaction explains. `kinds` counts leaves, `redacted` has
+    `withhold` allows leaves without their payload that no redaction explains; `exported` allows payloads that a later
+    redaction names, which were copied before: `kept` has their indexes. `kinds` counts leaves, `redacted` has
     the indexes of events whose payload was deleted, `announced` the keys that key_rotation leaves name, `withheld` and
     `bare` the numbers of leaves and payloads that were not shown, `last` the last leaf with a time, and its index.
     """
 
-    def __init__(self, origin: str, tree: Frontier | None = None, *, withhold: bool = False) -> None:
+    def __init__(
+        self, origin: str, tree: Frontier | None = None, *, withhold: bool = False, exported: bool = False
+    ) -> None:
         self.origin = origin
         self.tree = tree or Frontier()
         self.start = self.tree.size
         self.kinds: dict[str, int] = {}
         self.redacted: list[int] = []
+        self.kept: list[int] = []
         self.announced: list[tuple[int, Verifier]] = []
         self.last: tuple[int, bytes] | None = None
         self._withhold = withhold
+        self._exported = exported
         self._log = origin.encode()
         self._incidents: dict[bytes, tuple[int, bytes]] = {}  # a chain's last number, and that leaf's hash in hex
         self._executions: dict[bytes, tuple[int, bytes]] = {}
@@ -260,9 +265,10 @@ class Walk:
     def _redaction(self, index: int, body: Leaf) -> None:
         of = body.get("of", "")
         known = is_decimal(of) and (int(of) < self.start or int(of) in self._hidden)
-        if not known and (not is_decimal(of) or self._bare.pop(int(of), None) is None):
+        gone = known or (is_decimal(of) and self._bare.pop(int(of), None) is not None)
+        if not gone and not (self._exported and is_decimal(of) and int(of) in self._places.values()):
             raise BrokenLog("redaction names no event whose payload is gone", index=index)
-        self.redacted.append(int(of))
+        (self.redacted if gone else self.kept).append(int(of))
 
     def _rotation(self, index: int, vkey: str) -> None:
         try:

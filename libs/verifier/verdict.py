@@ -59,6 +59,8 @@ class Verdict:
             notes.append(f"{found.withheld} leaves are withheld: only their hashes are checked")
         if found.bare:
             notes.append(f"{found.bare} payloads are not shown: what their leaves commit to is not checked")
+        if found.kept:
+            notes.append(f"redacted after they were copied: the payloads of leaves {', '.join(map(str, found.kept))}")
         notes += [f"leaf {index} announces the key {key.vkey}" for index, key in found.announced]
         if found.position:
             notes.append("every stream sequence has one outcome, to {2} of {0} epoch {1}".format(*found.position))

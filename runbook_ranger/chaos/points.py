@@ -76,3 +76,5 @@ POINTS: Final = (
     Point("sweeper_after_commit", "executor", Stimulus.LOST),
 )
 """Spread over the processes, since one that dies again and again is started later and later."""
+APART: Final = frozenset({"export_marks_written", "export_segment_written", "rebuild_before_commit"})
+"""Of processes that a run does not have: those who copy the log, or make it again. Their own tests die there."""

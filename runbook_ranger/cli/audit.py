@@ -15,6 +15,8 @@ from runbook_ranger.cli import show
 from runbook_ranger.cli.bundles import bundle
 from runbook_ranger.cli.errors import CliError, WrongUsage
 from runbook_ranger.cli.evidence import evidence, hold, release
+from runbook_ranger.cli.exporting import export
+from runbook_ranger.cli.keeping import exporter, rebuild
 from runbook_ranger.cli.offline import verify_file
 from runbook_ranger.cli.options import DataDir, Format, Output, group
 from runbook_ranger.cli.proofs import Checked, proof
@@ -50,6 +52,9 @@ def register(app: typer.Typer) -> None:
     commands = group("audit", "Prove what happened.")
     commands.command("verify")(verify)
     commands.command("bundle")(bundle)
+    commands.command("export")(export)
+    commands.command("exporter")(exporter)
+    commands.command("rebuild")(rebuild)
     commands.command("evidence")(evidence)
     commands.command("hold")(hold)
     commands.command("release")(release)

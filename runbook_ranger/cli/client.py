@@ -135,6 +135,25 @@ class Client:
             raise NotReachable(text, fix=START) from None
 
     @contextmanager
+    def chunks(self, path: str, *, silence: float, **parameters: Any) -> Iterator[Iterator[bytes]]:
+        """The bytes of an answer as they come; `silence` seconds without any end it.
+
+        Raises:
+            CliError: it is refused.
+            NotReachable: nobody answers, or it broke off; what was read is good.
+        """
+        given = {name: value for name, value in parameters.items() if value is not None}
+        try:
+            with self._http.stream("GET", path, params=given, headers={"Accept": "*/*"}, timeout=silence) as response:
+                if not response.is_success:
+                    response.read()
+                    _content(response)
+                yield response.iter_bytes()
+        except httpx.TransportError as error:
+            text = f"{self._address.url} broke off ({type(error).__name__})."
+            raise NotReachable(text, fix="Run the same command again: it goes on behind what it has.") from None
+
+    @contextmanager
     def download(self, url: str) -> Iterator[Iterator[bytes]]:
         """The bytes behind a URL that needs no token (a path at this gateway, or somebody else's URL); none is sent.
 

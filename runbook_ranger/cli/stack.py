@@ -41,7 +41,7 @@ def up(
     from runbook_ranger.stack.plan import standard
     from runbook_ranger.stack.supervisor import Supervisor
 
-    with _refusals():
+    with refusals():
         layout = _layout(data_dir)
         refuse_second(layout)
 
@@ -58,8 +58,8 @@ def down(data_dir: DataDir = None) -> None:
     """Stop everything in order and wait for it."""
     from runbook_ranger.stack import control
 
-    with _refusals():
-        typer.echo(f"stopped in {control.down(_existing(data_dir)):.1f} s")
+    with refusals():
+        typer.echo(f"stopped in {control.down(existing(data_dir)):.1f} s")
 
 
 def status(
@@ -69,8 +69,8 @@ def status(
     """What runs: process, state, restarts, uptime, memory, readiness. Code 3 when nothing does."""
     from runbook_ranger.stack import control
 
-    with _refusals():
-        found = control.status(_existing(data_dir))
+    with refusals():
+        found = control.status(existing(data_dir))
     if output == "json":
         typer.echo(json.dumps(asdict(found), indent=1))
     else:
@@ -87,8 +87,8 @@ def logs(
     from runbook_ranger.stack import tail
     from runbook_ranger.stack.console import prefixed
 
-    with _refusals():
-        folder = _existing(data_dir).logs
+    with refusals():
+        folder = existing(data_dir).logs
     found = tail.logs(folder, name)
     if not found and not follow:
         typer.echo(f"no log of {name or 'anything'} in {folder}", err=True)
@@ -124,7 +124,7 @@ def provision(
     from runbook_ranger.stack.provision import Purpose, Targets
     from runbook_ranger.stack.provision import provision as run
 
-    with _refusals():
+    with refusals():
         _use_embedded(data_dir)
         asyncio.run(run(Targets.from_environment(), Purpose(recreate or (), update or (), renew or ())))
         typer.echo("everything is as wanted")
@@ -142,7 +142,7 @@ def republish(
 
     from runbook_ranger.stack.provision import Targets, republish_facts
 
-    with _refusals():
+    with refusals():
         _use_embedded(data_dir)
         found = asyncio.run(republish_facts(Targets.from_environment(), dry_run=dry_run))
         verb = "would be published" if dry_run else "published"
@@ -157,7 +157,7 @@ def migrate(data_dir: DataDir = None) -> None:
 
     from runbook_ranger.stack.migrate import migrate as run
 
-    with _refusals():
+    with refusals():
         _use_embedded(data_dir)
         changed = asyncio.run(run(os.environ["RR_POSTGRES_URL"]))
         for service, revision in changed.items():
@@ -167,7 +167,7 @@ def migrate(data_dir: DataDir = None) -> None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Print a refusal as a sentence and end with its code."""
     from runbook_ranger.stack.errors import NotRunningError, StackError
 
@@ -184,7 +184,7 @@ def _layout(data_dir: Path | None) -> "Layout":
     return Layout.open(data_dir)
 
 
-def _existing(data_dir: Path | None) -> "Layout":
+def existing(data_dir: Path | None) -> "Layout":
     """The layout of a directory that was used before: asking makes no folders."""
     from runbook_ranger.stack.errors import NotRunningError
     from runbook_ranger.stack.layout import chosen_root
@@ -202,7 +202,7 @@ def _use_embedded(data_dir: Path | None) -> None:
     from runbook_ranger.stack.plan import Stack
     from runbook_ranger.stack.ports import Ports
 
-    layout = _existing(data_dir)
+    layout = existing(data_dir)
     running(layout)
     os.environ.update(Stack.choose(layout, Ports.load(layout.root / "ports.json", running=True)).admin_environment())
 

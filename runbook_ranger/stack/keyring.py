@@ -13,7 +13,7 @@ from typing import Final
 from runbook_ranger.stack.files import write_atomically
 from runbook_ranger.stack.nkeys import new_seed, public_key
 
-SERVICES: Final = ("gateway", "incident", "catalog", "executor", "approvals", "timeline", "worker")
+SERVICES: Final = ("gateway", "incident", "catalog", "executor", "approvals", "timeline", "worker", "exporter")
 """As `choreography.IDENTITIES`, which needs more than the standard library; a test compares them."""
 ADMIN: Final = "admin"
 IDENTITIES: Final = (*SERVICES, ADMIN)

@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 GATEWAY_PORT = 8750
 STAGES = {"gateway": 0, "worker": 1}
 SERVICES_STAGE = 2
+MODULES = {"worker": "services.executor.worker", "exporter": "services.timeline.exporter"}
 SERVICES = ("timeline", "incident", "catalog", "approvals", "executor", "gateway")
 HINTED = ("executor", "worker")  # the only ones that see Redis
 KEEPING = ("worker", "catalog", "approvals", "timeline", "gateway")  # the only ones that see the object store
+EXPORTER = "exporter"
+KEPT = {"RR_EXPORT_URL", "RR_EXPORT_ACCESS_KEY", "RR_EXPORT_SECRET"}  # where the log is copied to: the exporter's alone
+KEPT |= {f"{name}_FILE" for name in KEPT}
 STORE = {
     "RR_OBJECTS_URL", "RR_OBJECTS_URL_FILE", "RR_OBJECTS_ACCESS_KEY", "RR_OBJECTS_ACCESS_KEY_FILE",
     "RR_OBJECTS_SECRET", "RR_OBJECTS_SECRET_FILE",
@@ -116,7 +120,7 @@ class Stack:
 
     def admin_environment(self) -> dict[str, str]:
         """What provisioning and migrations need."""
-        hidden = OWN | STORE
+        hidden = OWN | STORE | KEPT
         settings = {key: value for key, value in os.environ.items() if key.startswith("RR_") and key not in hidden}
         return {
             **base_environment(),
@@ -144,10 +148,11 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
     tokens = first_token.token_map(first_token.keep(layout, url))
     gateway = {"RR_GATEWAY_HOST": host, "RR_GATEWAY_PORT": str(port), "RR_TOKENS": tokens}
     gateway |= _signing(layout, "RR_EVIDENCE_SECRET", "evidence")
-    names = [*SERVICES, *(f"worker-{number}" for number in range(1, workers + 1))]
+    exporter = [EXPORTER] if KEPT & os.environ.keys() else []
+    names = [*SERVICES, *exporter, *(f"worker-{number}" for number in range(1, workers + 1))]
     own = {"gateway": gateway, "approvals": _signing(layout, "RR_LINK_SECRET", "links"), "timeline": _log_keys(layout)}
     particular = {name: _files(layout, name) | own.get(name, {}) for name in names}
-    services = [_service(name, stack, ports, particular[name]) for name in names]
+    services = [process(name, stack, ports, particular[name]) for name in names]
     admin = stack.admin_environment()
     return Plan(
         servers=stack.servers,
@@ -160,11 +165,19 @@ def standard(layout: Layout, *, workers: int = 2, fork: bool = True) -> Plan:
     )
 
 
-def _service(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> ProcessSpec:
+def beside(layout: Layout, name: str, more: Mapping[str, str]) -> ProcessSpec:
+    """One process that somebody starts by hand beside the stack, with what its own processes are given."""
+    ports = Ports.load(layout.root / "ports.json", running=True)
+    own = _log_keys(layout) if name == "timeline" else {}
+    return process(name, Stack.choose(layout, ports), ports, _files(layout, name) | own | dict(more))
+
+
+def process(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> ProcessSpec:
+    """One process with its variables; a health port is its own from now on."""
     kind = "worker" if name.startswith("worker-") else name
     owner = "executor" if kind == "worker" else name
     port = ports.claim(f"health-{name}")
-    kept_from = OWN if kind in KEEPING else OWN | STORE
+    kept_from = OWN | (set() if kind in KEEPING else STORE) | (set() if kind == EXPORTER else KEPT)
     env = {
         **base_environment(),
         **{key: value for key, value in os.environ.items() if key.startswith("RR_") and key not in kept_from},
@@ -177,7 +190,7 @@ def _service(name: str, stack: Stack, ports: Ports, more: Mapping[str, str]) -> 
         **more,
         **_particular(name),
     }
-    module = "services.executor.worker" if kind == "worker" else f"services.{name}"
+    module = MODULES.get(kind, f"services.{name}")
     ready = f"http://127.0.0.1:{port}/readyz"
     return ProcessSpec(name, module, env, ready, STAGES.get(kind, SERVICES_STAGE))
 

@@ -19,6 +19,7 @@ from services.gateway import (
     described,
     events,
     executions,
+    exports,
     features,
     incidents,
     people,
@@ -47,7 +48,19 @@ provider's JWT; the paths for alerts also take a sender's password or signature.
 one in `Rr-Tenant`. Send `Idempotency-Key` with a change to be able to repeat it safely; every answer carries
 `Trace-Id`. Refusals are `application/problem+json` (RFC 9457): programs decide by `code`, people read `fix`.
 """
-PARTS: Final = (webhooks, timeline, evidence, events, brakes, deadletters, credentials, people, features, simulation)
+PARTS: Final = (
+    webhooks,
+    exports,
+    timeline,
+    evidence,
+    events,
+    brakes,
+    deadletters,
+    credentials,
+    people,
+    features,
+    simulation,
+)
 FLAGGED: Final = {
     incidents: "incident_center_enabled",
     runbooks: "runbook_center_enabled",

@@ -28,11 +28,15 @@ class Hole(Struct, frozen=True):
 
 
 class Arrival(Struct, frozen=True):
-    """An item to be chained, and what it came from: the envelope of a message, or a row of `control`."""
+    """An item to be chained, and what it came from: the envelope of a message, or a row of `control`.
+
+    `bare`: the payload was redacted since; only a log that is rebuilt has such arrivals.
+    """
 
     item: Item
     envelope: Envelope | None = None
     control: int | None = None
+    bare: bool = False
 
 
 class LogState(Struct, frozen=True):

@@ -55,7 +55,7 @@ told AS MATERIALIZED (
 payloads AS (
   INSERT INTO payload (index, event_id, payload, salt, type, time, actor, tenant_id, incident_id, execution_id,
     runbook_id, dataschema, traceparent, environment, clearance)
-  SELECT i, e, b, s, y, t, a, n, c, x, r, d, p, v, l FROM told),
+  SELECT i, e, b, s, y, t, a, n, c, x, r, d, p, v, l FROM told WHERE b IS NOT NULL),
 entries AS (
   INSERT INTO entry (index, event_id, stored_at, time, type, actor, tenant_id, incident_id, execution_id, runbook_id,
     environment, clearance, dataschema, traceparent, words)
@@ -101,9 +101,13 @@ async def begin_term(database: Database, *, origin: str, stream: str, epoch: int
     Raises:
         Frozen: the log in the database has another origin, or its row contradicts itself.
     """
-    empty = Frontier()
     async with database.transaction("timeline begin term") as tx:
-        row = await tx.fetchrow(_BEGIN_TERM, origin, empty.root(), stream, epoch)
+        return await begin_in(tx, origin=origin, stream=stream, epoch=epoch)
+
+
+async def begin_in(tx: Tx, *, origin: str, stream: str, epoch: int) -> LogState:
+    """As `begin_term`, with the caller's transaction."""
+    row = await tx.fetchrow(_BEGIN_TERM, origin, Frontier().root(), stream, epoch)
     state = state_of(row)
     if (state.origin, state.stream) != (origin, stream):
         raise Frozen(f"the database holds the log {state.origin} of {state.stream}, not {origin} of {stream}")
@@ -138,6 +142,11 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
         TermLost: another writer appended or took over since `old` was read; nothing was written.
         SeenBefore: the batch has an event leaf for an event that has one.
     """
+    return await append_in(database.pool, old, batch, arrivals)
+
+
+async def append_in(tx: Any, old: LogState, batch: Batch, arrivals: Sequence[Arrival]) -> LogState:
+    """As `append`, with the caller's transaction."""
     new = old.after(batch)
     pairs = list(zip(batch.entries, arrivals, strict=True))
     events = [(entry, arrival) for entry, arrival in pairs if entry.kind == EVENT]
@@ -145,7 +154,7 @@ async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequ
     artefacts = [row for entry, arrival in events for row in _artefact_rows(entry, arrival)]
     with telemetry.span("db timeline append", attributes={"rr.leaves": len(batch.entries)}):
         try:
-            advanced = await database.pool.fetchval(
+            advanced = await tx.fetchval(
                 _APPEND,
                 *(old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq),
                 *_columns([_leaf_row(entry) for entry in batch.entries], _LEAF),
@@ -215,8 +224,8 @@ def _payload_row(entry: Entry, arrival: Arrival) -> tuple[Any, ...]:
     return (
         entry.index,
         event.id,
-        message.payload,
-        message.salt,
+        None if arrival.bare else message.payload,
+        None if arrival.bare else message.salt,
         event.type,
         event.time,
         event.actor,
@@ -229,7 +238,7 @@ def _payload_row(entry: Entry, arrival: Arrival) -> tuple[Any, ...]:
         envelope.marking.environment,
         envelope.marking.clearance,
         f"{message.src.ts[:26]}Z",
-        vector(message.payload),
+        "" if arrival.bare else vector(message.payload),
     )
 
 

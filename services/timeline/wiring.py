@@ -6,6 +6,7 @@ from libs.common.process import Runtime
 from services.timeline import witnesses
 from services.timeline.bundles import BundleDesk, Patience
 from services.timeline.exhibits import Limits
+from services.timeline.exporting import ExportDesk
 from services.timeline.handlers import LogDesk
 from services.timeline.keys import KeyFiles
 from services.timeline.notary import Notary
@@ -61,3 +62,4 @@ async def wire(runtime: Runtime) -> None:
     )
     bundles.register(runtime.rpc)
     RedactionDesk(origin, runtime.database).register(runtime.rpc)
+    ExportDesk(origin).register(runtime.rpc)

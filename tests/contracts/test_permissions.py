@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.contracts.choreography import ASKS, EVENTS, IDENTITIES, INTAKES, NOTES, ROWS, SERVICES, consumers
+from libs.common.contracts.choreography import (
+    ASKS,
+    EVENTS,
+    EXPORTER,
+    IDENTITIES,
+    INTAKES,
+    NOTES,
+    ROWS,
+    SERVICES,
+    consumers,
+)
 from libs.common.contracts.permissions import inbox, permissions, render
 from libs.common.outbox import POSITION_SUBJECT
 
@@ -108,4 +118,4 @@ def test_how_far_the_log_is_is_said_by_it_and_heard_by_every_outbox() -> None:
     (note,) = (found for found in NOTES if found.subject == POSITION_SUBJECT)
 
     assert note.sender == "timeline"
-    assert {*note.listeners, "timeline"} == set(SERVICES)
+    assert {*note.listeners, "timeline"} == {*SERVICES, EXPORTER}

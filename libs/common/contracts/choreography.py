@@ -12,7 +12,9 @@ from libs.common.contracts import access, alert, approval, denial, execution, in
 from libs.common.contracts.fact import Fact
 
 SERVICES: Final = ("gateway", "incident", "catalog", "executor", "approvals", "timeline")
-IDENTITIES: Final = (*SERVICES, "worker")
+EXPORTER: Final = "exporter"
+"""Copies the log to where it is kept; reads of the database what it copies, with a role of its own."""
+IDENTITIES: Final = (*SERVICES, "worker", EXPORTER)
 """Who signs in to the bus, each with a key of its own."""
 ADMIN: Final = "admin"
 """Who provisions, and looks in from outside. May ask everybody everything, and what else there is."""
@@ -172,8 +174,8 @@ NOTES: Final = (
     Note(
         "timeline.position",
         "timeline",
-        tuple(service for service in SERVICES if service != "timeline"),
-        "how far the log has come: an outbox lets its rows go",
+        (*(service for service in SERVICES if service != "timeline"), EXPORTER),
+        "how far the log has come: an outbox lets its rows go, and what is new is copied",
     ),
 )
 

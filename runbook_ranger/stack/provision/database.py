@@ -1,12 +1,13 @@
 """The database `ranger`: one role and one schema a service, and nobody reads another's."""
 
-from libs.common.contracts.choreography import SERVICES
+from libs.common.contracts.choreography import EXPORTER, SERVICES
 from runbook_ranger.stack.provision import epochs
 from runbook_ranger.stack.provision.epochs import Connection
 from runbook_ranger.stack.roles import role_of, role_password
 
-CONNECTIONS = {"executor": 64}  # its workers share the role
+CONNECTIONS = {"executor": 64, EXPORTER: 8}  # the workers share the executor's role
 CONNECTIONS_DEFAULT = 24  # two processes of a service, with their pools and own connections
+ROLES = (*SERVICES, EXPORTER)  # the exporter has no schema: it reads of the timeline's what the timeline grants
 IDLE_IN_TRANSACTION = "10s"  # a paused process must not keep its locks
 
 
@@ -19,13 +20,13 @@ async def ensure_database(maintenance: Connection, database: str) -> None:
 async def ensure_roles(connection: Connection, secret: str) -> None:
     """Make roles with their passwords and limits; repeatable, in one transaction, and corrects what was changed."""
     async with connection.transaction():
-        for service in SERVICES:
+        for service in ROLES:
             await connection.execute(_role_sql(service, secret))
 
 
 async def ensure_schemas(connection: Connection, database: str) -> None:
     """Make schemas, rights and the epoch table in one transaction; repeatable."""
-    roles = ", ".join(map(role_of, SERVICES))
+    roles = ", ".join(map(role_of, ROLES))
     async with connection.transaction():
         await connection.execute(f'revoke all on database "{database}" from public')
         await connection.execute(f'grant connect, temporary on database "{database}" to {roles}')

@@ -33,6 +33,7 @@ ASKS: Final = {
     "GET /timeline/leaves": "timeline.export",
     "GET /timeline/leaves/{index}/payload": "timeline.export",
     "GET /timeline/heads": "timeline.export",
+    "GET /timeline/export": "timeline.view",
     "GET /timeline/state": "timeline.view",
     "GET /timeline/checkpoint": "timeline.view",
     "GET /timeline/consistency": "timeline.view",

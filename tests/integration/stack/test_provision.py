@@ -8,7 +8,7 @@ import asyncpg
 import nats
 import pytest
 
-from libs.common.contracts.choreography import SERVICES, STREAMS, consumers
+from libs.common.contracts.choreography import EXPORTER, SERVICES, STREAMS, consumers
 from libs.common.schema import SchemaBehindError, check_schema, current_and_head
 from runbook_ranger.stack.errors import DriftError, EpochMismatchError, StackError
 from runbook_ranger.stack.migrate import migrate
@@ -198,7 +198,7 @@ async def test_a_role_gets_no_more_connections_than_its_share(stack_env: StackEn
         available = int(await connection.fetchval("show max_connections"))
 
     limits = {row["rolname"]: row["rolconnlimit"] for row in rows}
-    assert set(limits) == {f"rr_{service}" for service in SERVICES}
+    assert set(limits) == {f"rr_{service}" for service in (*SERVICES, EXPORTER)}
     assert 0 < sum(limits.values()) < available
 
 

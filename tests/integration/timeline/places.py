@@ -33,6 +33,7 @@ class Place:
         self._stack = stack
         self._ports = Ports.load(folder / "ports.json")
         self._started: list[forked.Process] = []
+        self._health: dict[str, int] = {}
 
     @classmethod
     @asynccontextmanager
@@ -53,7 +54,7 @@ class Place:
     async def start(self, name: str = "timeline", **more: str) -> forked.Process:
         """A process of the service, with these variables besides the usual ones."""
         usual = {
-            "RR_HEALTH_PORT": str(self._ports.claim(name)),
+            "RR_HEALTH_PORT": str(self.port(name)),
             "RR_INSTANCE": name,
             "RR_TIMELINE_ORIGIN": ORIGIN,
             "RR_TIMELINE_HEARTBEAT_SECONDS": "0",
@@ -63,6 +64,10 @@ class Place:
         process = forked.start("services.timeline", env=os.environ | self._stack.service("timeline", **usual | more))
         self._started.append(process)
         return process
+
+    def port(self, name: str) -> int:
+        """Where a process of this name says how it is."""
+        return self._health.setdefault(name, self._ports.claim(name))
 
     async def ask(self, **body: str) -> None:
         async with self.database.transaction("test") as tx:

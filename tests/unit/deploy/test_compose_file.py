@@ -23,6 +23,7 @@ from services.approvals.settings import ApprovalsSettings
 from services.executor.settings import ExecutorSettings
 from services.gateway.settings import GatewaySettings
 from services.incident.settings import IncidentSettings
+from services.timeline.exporter.settings import ExporterSettings
 from services.timeline.settings import TimelineSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,6 +33,7 @@ SETTINGS = {
     "gateway": (GatewaySettings, TokenMap, ObjectSettings),
     "incident": (IncidentSettings,),
     "timeline": (TimelineSettings, ObjectSettings),
+    "exporter": (ExporterSettings,),
     "catalog": (ProcessSettings, ObjectSettings),
     "approvals": (ApprovalsSettings, ObjectSettings),
     "executor": (ProcessSettings, ExecutorSettings),
@@ -60,7 +62,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_every_process_of_the_product_is_there() -> None:
-    assert set(PROCESSES) == {"prepare", "worker", *SERVICES}
+    assert set(PROCESSES) == {"prepare", "worker", "exporter", *SERVICES}
     assert COMPOSE["services"]["worker"]["scale"] == 2
 
 
@@ -183,7 +185,7 @@ def test_a_folder_of_an_older_version_is_completed(tmp_path: Path) -> None:
     first = lines(tmp_path)
     module["complete"](tmp_path)
 
-    assert len(first) == 8
+    assert len(first) == 9
     assert lines(tmp_path) == first
 
 

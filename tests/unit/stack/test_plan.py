@@ -138,3 +138,21 @@ def test_only_the_gateway_signs_urls_of_evidence_with_a_secret_that_stays(layout
 
     assert [name for name, secret in signing.items() if secret] == ["gateway"]
     assert spec(layout, "gateway").env["RR_EVIDENCE_SECRET"] == signing["gateway"]
+
+
+def test_an_exporter_runs_where_its_target_is_named_and_has_that_alone(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RR_EXPORT_URL", "s3://kept")
+    monkeypatch.setenv("RR_EXPORT_SECRET_FILE", "/run/export")
+    monkeypatch.setenv("RR_OBJECTS_SECRET_FILE", "/run/objects")
+
+    services = {one.name: one for one in standard(layout).services}
+
+    exporter = services.pop("exporter")
+    assert exporter.module == "services.timeline.exporter"
+    assert "//rr_exporter:" in exporter.env["RR_POSTGRES_URL"]
+    assert exporter.env["RR_NATS_NKEY_FILE"].endswith("/exporter.nk")
+    assert exporter.env["RR_EXPORT_SECRET_FILE"] == "/run/export"
+    assert "RR_OBJECTS_SECRET_FILE" not in exporter.env
+    assert not any(name.startswith("RR_EXPORT_") for one in services.values() for name in one.env)

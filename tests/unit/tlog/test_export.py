@@ -399,3 +399,13 @@ def test_lines_that_are_read_at_once_are_refused_for_what_is_wrong_with_them() -
 def test_no_lines_make_the_reader_raise_anything_else(rows: list[bytes]) -> None:
     with pytest.raises(TlogError):
         verified([lines(stored())[0], *rows])
+
+
+def test_a_copy_from_before_a_redaction_verifies_and_is_told() -> None:
+    before, after = stored(), redacted()
+    rows = [*lines(after)]
+    rows[5] = lines(before)[5]
+
+    report = verified(rows)
+
+    assert (report.redacted, report.kept) == ([], (4,))

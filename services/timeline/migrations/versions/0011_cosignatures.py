@@ -6,7 +6,7 @@ Only widens. The service adds cosignatures and cannot change or delete one.
 from libs.common.migrations import run
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 
 _TABLES = """
 CREATE TABLE cosignature (
