@@ -51,10 +51,10 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     commands = group("audit", "Prove what happened.")
     commands.command("verify")(verify)
+    commands.command("bundle")(bundle)
     commands.command("export")(export)
     commands.command("exporter")(exporter)
     commands.command("rebuild")(rebuild)
-    commands.command("bundle")(bundle)
     commands.command("evidence")(evidence)
     commands.command("hold")(hold)
     commands.command("release")(release)

@@ -45,7 +45,6 @@ async def wire(runtime: Runtime) -> None:
     runtime.add("partitions", Partitions(runtime.database, seconds=settings.timeline_partition_seconds))
     LogDesk(writer, notary).register(runtime.rpc)
     ProofDesk(origin).register(runtime.rpc)
-    ExportDesk(origin).register(runtime.rpc)
     try:
         known = witnesses.parsed(settings.witness_vkeys)
     except ValueError as error:
@@ -63,3 +62,4 @@ async def wire(runtime: Runtime) -> None:
     )
     bundles.register(runtime.rpc)
     RedactionDesk(origin, runtime.database).register(runtime.rpc)
+    ExportDesk(origin).register(runtime.rpc)

@@ -117,10 +117,10 @@ async def test_whatever_the_description_allows_or_does_not_is_never_answered_wit
     thing = {"execution_id": UNKNOWN, "state": "completed", "items": [], "entries": [], "next": None}
     artefact = {"sha256": "a" * 64, "kind": "output", "length": 1, "index": 0, "deleted_at": None}
     marked = {"environment": "", "clearance": 0, "incident_id": UNKNOWN}
-    exported = {"first": 0, "end": 0, "whole": False, "explained": 0, "head": "", "closing": ""}
     made = {"envelope": "e" * 64, "size": 8, "leaves": 7, "absent": 0, "vkeys": []}
     redacted = {"event_id": "e-7", "type": "x.y", "new": True, "decision_id": "d-1", "policy_revision": "r-1"}
-    await services.answer("*.*", thing | artefact | marked | exported | made | redacted)
+    exported = {"first": 0, "end": 0, "whole": False, "explained": 0, "head": "", "closing": ""}
+    await services.answer("*.*", thing | artefact | marked | made | redacted | exported)
     document = (await http.get("/openapi.json")).json()
     del document["paths"][ENDLESS]
 
