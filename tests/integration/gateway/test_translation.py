@@ -298,6 +298,7 @@ ELSEWHERE: Final = {
     "/evidence/{sha256}/url",
     "/evidence/incidents/{incident_id}/hold",
     "/evidence/incidents/{incident_id}/release",
+    "/timeline/export",
     "/webhooks/alertmanager",
     "/webhooks/events",
     "/webhooks/senders",

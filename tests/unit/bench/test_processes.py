@@ -11,7 +11,7 @@ from bench.processes import Meter, anonymous_mb, cpu_seconds, pss_mb
 BUSY = """
 import time
 began = time.process_time()
-while time.process_time() - began < 0.1: pass
+while time.process_time() - began < 0.2: pass
 print(1, flush=True)
 input()
 """
