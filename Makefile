@@ -18,7 +18,7 @@ $(SETUP): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv sync --frozen --quiet
+	$(BIN)/uv sync --frozen --compile-bytecode --quiet
 	@$(BIN)/python -c 'import regopy' 2>/dev/null || sh deploy/system_packages.sh
 	@touch $@
 
@@ -35,6 +35,7 @@ status: $(SETUP) ## what runs
 	$(BIN)/rangerctl status
 
 test: $(SETUP) ## all tests, on real servers that the session starts itself
+	@$(BIN)/python -m compileall -q libs services runbook_ranger bench # once, not in each of a thousand processes
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 30
 
 compose-test: $(SETUP) ## the compose file on a Docker engine, which is started here (as root, on Debian) when none runs
