@@ -15,7 +15,20 @@ from bench.options import Options
 
 BENCHES: Final[Mapping[str, str]] = {
     name: f"bench.{name}"
-    for name in ("path", "steps", "parked", "fanout", "storm", "api", "memory", "startup", "policy", "lists", "verify")
+    for name in (
+        "path",
+        "steps",
+        "parked",
+        "fanout",
+        "storm",
+        "api",
+        "memory",
+        "startup",
+        "policy",
+        "lists",
+        "log",
+        "verify",
+    )
 }
 """The module of each, whose `run(options)` gives its report."""
 

@@ -48,6 +48,20 @@ class Servers:
             "LIMIT_PG": self._postgres.url(),
         }
 
+    def database(self, name: str) -> str:
+        """The administrator's URL of a database."""
+        return self._postgres.url(name)
+
+    @property
+    def nats_url(self) -> str:
+        """The bus, for who signs in with a key."""
+        return self._nats.url()
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the keys of the bus."""
+        return self._nats.keys
+
     def pids(self) -> dict[str, int]:
         """Their processes by name."""
         return {server.name: server.process.pid for server in self._all if server.process is not None}

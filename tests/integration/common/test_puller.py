@@ -103,7 +103,7 @@ async def test_a_deleted_consumer_ends_the_process_loudly(lab: Lab) -> None:
 
     await lab.bus.js.delete_consumer(EVENTS, "catalog")
 
-    assert await probe.exit_code() == EXIT_CONSUMER_GONE
+    assert await probe.exit_code() == EXIT_CONSUMER_GONE, probe.output.read_text()
     assert "consumer_gone" in probe.output.read_text()
 
 
@@ -113,4 +113,4 @@ async def test_a_consumer_deleted_while_nobody_looked_is_noticed_by_the_check(la
 
     await lab.bus.js.delete_consumer(EVENTS, "catalog")
 
-    assert await probe.exit_code() == EXIT_CONSUMER_GONE
+    assert await probe.exit_code() == EXIT_CONSUMER_GONE, probe.output.read_text()

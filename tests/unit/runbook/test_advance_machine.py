@@ -164,3 +164,14 @@ def test_what_is_tried_again_as_a_whole_is_another_visit() -> None:
 
     asked = [(e.path, e.visit, e.attempt) for e in history.effects if isinstance(e, RunAction)]
     assert len(asked) == len(set(asked))
+
+
+def test_what_nobody_knows_stays_unknown_when_its_execution_is_ended() -> None:
+    told = Executions()
+    told.history = History(runbook({"id": "before"}, {"id": "risky", "effect": "unsafe"}, {"id": "after"}))
+    for fact in (Started(), StepSucceeded("before", 1), StepStarted("risky", 1), StepLost("risky", 1), ABORT):
+        told.history.take(fact)
+
+    assert told.frame.state == "aborted"
+    assert [(run.path, run.state) for run in told.frame.step_runs] == [("before", "succeeded"), ("risky", "unknown")]
+    told.teardown()
