@@ -36,7 +36,7 @@ status: $(SETUP) ## what runs
 
 test: $(SETUP) ## all tests, on real servers that the session starts itself
 	@$(BIN)/python -m compileall -q libs services runbook_ranger bench # once, not in each of a thousand processes
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 30
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30
 
 compose-test: $(SETUP) ## the compose file on a Docker engine, which is started here (as root, on Debian) when none runs
 	RR_COMPOSE_TEST=1 $(BIN)/python -m pytest tests/compose
