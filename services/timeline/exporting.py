@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from libs.common.database import Tx
 from libs.common.errors import Denied, InvalidInput, NotFound, Unavailable
-from libs.common.policy import ALL, RESTRICTED, Resource, decide, require, require_scope
+from libs.common.policy import ALL, decide, require_scope
 from libs.common.rpc import Answer, Caller, Question, RpcServer
 from libs.common.sight import filters, seen
 from libs.tlog.errors import TlogError
@@ -21,7 +21,8 @@ from services.timeline import checkpoints, copies
 from services.timeline.checkpoints import Incomplete, Made
 from services.timeline.copies import Missing, View
 from services.timeline.frontiers import frontier
-from services.timeline.handlers import ALL_TENANTS, Moment
+from services.timeline.handlers import Moment
+from services.timeline.whole import LOG, require_whole
 
 Place = Annotated[int, Field(ge=0, le=2**62)]
 _COVERING: Final = "SELECT size, root, note, made_at FROM checkpoint WHERE size >= $1 ORDER BY size LIMIT 1"
@@ -105,7 +106,7 @@ class ExportDesk:
     async def export_part(self, tx: Tx, caller: Caller, question: ExportPart) -> Answer:
         """A part of the lines, in base64, and where the following one begins: at `end` there is none."""
         if question.whole and not await _may_see_all(caller):
-            await _require_all(caller)
+            await require_whole(caller)
             raise Denied("What you may see has changed.", fix="Begin the export anew.", code="export_narrowed")
         view = None if question.whole else await _view(caller)
         try:
@@ -119,14 +120,7 @@ async def _may_see_all(caller: Caller) -> bool:
     """Whether nothing is to be withheld: who sees some environments alone would be shown events without payloads."""
     if caller.principal.environments != ALL:
         return False
-    return (await decide(caller.principal, "timeline.export", _LOG)).allow
-
-
-async def _require_all(caller: Caller) -> None:
-    await require(caller.principal, "timeline.export", _LOG)
-
-
-_LOG: Final = Resource("timeline", "log", ALL_TENANTS, clearance=RESTRICTED)
+    return (await decide(caller.principal, "timeline.export", LOG)).allow
 
 
 async def _view(caller: Caller) -> View:

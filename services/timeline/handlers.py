@@ -11,17 +11,17 @@ from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from libs.common.database import Tx
 from libs.common.errors import NotFound
-from libs.common.policy import RESTRICTED, Resource, require, require_scope
+from libs.common.policy import Resource, require, require_scope
 from libs.common.rpc import Answer, Caller, Question, RpcServer
 from services.timeline import artefacts, pages, queries, storage
 from services.timeline.notary import Notary
+from services.timeline.whole import require_whole
 from services.timeline.words import query
 from services.timeline.writer import Writer
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Index = Annotated[int, Field(ge=-1, le=2**62)]
 Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC))]
-ALL_TENANTS = "*"
 
 
 class ListEntries(Question):
@@ -171,13 +171,13 @@ class LogDesk:
 
     async def leaves(self, tx: Tx, caller: Caller, question: Leaves) -> Answer:
         """One page of the log as it is stored; `next` is where the following page starts. The last page is empty."""
-        await _allow_whole_log(caller)
+        await require_whole(caller)
         found = await queries.leaves(tx, first=question.first, limit=question.limit)
         return {"leaves": found, "next": found[-1]["index"] + 1 if found else None}
 
     async def payload(self, tx: Tx, caller: Caller, question: PayloadSlice) -> Answer:
         """A slice of a payload that did not fit into its page."""
-        await _allow_whole_log(caller)
+        await require_whole(caller)
         found = await queries.payload_slice(tx, index=question.index, offset=question.offset)
         if found is None:
             raise NotFound(f"Leaf {question.index} has no payload.")
@@ -185,7 +185,7 @@ class LogDesk:
 
     async def heads(self, tx: Tx, caller: Caller, question: Heads) -> Answer:
         """One page of chain heads, in the order of kind and id; the last page is empty."""
-        await _allow_whole_log(caller)
+        await require_whole(caller)
         return {"heads": await queries.heads(tx, kind=question.kind, chain_id=question.id, limit=question.limit)}
 
     async def state(self, tx: Tx, caller: Caller, _question: State) -> Answer:
@@ -208,7 +208,3 @@ class LogDesk:
                 "seq": state.seq,
             }
         return known
-
-
-async def _allow_whole_log(caller: Caller) -> None:
-    await require(caller.principal, "timeline.export", Resource("timeline", "log", ALL_TENANTS, clearance=RESTRICTED))

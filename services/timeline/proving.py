@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 from libs.common.clock import rfc3339
 from libs.common.database import Tx
 from libs.common.errors import Denied, InvalidInput, NotFound, Unavailable
-from libs.common.policy import RESTRICTED, Resource, require, require_scope
+from libs.common.policy import Resource, require, require_scope
 from libs.common.rpc import Answer, Caller, Question, RpcServer
 from libs.common.sight import filters, seen
 from libs.tlog.errors import TlogError
@@ -24,9 +24,9 @@ from libs.tlog.tlogproof import ConsistencyProof, LeafProof, TlogProof
 from libs.tlog.tree import HASH_BYTES
 from services.timeline import checkpoints, witnesses
 from services.timeline.checkpoints import Incomplete, Made
+from services.timeline.whole import require_whole
 
 Size = Annotated[int, Field(ge=1, le=2**62)]
-ALL_TENANTS: Final = "*"
 _SEEN: Final = f"SELECT true FROM entry_seen WHERE index = $1 AND tenant_id = $2 AND {seen('$3', '$4')}"
 _NAMED: Final = f"""
 SELECT index FROM leaf JOIN entry_seen USING (index)
@@ -141,9 +141,8 @@ class ProofDesk:
             return found
         assert question.index is not None
         if not await tx.fetchval(_SEEN, question.index, caller.tenant, *filters(scope)):
-            whole = Resource("timeline", "log", ALL_TENANTS, clearance=RESTRICTED)
             try:
-                await require(caller.principal, "timeline.export", whole)
+                await require_whole(caller)
             except Denied:
                 raise _no_such(question.index) from None
         return question.index

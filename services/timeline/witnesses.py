@@ -13,15 +13,14 @@ from pydantic import StringConstraints
 
 from libs.common.database import Tx
 from libs.common.errors import Conflict, InvalidInput, NotFound
-from libs.common.policy import RESTRICTED, Resource, require
 from libs.common.rpc import Answer, Caller, Question, RpcServer
 from libs.common.telemetry import log
 from libs.tlog.checkpoint import Checkpoint
 from libs.tlog.errors import FormatError, SignatureError
 from libs.tlog.note import COSIGNATURE, Note, Verified, Verifier, open_note, parse_note
 from services.timeline import checkpoints, metrics
+from services.timeline.whole import require_whole
 
-ALL_TENANTS: Final = "*"
 _KEEP: Final = """
 INSERT INTO cosignature (size, key_id, name, line, signed_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
 RETURNING true
@@ -53,8 +52,7 @@ class WitnessDesk:
             NotFound: this log signed none of that size.
             Conflict: it is another root's.
         """
-        whole = Resource("timeline", "log", ALL_TENANTS, clearance=RESTRICTED)
-        await require(caller.principal, "timeline.export", whole)
+        await require_whole(caller)
         note, said = self._opened(question.checkpoint.encode())
         made = await checkpoints.at(tx, said.size)
         if made is None:
