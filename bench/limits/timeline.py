@@ -27,6 +27,7 @@ EACH: Final = 12  # events of an incident: two of its own, ten of its execution
 OF_INCIDENT: Final = 2
 PAYLOAD: Final = '{"step":"look","outcome":"succeeded","attempt":1,"fence":%d,"outputs":{"p99":%d},"note":"%s"}'
 WINDOW: Final = 500
+SAMPLED: Final = 100  # one trace in so many is kept
 
 
 class LogAlone:
@@ -132,5 +133,6 @@ def fact(number: int) -> Outgoing:
         incident_id=incident,
         execution_id="" if of_incident else execution,
         runbook_id="" if of_incident else "evidence-storage-latency",
+        traceparent=f"00-{group + 1:032x}-{number + 1:016x}-{'01' if group % SAMPLED == 0 else '00'}",
     )
     return Outgoing(told.type, payload, told.to_headers())

@@ -88,6 +88,11 @@ class Puller:
         if self._subscription is not None and not self._bus.nc.is_closed:
             await self._subscription.unsubscribe()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether messages have arrived that `next` would hand over at once."""
+        return bool(self._buffer)
+
     async def next(self) -> list[Msg]:
         """The messages that have arrived, at least one and at most a batch or 512 KiB, in the order of the stream.
 

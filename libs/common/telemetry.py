@@ -26,7 +26,7 @@ from opentelemetry.util.types import AttributeValue
 
 from libs.common.settings import ProcessSettings
 
-_TRACEPARENT: Final = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SECRET_KEY: Final = re.compile(r"pass(word)?|secret|token|authorization|cookie|credential|api_?key", re.IGNORECASE)
 _URL_USER: Final = re.compile(r"(\w+://)[^/\s]+@")
 _NO_CONTEXT: Final = trace.INVALID_SPAN.get_span_context()
@@ -127,12 +127,22 @@ def format_traceparent(context: SpanContext) -> str:
 @lru_cache(maxsize=2048)
 def parse_traceparent(text: str) -> SpanContext | None:
     """The remote context in `text`, or None where it is not one: a broken header never breaks a message."""
-    found = _TRACEPARENT.match(text)
+    found = _TRACEPARENT.fullmatch(text)
     if found is None:
         return None
     trace_id, span_id, flags = (int(part, 16) for part in found.groups())
-    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
-    return context if context.is_valid else None
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+
+
+def is_traceparent(text: str) -> bool:
+    """Whether `parse_traceparent` finds a context in it."""
+    return _TRACEPARENT.fullmatch(text) is not None
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether what is done under it gets a span: it belongs to a trace, and to one that is kept."""
+    found = None if traceparent.endswith("-00") else parse_traceparent(traceparent)
+    return found is not None and found.trace_flags.sampled
 
 
 class FileExporter(SpanExporter):

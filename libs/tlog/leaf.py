@@ -11,6 +11,7 @@ from libs.tlog.errors import LeafError, ProfileError
 from libs.tlog.hashing import SALT_BYTES, commit, event_hash, genesis
 from libs.tlog.profile import encode_checked
 from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, MAX_LEAF, REJECT, VERSION, Leaf, check
+from libs.tlog.usual import usual_leaf
 
 __all__ = [  # with what appending shares with verifying
     "SALT_BYTES",
@@ -93,6 +94,11 @@ class Link(Struct, frozen=True):
 
 def event_leaf(origin: str, src: Source, event: Event, payload: bytes, salt: bytes, links: Sequence[Link]) -> bytes:
     """Leaf of a message that is a valid event and the first with its source and id. Raises LeafError."""
+    return usual_leaf(origin, src, event, payload, salt, links) or plain_leaf(origin, src, event, payload, salt, links)
+
+
+def plain_leaf(origin: str, src: Source, event: Event, payload: bytes, salt: bytes, links: Sequence[Link]) -> bytes:
+    """The same, whatever the event holds. Raises LeafError."""
     return _bytes(
         {
             "agg": {

@@ -10,17 +10,19 @@ since it asks for the columns' types each time.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
 import orjson
+from msgspec import Struct
 
 from libs.common import telemetry
 from libs.common.database import Database, Tx
-from libs.common.telemetry import parse_traceparent
+from libs.common.telemetry import is_traceparent
 from libs.tlog.chain import Batch, ChainKey, Entry, EventKey, First, Head, Message, Missing, Unreadable
 from libs.tlog.errors import TlogError
+from libs.tlog.hashing import SALT_BYTES
 from libs.tlog.shape import EVENT
 from libs.tlog.tree import Frontier
 from services.timeline.errors import Frozen, TermLost
@@ -44,14 +46,15 @@ WITH advanced AS (
   RETURNING set_config('rr.entries', 'own', true)),
 leaves AS (
   INSERT INTO leaf (index, kind, leaf, event_hash, stream, epoch, seq, source, event_id)
-  SELECT added.* FROM advanced, unnest($8::bigint[], {texts[9]}, $10::bytea[], $11::bytea[], {names[12]},
-    $13::bigint[], $14::bigint[], {names[15]}, {names[16]}) AS added),
+  SELECT i, k, convert_to(l, 'UTF8'), substr($11::bytea, (32 * o - 31)::int, 32), s, e, q, c, d
+  FROM advanced, unnest({numbers[8]}, {texts[9]}, {texts[10]}, {names[12]}, {numbers[13]}, {numbers[14]}, {names[15]},
+    {names[16]}) WITH ORDINALITY AS added(i, k, l, s, e, q, c, d, o)),
 told AS MATERIALIZED (
-  SELECT i, e, b, s, y, t::timestamptz AS t, a, n, c, x, r, coalesce(d, '') AS d, coalesce(p, '') AS p,
-    coalesce(v, '') AS v, l, o, coalesce(w, '') AS w
-  FROM advanced, unnest($17::bigint[], {texts[18]}, $19::bytea[], $20::bytea[], {texts[21]}, {texts[22]}, {texts[23]},
-    {texts[24]}, {names[25]}, {names[26]}, {names[27]}, {texts[28]}, {texts[29]}, {texts[30]}, $31::smallint[],
-    {texts[32]}, {texts[33]}) AS added(i, e, b, s, y, t, a, n, c, x, r, d, p, v, l, o, w)),
+  SELECT i, e, b, substr($20::bytea, (32 * z - 31)::int, 32) AS s, y, t::timestamptz AS t, a, n, c, x, r,
+    coalesce(d, '') AS d, coalesce(p, '') AS p, coalesce(v, '') AS v, l::smallint AS l, o, coalesce(w, '') AS w
+  FROM advanced, unnest({numbers[17]}, {texts[18]}, $19::bytea[], {texts[21]}, {texts[22]}, {texts[23]}, {texts[24]},
+    {names[25]}, {names[26]}, {names[27]}, {texts[28]}, {texts[29]}, {texts[30]}, {numbers[31]}, {texts[32]},
+    {texts[33]}) WITH ORDINALITY AS added(i, e, b, y, t, a, n, c, x, r, d, p, v, l, o, w, z)),
 payloads AS (
   INSERT INTO payload (index, event_id, payload, salt, type, time, actor, tenant_id, incident_id, execution_id,
     runbook_id, dataschema, traceparent, environment, clearance)
@@ -62,7 +65,8 @@ entries AS (
   SELECT i, e, o::timestamptz, t, y, a, n, c, x, r, v, l, d, p, w::tsvector FROM told),
 heads AS (
   INSERT INTO chain_head AS head (kind, id, n, event_hash)
-  SELECT moved.* FROM advanced, unnest({texts[34]}, {texts[35]}, $36::bigint[], $37::bytea[]) AS moved
+  SELECT k, i, n, substr($37::bytea, (32 * o - 31)::int, 32)
+  FROM advanced, unnest({texts[34]}, {texts[35]}, {numbers[36]}) WITH ORDINALITY AS moved(k, i, n, o)
   ON CONFLICT (kind, id) DO UPDATE SET n = excluded.n, event_hash = excluded.event_hash),
 artefacts AS (
   INSERT INTO artefact (sha256, index, kind, length, type, time, tenant_id, incident_id, execution_id, environment,
@@ -79,8 +83,9 @@ SELECT count(*) FROM advanced
 """.format(
     texts=[f"string_to_array(${number}::text, E'\\x1f')" for number in range(39)],
     names=[f"string_to_array(${number}::text, E'\\x1f', '')" for number in range(39)],
+    numbers=[f"string_to_array(${number}::text, E'\\x1f', '')::bigint[]" for number in range(39)],
 )
-_LEAF, _PAYLOAD, _HEAD = "otootoott", "otoottttttttttott", "ttoo"
+_LEAF, _PAYLOAD, _HEAD = "ntthtnntt", "ntahttttttttttntt", "ttnh"
 _HEADS: Final = """
 SELECT kind, id, n, event_hash FROM chain_head
 JOIN unnest($1::text[], $2::text[]) AS wanted(kind, id) USING (kind, id)
@@ -135,42 +140,53 @@ def state_of(row: Any) -> LogState:
     return LogState(row["origin"], row["term"], row["stream"], row["epoch"], row["seq"], tree)
 
 
-async def append(database: Database, old: LogState, batch: Batch, arrivals: Sequence[Arrival]) -> LogState:
-    """Append a batch after `old`, all or nothing, and return the new state. The only way into `leaf` and `payload`.
+class Append(Struct, frozen=True):
+    """What one statement appends, and the state that it leaves; `after` is the old one and the batch, nothing else."""
 
-    Raises:
-        TermLost: another writer appended or took over since `old` was read; nothing was written.
-        SeenBefore: the batch has an event leaf for an event that has one.
-    """
-    return await append_in(database.pool, old, batch, arrivals)
+    before: LogState
+    after: LogState
+    arguments: tuple[Any, ...]
 
 
-async def append_in(tx: Any, old: LogState, batch: Batch, arrivals: Sequence[Arrival]) -> LogState:
-    """As `append`, with the caller's transaction."""
+def appending(old: LogState, batch: Batch, arrivals: Sequence[Arrival]) -> Append:
+    """A batch after `old`, ready to be written."""
     new = old.after(batch)
     pairs = list(zip(batch.entries, arrivals, strict=True))
     events = [(entry, arrival) for entry, arrival in pairs if entry.kind == EVENT]
     payloads = [_payload_row(entry, arrival) for entry, arrival in events]
     artefacts = [row for entry, arrival in events for row in _artefact_rows(entry, arrival)]
-    with telemetry.span("db timeline append", attributes={"rr.leaves": len(batch.entries)}):
+    arguments = (
+        *(old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq),
+        *_columns([_leaf_row(entry) for entry in batch.entries], _LEAF),
+        *_columns(payloads, _PAYLOAD),
+        *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], _HEAD),
+        orjson.dumps(artefacts).decode(),
+        [arrival.control for arrival in arrivals if arrival.control is not None],
+        [entry.index for entry, arrival in pairs if arrival.control is not None],
+    )
+    return Append(old, new, arguments)
+
+
+async def append(tx: Any, said: Append) -> LogState:
+    """Append a batch, all or nothing, and return the new state. The only way into `leaf` and `payload`.
+
+    `tx` is a transaction of the caller's, or a pool.
+
+    Raises:
+        TermLost: another writer appended or took over since the old state was read; nothing was written.
+        SeenBefore: the batch has an event leaf for an event that has one.
+    """
+    before, after = said.before, said.after
+    with telemetry.span("db timeline append", attributes={"rr.leaves": after.tree.size - before.tree.size}):
         try:
-            advanced = await tx.fetchval(
-                _APPEND,
-                *(old.tree.size, old.term, new.tree.size, new.tree.to_bytes(), new.tree.root(), new.epoch, new.seq),
-                *_columns([_leaf_row(entry) for entry in batch.entries], _LEAF),
-                *_columns(payloads, _PAYLOAD),
-                *_columns([(*key, head.n, head.event_hash) for key, head in batch.heads.items()], _HEAD),
-                orjson.dumps(artefacts).decode(),
-                [arrival.control for arrival in arrivals if arrival.control is not None],
-                [entry.index for entry, arrival in pairs if arrival.control is not None],
-            )
+            advanced = await tx.fetchval(_APPEND, *said.arguments)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != _ONE_LEAF_AN_EVENT:
                 raise
             raise SeenBefore from error
     if not advanced:
-        raise TermLost(f"size {old.tree.size} of term {old.term} is no longer the end of the log")
-    return new
+        raise TermLost(f"size {before.tree.size} of term {before.term} is no longer the end of the log")
+    return after
 
 
 async def heads_of(database: Database, keys: Iterable[ChainKey]) -> dict[ChainKey, Head]:
@@ -200,7 +216,7 @@ async def leaf_at(database: Database, stream: str, epoch: int, seq: int) -> byte
 
 
 def _leaf_row(entry: Entry) -> tuple[Any, ...]:
-    common = (entry.index, entry.kind, entry.leaf, entry.event_hash)
+    common = (entry.index, entry.kind, entry.leaf.decode(), entry.event_hash)
     match entry.item:
         case Message(src=src, event=event):
             named = entry.kind != "reject"
@@ -219,13 +235,13 @@ def _payload_row(entry: Entry, arrival: Arrival) -> tuple[Any, ...]:
     if not isinstance(message, Message) or envelope is None:
         raise TypeError("an event comes from a message with an envelope")
     event = message.event
-    trace = envelope.traceparent if parse_traceparent(envelope.traceparent) else ""
+    trace = envelope.traceparent if is_traceparent(envelope.traceparent) else ""
     schema = envelope.schema if _SCHEMA_NAME.fullmatch(envelope.schema) else ""
     return (
         entry.index,
         event.id,
         None if arrival.bare else message.payload,
-        None if arrival.bare else message.salt,
+        bytes(SALT_BYTES) if arrival.bare else message.salt,
         event.type,
         event.time,
         event.actor,
@@ -261,12 +277,19 @@ def _artefact_rows(entry: Entry, arrival: Arrival) -> list[dict[str, Any]]:
     return [{**about, "sha256": ref.sha256, "kind": ref.k, "length": ref.len} for ref in sorted(set(event.refs))]
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], kinds: str) -> list[str | list[Any]]:
-    """Rows as columns. Those of kind `t` go as one text each, whose parts are divided by what no text of a leaf holds:
-    the driver writes an array of texts ten times as slowly. An absent text is an empty one.
+def _columns(rows: Sequence[tuple[Any, ...]], kinds: str) -> list[Any]:
+    """Rows as columns, each as one value where it can be: the driver looks at an array's items ten times as long.
+
+    `t` texts and `n` numbers go as a text, whose parts are divided by what no text of a leaf holds; an absent one is
+    empty. `h` hashes and salts go one behind the other; `a` is an array.
     """
     columns = zip(*rows, strict=True) if rows else ((),) * len(kinds)
-    return [
-        _BREAK.join([part or "" for part in column]) if kind == "t" else list(column)
-        for kind, column in zip(kinds, columns, strict=True)
-    ]
+    return [_SPELLING[kind](column) for kind, column in zip(kinds, columns, strict=True)]
+
+
+_SPELLING: Final[Mapping[str, Callable[[Iterable[Any]], Any]]] = {
+    "t": lambda texts: _BREAK.join([text or "" for text in texts]),
+    "n": lambda numbers: _BREAK.join(["" if number is None else str(number) for number in numbers]),
+    "h": b"".join,
+    "a": list,
+}

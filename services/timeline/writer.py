@@ -12,8 +12,10 @@ from typing import Any, Final
 
 import asyncpg
 import nats.errors
+from nats.aio.msg import Msg
 
 from libs.common.bus import Bus
+from libs.common.cancelling import ended
 from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database
 from libs.common.outbox import POSITION_SUBJECT
@@ -109,7 +111,7 @@ class Writer:
             if work.done():
                 await work
         finally:
-            await _ended({work, *ends})
+            await ended({work, *ends})
 
     async def _work(self) -> None:
         self._reconnected.clear()
@@ -134,8 +136,9 @@ class Writer:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             try:
-                await _ended(tasks)
+                await ended(tasks)
             finally:
+                await ledger.close()
                 await puller.stop()
         for task in done:
             await task
@@ -166,14 +169,27 @@ class Writer:
         return ledger
 
     async def _chain_forever(self, ledger: Ledger, puller: Puller) -> None:
+        """One batch is chained while the one before it is written, and acknowledged when that is committed."""
+        before: list[Msg] = []
         while True:
+            if before and not puller.waiting:
+                async with self._turn:
+                    await ledger.settle()
+                before = await self._done(ledger, puller, before)
             messages = await puller.next()
             async with self._turn:
-                await self.take(ledger, [received(message) for message in messages])
+                await self._begin(ledger, [received(message) for message in messages])
+            await self._done(ledger, puller, before)
+            before = messages
+
+    async def _done(self, ledger: Ledger, puller: Puller, messages: Sequence[Msg]) -> list[Msg]:
+        """Acknowledge what is committed; returns what is left of it, nothing."""
+        if messages:
             crash_point("timeline_before_ack")
             await self._note(ledger)
             await puller.acknowledge([max(messages, key=sequence_of)], last_only=True)
             metrics.LAG.set(pending(messages[-1]))
+        return []
 
     async def _chase(self, ledger: Ledger) -> None:
         """Read what was delivered to a writer that died: by itself it would come again only after the ack wait."""
@@ -210,10 +226,15 @@ class Writer:
 
     async def take(self, ledger: Ledger, messages: Sequence[Received]) -> None:
         """Chain what is new among delivered messages; what they skip is read from the stream, and logged if absent."""
+        await self._begin(ledger, messages)
+        await ledger.settle()
+
+    async def _begin(self, ledger: Ledger, messages: Sequence[Received]) -> None:
+        """As `take`, but the last of it is only under way on return."""
         began = time.time_ns()
         run: list[Received] = []
         for message in sorted(messages, key=lambda one: one.seq):
-            following = (run[-1].seq if run else ledger.state.seq) + 1
+            following = (run[-1].seq if run else ledger.ahead.seq) + 1
             if message.seq < following:
                 continue
             if message.seq > following:
@@ -221,7 +242,10 @@ class Writer:
                 run = []
                 await self._fill(ledger, message.seq, in_hand=True)
             run.append(message)
-        await self._append(ledger, run, began)
+        if run:
+            await ledger.begin(self._arrivals(ledger, run), began_ns=began)
+        else:
+            await ledger.settle()
 
     async def _fill(self, ledger: Ledger, before: int, *, in_hand: bool) -> None:
         """Chain everything after the cursor and before a sequence, from the stream itself.
@@ -229,8 +253,8 @@ class Writer:
         A hole at the end is logged only when the message behind it is `in_hand`: until one comes it may still grow,
         and the same hole in two leaves would make the log depend on when it was restarted.
         """
-        while ledger.state.seq + 1 < before:
-            found = await self._stream.read(ledger.state.seq + 1, before - 1)
+        while ledger.ahead.seq + 1 < before:
+            found = await self._stream.read(ledger.ahead.seq + 1, before - 1)
             if not isinstance(found, Hole):
                 await self._append(ledger, found, time.time_ns())
             elif in_hand or found.last < before - 1:
@@ -240,9 +264,11 @@ class Writer:
 
     async def _append(self, ledger: Ledger, run: Sequence[Received] | Sequence[Hole], began_ns: int) -> None:
         if run:
-            stream, epoch = ledger.state.stream, ledger.state.epoch
-            arrivals = [arrival(one, stream=stream, epoch=epoch) for one in run]
-            await ledger.append(arrivals, began_ns=began_ns)
+            await ledger.append(self._arrivals(ledger, run), began_ns=began_ns)
+
+    def _arrivals(self, ledger: Ledger, run: Sequence[Received] | Sequence[Hole]) -> list[Arrival]:
+        stream, epoch = ledger.ahead.stream, ledger.ahead.epoch
+        return [arrival(one, stream=stream, epoch=epoch) for one in run]
 
     async def _note(self, ledger: Ledger) -> None:
         """Tell outboxes and whoever shows the log how far it has come; a lost note is repeated by the next one."""
@@ -272,20 +298,3 @@ class Writer:
         self.active = False
         metrics.WRITER.set(0)
         metrics.SIGNING.set(0)
-
-
-async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended, even if cancelled meanwhile: none may work on behind a successor's back.
-
-    Once is not enough: before Python 3.12 the client's own wait_for loses a cancellation that meets an answer.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    while pending := {task for task in tasks if not task.done()}:
-        for task in pending:
-            task.cancel()
-        try:
-            await asyncio.wait(pending, timeout=0.5)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled

@@ -79,11 +79,12 @@ class Envelope(Struct, frozen=True, kw_only=True):
                 name for name, text in zip(_TEXT_HEADERS, _texts_of(self), strict=True) if _CONTROL.search(text)
             )
             raise MalformedEnvelope(f"header {header} contains control characters")
-        if "," in self.tenant or (self.tenants != (self.tenant,) and any(map(_ill_named, self.tenants))):
+        alone = self.tenants == (self.tenant,)
+        if "," in self.tenant or (not alone and any(map(_ill_named, self.tenants))):
             raise MalformedEnvelope("a tenant's name contains a comma or control characters")
         if not 1 <= self.aggregate_version <= MAX_VERSION:
             raise MalformedEnvelope(f"ce-aggregateversion must lie between 1 and {MAX_VERSION}")
-        if self.tenants != (self.tenant,):
+        if not alone:
             force_setattr(self, "tenants", tuple(sorted({self.tenant, *self.tenants})))
         if self.refs:
             force_setattr(self, "refs", tuple(sorted(self.refs)))
@@ -119,17 +120,17 @@ class Envelope(Struct, frozen=True, kw_only=True):
             raise MalformedEnvelope("no headers: not a CloudEvent in binary mode")
         if headers.get("ce-specversion") != SPEC_VERSION:
             raise MalformedEnvelope(f"ce-specversion must be {SPEC_VERSION}")
-        texts = {attribute: headers.get(header, "") for header, attribute in _TEXT_HEADERS.items()}
-        if not all(_required_of(texts)):
-            header = next(header for attribute, header in _REQUIRED.items() if not texts[attribute])
-            raise MalformedEnvelope(f"header {header} is missing")
+        told = {**_ABSENT, **headers}
+        texts = _values_of(told)
+        if not all(texts[:_REQUIRED]):
+            raise MalformedEnvelope(f"header {tuple(_TEXT_HEADERS)[texts.index('')]} is missing")
         return cls(
-            **texts,
-            aggregate_version=_positive(headers.get("ce-aggregateversion", "")),
-            tenants=tuple(t for t in headers.get("ce-tenants", "").split(",") if t),
-            marking=_marking(headers.get(_ENVIRONMENT, ""), headers.get(_CLEARANCE, "")),
-            refs=_refs(headers.get("Rr-Refs", "")),
-            salt=_salt(headers.get("Rr-Salt", "")),
+            **dict(zip(_TEXT_HEADERS.values(), texts, strict=True)),
+            aggregate_version=_positive(told["ce-aggregateversion"]),
+            tenants=tuple([tenant for tenant in told["ce-tenants"].split(",") if tenant]),
+            marking=_marking(told[_ENVIRONMENT], told[_CLEARANCE]),
+            refs=_refs(told["Rr-Refs"]),
+            salt=_salt(told["Rr-Salt"]),
         )
 
 
@@ -161,12 +162,10 @@ HEADERS: Final = (*_TEXT_HEADERS, *_OTHER_HEADERS)
 _texts_of: Final = attrgetter(*_TEXT_HEADERS.values())
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 """What neither a header nor a text column carries as it is."""
-_REQUIRED: Final[Mapping[str, str]] = {
-    attribute: header
-    for header, attribute in _TEXT_HEADERS.items()
-    if attribute in {"id", "type", "source", "time", "aggregate_type", "aggregate_id", "tenant", "actor", "correlation"}
-}
-_required_of: Final = itemgetter(*_REQUIRED)
+_REQUIRED: Final = 9
+"""How many of the texts, the first ones, no fact is without."""
+_values_of: Final = itemgetter(*_TEXT_HEADERS)
+_ABSENT: Final = dict.fromkeys(HEADERS, "")
 
 
 def _ill_named(tenant: str) -> bool:

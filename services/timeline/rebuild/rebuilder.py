@@ -246,7 +246,7 @@ async def _append(tx: Any, state: LogState, copies: list[Copy]) -> LogState:
         await tx.fetchval(_PARTITIONS, min(times))
     if not state.seq and (epoch := _first_epoch(reads)) is not None:
         state = replace(state, epoch=epoch)
-    return await storage.append_in(tx, state, rows.batch(copies, arrivals), arrivals)
+    return await storage.append(tx, storage.appending(state, rows.batch(copies, arrivals), arrivals))
 
 
 async def _controls(tx: Any, arrivals: list[Arrival], reads: list[Any]) -> list[Arrival]:

@@ -11,7 +11,8 @@ from libs.common.outbox import POSITION_SUBJECT
 from libs.tlog.errors import BrokenLog
 from services.timeline.errors import TermLost
 from services.timeline.intake import arrival, received
-from services.timeline.model import Received
+from services.timeline.ledger import Ledger
+from services.timeline.model import Arrival, Received
 from tests.integration.timeline.bench import Bench, stop
 from tests.support.eventually import eventually
 
@@ -195,15 +196,63 @@ async def test_a_paused_writer_that_resumes_after_a_take_over_writes_nothing(ben
     await bench.verified()
 
 
+def arrivals(bench: Bench, messages: list[Received]) -> list[Arrival]:
+    return [arrival(message, stream=bench.name, epoch=1) for message in messages]
+
+
+async def test_what_was_chained_after_a_batch_that_came_out_otherwise_is_chained_anew(bench: Bench) -> None:
+    await bench.publish(*range(1, 11), 3, *range(11, 16))
+    ledger = await bench.ledger()
+
+    for first, last in ((1, 10), (11, 12), (13, 14), (15, 16)):
+        await ledger.begin(arrivals(bench, await delivered(bench, first, last)))
+    await ledger.settle()
+
+    assert await bench.kinds() == ["event"] * 10 + ["duplicate"] + ["event"] * 5
+    assert (ledger.state.seq, ledger.state is ledger.ahead) == (16, True)
+    await bench.verified()
+
+
+async def test_nothing_follows_a_batch_that_lost_its_term_on_the_way(bench: Bench) -> None:
+    await bench.publish(*range(1, 11))
+    paused = await bench.ledger()
+    messages = await delivered(bench, 1, 10)
+    successor = await bench.ledger()
+    await paused.begin(arrivals(bench, messages[:5]))
+
+    with pytest.raises(TermLost):
+        await paused.begin(arrivals(bench, messages[5:]))
+    with pytest.raises(TermLost):
+        await paused.settle()
+    await paused.close()
+
+    assert await bench.kinds() == []
+    await bench.writer().take(successor, messages)
+    await bench.verified()
+
+
+async def test_a_ledger_that_is_closed_has_nothing_under_way(bench: Bench) -> None:
+    await bench.publish(*range(1, 11))
+    closed = await bench.ledger()
+    messages = await delivered(bench, 1, 10)
+    await closed.begin(arrivals(bench, messages))
+
+    await closed.close()
+
+    assert len(await bench.kinds()) in {0, 10}
+    await bench.writer().take(await bench.ledger(), messages)
+    assert await bench.kinds() == ["event"] * 10
+    await bench.verified()
+
+
 async def test_a_writer_with_an_old_size_writes_nothing_even_in_its_own_term(bench: Bench) -> None:
     await bench.publish(1, 2)
     ledger, writer = await bench.ledger(), bench.writer()
-    before = ledger.state
+    old = Ledger(bench.database, ledger.state)
     await writer.take(ledger, await delivered(bench, 1, 1))
-    ledger.state = before
 
     with pytest.raises(TermLost):
-        await writer.take(ledger, await delivered(bench, 1, 2))
+        await writer.take(old, await delivered(bench, 1, 2))
 
     assert await bench.kinds() == ["event"]
 

@@ -103,6 +103,8 @@ def test_neither_our_log_nor_a_librarys_nor_a_traceback_shows_a_secret(lines: io
 )
 def test_a_broken_traceparent_is_no_context_and_no_error(text: str) -> None:
     assert telemetry.parse_traceparent(text) is None
+    assert not telemetry.is_traceparent(text)
+    assert not telemetry.is_sampled(text)
 
 
 def test_a_traceparent_comes_back() -> None:
@@ -111,3 +113,6 @@ def test_a_traceparent_comes_back() -> None:
 
     assert context is not None
     assert telemetry.format_traceparent(context) == text
+    assert telemetry.is_traceparent(text)
+    assert telemetry.is_sampled(text)
+    assert not telemetry.is_sampled(f"{text[:-1]}0")

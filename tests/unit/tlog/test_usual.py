@@ -1,18 +1,21 @@
 """The pattern takes nothing that the careful look refuses, and reads the same from it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from libs.tlog.errors import BrokenLog
+from libs.tlog.errors import BrokenLog, LeafError
 from libs.tlog.export import line
 from libs.tlog.findings import read_leaf
-from libs.tlog.leaf import Link, Ref, event_leaf
+from libs.tlog.leaf import Link, Ref, Source, event_leaf, plain_leaf
 from libs.tlog.profile import encode
 from libs.tlog.shape import CHAIN_KINDS
-from libs.tlog.usual import FIELDS, event_of, usual_event, usual_lines
+from libs.tlog.usual import FIELDS, event_of, usual_event, usual_leaf, usual_lines
 from tests.unit.tlog.vectors import flip
 from tests.unit.tlog.worked import CREATED, INCIDENT, ORIGIN, PAYLOAD, SALT, SOURCE, redacted
 
@@ -66,6 +69,47 @@ def test_after_any_flip_of_a_bit_both_looks_agree(bit: int) -> None:
 @given(st.integers(0, len(USUAL)), st.integers(0, 4), PIECES)
 def test_after_any_insertion_both_looks_agree(at: int, cut: int, piece: bytes) -> None:
     agree(USUAL[:at] + piece + USUAL[at + cut :])
+
+
+TEXTS = st.one_of(
+    st.sampled_from(["", "a", "x" * 512, "x" * 513, "ü", "\ud800", '"', "\\", "\0", "\x7f", "a\nb", "0", "svc:x", " ",
+                     '","k":"incident","n":"1","prev":"', '"},{"id":"']),
+    st.text(max_size=8),
+)  # fmt: skip
+TIMES = st.sampled_from([CREATED.time, "2026-02-30T00:00:00Z", "2026-02-28T00:00:00Z", "2026-02-28T24:00:00Z", "soon"])
+PLACES = st.sampled_from([name for name in CREATED.__struct_fields__ if type(getattr(TOLD, name)) is str])
+LENGTHS = st.sampled_from([0, 1, 7, 10**18, 10**19, -1])
+
+
+def either(way: Callable[..., bytes | None], *told: Any) -> bytes | str | None:
+    try:
+        return way(*told)
+    except LeafError as error:
+        return error.reason
+
+
+@given(
+    st.dictionaries(PLACES, TEXTS, max_size=2),
+    TIMES,
+    st.lists(st.builds(Link, st.sampled_from([*sorted(CHAIN_KINDS), "x"]), TEXTS, LENGTHS, st.just(SALT)), max_size=3),
+    st.builds(Source, TEXTS, LENGTHS, LENGTHS, TEXTS, st.sampled_from([SOURCE.ts, "2026-03-01T10:00:00Z"])),
+    st.sampled_from([SALT, SALT[1:]]),
+)
+def test_the_template_writes_what_the_plain_way_writes_or_nothing(
+    texts: dict[str, str], time: str, links: list[Link], source: Source, salt: bytes
+) -> None:
+    for told in (replace(TOLD, **{"time": time, **texts}), TOLD):
+        for at, src in ((links, source), (LINKS, source), (links, SOURCE), (LINKS, SOURCE)):
+            usual = either(usual_leaf, ORIGIN, src, told, PAYLOAD, salt, at)
+
+            if usual is not None:
+                assert usual == either(plain_leaf, ORIGIN, src, told, PAYLOAD, salt, at)
+
+
+def test_the_template_writes_a_usual_event() -> None:
+    assert usual_leaf(ORIGIN, SOURCE, TOLD, PAYLOAD, SALT, LINKS) == USUAL
+    assert plain_leaf(ORIGIN, SOURCE, TOLD, PAYLOAD, SALT, LINKS) == USUAL
+    assert usual_leaf(ORIGIN, SOURCE, CREATED, PAYLOAD, SALT, LINKS) is None
 
 
 REFS = [Ref("spec", "a" * 64, 3), Ref("output", "b" * 64, 0)]
