@@ -25,6 +25,7 @@ BENCHES: Final[Mapping[str, str]] = {
         "memory",
         "startup",
         "policy",
+        "guarded",
         "lists",
         "log",
         "verify",

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from bench import plugin
 from bench.errors import BenchFailed
+from bench.limits import unguarded as doors
 from bench.options import Options
 from runbook_ranger.cli.client import Address, Client
 from runbook_ranger.stack import control, identity, state
@@ -38,17 +39,22 @@ SERVERS: Final = frozenset({"nats", "valkey", "postgres"})
 class Product:
     """A context manager: up on the way in, down and gone on the way out; after an error it says where the logs are.
 
-    `environment` adds variables.
+    `environment` adds variables. `unguarded`: nobody is asked whether anything is allowed.
     """
 
-    def __init__(self, options: Options, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, options: Options, environment: Mapping[str, str] | None = None, *, unguarded: bool = False
+    ) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="rr-bench-", dir="/tmp"))
         self.root.chmod(0o711)
         self.layout = Layout.open(self.root / "data")
         self._workers = options.workers
         self._tell = options.tell
         self._environment = {**SAMPLED, **(environment or {})}
-        self._path = os.pathsep.join([str(plugin.install(self.root / "plugin")), str(ROOT)])
+        first = plugin.install(self.root / "plugin")
+        if unguarded:
+            doors.install(first)
+        self._path = os.pathsep.join([str(first), str(ROOT)])
         self._client: Client | None = None
 
     def __enter__(self) -> Self:

@@ -121,7 +121,7 @@ class Writer:
             stream=self._stream.name,
             durable=self._stream.durable,
             batch=self._settings.timeline_batch,
-            ahead=4 * self._settings.timeline_batch,
+            ahead=3 * self._settings.timeline_batch,
         )
         tasks: set[asyncio.Task[None]] = set()
         try:
