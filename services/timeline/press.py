@@ -83,8 +83,14 @@ class Press:
 
     async def compare(self, made: Made, published: Checkpoint, note: bytes) -> None:
         """Raise Frozen where what was published at a size is not what was signed, or computed, for it."""
-        if published.root != made.root:
-            await self._fork(made, note)
+        if published.root == made.root:
+            return
+        if not made.note:
+            raise Frozen(
+                f"the database gives the root {made.root.hex()} at size {made.size}, the published checkpoint signs "
+                f"{published.root.hex()}: the database was rewritten, or it is another log's"
+            )
+        await self._fork(made, note)
 
     async def _files(self, made: Made, first: int) -> None:
         """Every tile and bundle from a tile's first leaf on, computed from the leaves themselves."""

@@ -4,7 +4,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
@@ -74,13 +74,10 @@ class Envelope(Struct, frozen=True, kw_only=True):
         if len(self.refs) > MAX_REFS:
             raise MalformedEnvelope(f"at most {MAX_REFS} refs, not {len(self.refs)}")
         texts = "".join(_texts_of(self))  # one look, since every message passes here twice
-        if not texts.isprintable() and _CONTROL.search(texts):
-            header = next(
-                name for name, text in zip(_TEXT_HEADERS, _texts_of(self), strict=True) if _CONTROL.search(text)
-            )
-            raise MalformedEnvelope(f"header {header} contains control characters")
+        if not texts.isprintable():
+            _check_texts(zip(_TEXT_HEADERS, _texts_of(self), strict=True))
         if "," in self.tenant or (self.tenants != (self.tenant,) and any(map(_ill_named, self.tenants))):
-            raise MalformedEnvelope("a tenant's name contains a comma or control characters")
+            raise MalformedEnvelope("a tenant's name contains a comma, control characters, or what is no Unicode")
         if not 1 <= self.aggregate_version <= MAX_VERSION:
             raise MalformedEnvelope(f"ce-aggregateversion must lie between 1 and {MAX_VERSION}")
         if self.tenants != (self.tenant,):
@@ -105,7 +102,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
         if self.marking != UNMARKED:
             headers |= _marking_headers(self.marking)
         if self.refs:
-            headers["Rr-Refs"] = orjson.dumps([ref.to_wire() for ref in self.refs]).decode()
+            headers["Rr-Refs"] = _spelled(self.refs)
         return headers
 
     @classmethod
@@ -166,11 +163,21 @@ _REQUIRED: Final[Mapping[str, str]] = {
     for header, attribute in _TEXT_HEADERS.items()
     if attribute in {"id", "type", "source", "time", "aggregate_type", "aggregate_id", "tenant", "actor", "correlation"}
 }
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+"""What `wire.decode` makes of bytes that are no UTF-8."""
 _required_of: Final = itemgetter(*_REQUIRED)
 
 
+def _check_texts(texts: Iterable[tuple[str, str]]) -> None:
+    for header, text in texts:
+        if _CONTROL.search(text):
+            raise MalformedEnvelope(f"header {header} contains control characters")
+        if _SURROGATE.search(text):
+            raise MalformedEnvelope(f"header {header} is not UTF-8")
+
+
 def _ill_named(tenant: str) -> bool:
-    return "," in tenant or bool(_CONTROL.search(tenant))
+    return "," in tenant or bool(_CONTROL.search(tenant) or _SURROGATE.search(tenant))
 
 
 def _positive(text: str) -> int:
@@ -193,6 +200,10 @@ def _marking(environment: str, clearance: str) -> Marking:
         raise MalformedEnvelope(f"headers {_ENVIRONMENT} and {_CLEARANCE}: {error}") from None
 
 
+def _spelled(refs: Iterable[Ref]) -> str:
+    return orjson.dumps([ref.to_wire() for ref in refs]).decode()
+
+
 def _salt(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
@@ -205,6 +216,10 @@ def _refs(text: str) -> tuple[Ref, ...]:
         return ()
     try:
         items: Sequence[Any] = orjson.loads(text)
-        return tuple(Ref(kind=str(i["k"]), sha256=str(i["sha256"]), length=int(i["len"])) for i in items)
+        refs = tuple(Ref(kind=str(i["k"]), sha256=str(i["sha256"]), length=int(i["len"])) for i in items)
+        spelled = _spelled(refs)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         raise MalformedEnvelope("header Rr-Refs is not a JSON list of {k, len, sha256}") from None
+    if spelled != text:  # a key that occurs twice, a number that is another one in another reader
+        raise MalformedEnvelope("header Rr-Refs is not in its one spelling")
+    return refs
