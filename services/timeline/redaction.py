@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from typing import Annotated, Any, Final
 
+import orjson
 from pydantic import Field, StringConstraints, model_validator
 
 from libs.common import rounds
@@ -58,6 +59,8 @@ SELECT s.tenant_id, s.kind, s.sha256, EXISTS (SELECT FROM artefact AS a
   AND a.kind <> 'bundle') AS named
 FROM shredding AS s WHERE asked_at <= clock_timestamp() ORDER BY asked_at LIMIT $1
 """
+_ANSWER: Final = "SELECT response FROM command WHERE tenant_id = $1 AND request_key = $2 AND verb = 'redact'"
+_WHOSE: Final = "SELECT body ->> 'actor' FROM control WHERE body ->> 'type' = 'redaction' AND body ->> 'of' = $1"
 _DONE: Final = "DELETE FROM shredding WHERE (tenant_id, kind, sha256) = ($1, $2, $3)"
 
 
@@ -75,16 +78,23 @@ class Redact(Question):
         return self
 
 
+class Answered(Question):
+    """Which request to redact, by its key; of the caller's tenant."""
+
+    request_key: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
 class RedactionDesk:
-    """The verb."""
+    """The verbs."""
 
     def __init__(self, origin: str, database: Database) -> None:
         self._origin = origin
         self._database = database
 
     def register(self, server: RpcServer) -> None:
-        """Add `redact`; it answers when it is done, or after three seconds, when it will be."""
+        """Add `redact`, which answers when it is done, or after three seconds, when it will be; and `redaction`."""
         server.command("redact", Redact, self.redact, after_commit=self._settled)
+        server.query("redaction", Answered, self.answered)
 
     async def redact(self, tx: Tx, caller: Caller, question: Redact) -> Answer:
         """Write it down. `new` is false where that was done before, by whomever; then nothing else happens.
@@ -129,6 +139,18 @@ class RedactionDesk:
             "policy_revision": decision.revision,
             "new": new,
         }
+
+    async def answered(self, tx: Tx, caller: Caller, question: Answered) -> Answer:
+        """What `redact` has answered the caller under this key; nothing is redacted by asking.
+
+        Raises:
+            NotFound: no such request of theirs was carried out.
+        """
+        stored = await tx.fetchval(_ANSWER, caller.tenant, question.request_key)
+        answer: dict[str, Any] = orjson.loads(stored) if stored else {}
+        if not answer or (answer["new"] and await tx.fetchval(_WHOSE, str(answer["index"])) != caller.principal.actor):
+            raise NotFound("No redaction of yours was carried out under this key.")
+        return answer
 
     async def _event(self, tx: Tx, caller: Caller, question: Redact) -> Any:
         scope = await require_scope(caller.principal, "timeline.view", "timeline", caller.tenant)

@@ -1,5 +1,6 @@
 """Evidence behind URLs that end: who gets one, what it opens, and what happens when somebody swaps the object."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytest
 from starlette.types import Message
 
 from libs.common.artefacts import Artefacts, key_of
+from libs.common.bus import Bus
 from libs.common.contracts.envelope import Envelope
 from libs.common.database import Database
 from libs.common.errors import Denied, NotFound
 from libs.common.objectstore import ObjectStore
+from libs.common.rpc import RpcClient
 from services.gateway import metrics
 from services.gateway.evidence.downloads import Downloads, Swapped
 from services.gateway.evidence.links import Links
+from services.gateway.evidence.redactions import Asked, Recovery, RedactionDesk
 from tests.integration.gateway.conftest import EVIDENCE_SECRET, SENDER, VIEWER, bearer
 from tests.integration.gateway.fakes import FakeServices
 from tests.support.eventually import eventually
@@ -267,6 +271,54 @@ async def test_a_redaction_is_told_with_who_and_why_by_whichever_decision(
     assert (told["decision_id"], told["policy_revision"]) == ("d-1", "r-1")
     assert (envelope.incident_id, envelope.marking.environment) == (FOUND["incident_id"], "prod")
     assert (await http.post("/evidence/events/7/redact", json={})).status_code == 422
+    assert await database.pool.fetchval("SELECT count(*) FROM redaction_asked") == 0
+
+
+async def test_what_a_gateway_left_untold_is_told_once_and_what_was_never_carried_out_is_not_carried_out_later(
+    bus: Bus, services: FakeServices, database: Database
+) -> None:
+    desk = RedactionDesk(database)
+    recovery = Recovery(desk, RpcClient(bus, timeout=2), seconds=0.01)
+    done = {name: FOUND[name] for name in ("index", "type", "incident_id", "execution_id", "clearance")}
+    done |= {"event_id": "e-7", "environment": "prod", "decision_id": "d-1", "policy_revision": "r-1", "new": True}
+    left = Asked("default", "key-1", "olga", "token", "asked for by Ada")
+
+    async def told() -> list[Any]:
+        return [orjson.loads(row["payload"]) for row in await database.pool.fetch("SELECT payload FROM outbox")]
+
+    async def rows() -> int:
+        return int(await database.pool.fetchval("SELECT count(*) FROM redaction_asked"))
+
+    await desk.note(left)
+    await eventually(lambda: desk.left(0.01))
+    await recovery.once()  # nobody answers: it waits
+    answering = await services.answer("timeline.redaction", done)
+    await asyncio.gather(recovery.once(), recovery.once(), recovery.once())
+    assert services.last.body == {"request_key": "key-1"}
+    assert services.last.request["principal"]["actor"] == "olga"
+    assert [(fact["rationale"], fact["actor"], fact["index"]) for fact in await told()] == [
+        ("asked for by Ada", "olga", 7)
+    ]
+    await desk.tell(left, done)  # who was slower finds that it is told
+    assert (len(await told()), await rows()) == (1, 0)
+
+    await answering.unsubscribe()
+    answering = await services.answer("timeline.redaction", done | {"new": False})
+    await desk.note(left)
+    await eventually(lambda: desk.left(0.01))
+    await recovery.once()
+    assert (len(await told()), await rows()) == (1, 0)
+
+    await answering.unsubscribe()
+    await services.answer("timeline.redaction", NotFound("no such request"))
+    await desk.note(left)
+    await eventually(lambda: desk.left(0.01))
+    await recovery.once()
+    assert await rows() == 1, "it may still be on its way"
+    await database.pool.execute("UPDATE redaction_asked SET asked_at = asked_at - interval '11 minutes'")
+    await recovery.once()
+    assert (len(await told()), await rows()) == (1, 0)
+    assert {asked.subject for asked in services.asked} == {"rpc.timeline.redaction"}
 
 
 async def test_a_refused_redaction_is_told_as_a_denial(
@@ -282,6 +334,7 @@ async def test_a_refused_redaction_is_told_as_a_denial(
     assert {name: orjson.loads(told or b"{}").get(name) for name in ("actor", "action", "reason")} == {
         "actor": "olga", "action": "evidence.redact", "reason": "policy.role",
     }  # fmt: skip
+    assert await database.pool.fetchval("SELECT count(*) FROM redaction_asked") == 0
 
 
 class TestS3:

@@ -21,7 +21,7 @@ from libs.tlog.tlogproof import LeafProof
 from services.timeline import control
 from services.timeline.handlers import ListEntries, LogDesk
 from services.timeline.proving import Proof, ProofDesk
-from services.timeline.redaction import _TURN, Redact, RedactionDesk, Shredder, doom
+from services.timeline.redaction import _TURN, Answered, Redact, RedactionDesk, Shredder, doom
 from tests.integration.timeline.bench import Bench, stop
 from tests.integration.timeline.places import Place, end
 from tests.integration.timeline.signed import NAME, OLD, Office
@@ -186,6 +186,37 @@ async def test_asked_for_twice_or_at_once_it_is_said_once(censor: Censor) -> Non
     assert not again["new"]
     assert (await censor.bench.kinds()).count("control") == 1
     await censor.bench.verified()
+
+
+async def test_the_answer_is_given_again_to_who_asked_and_redacts_nothing(censor: Censor, admin: Any) -> None:
+    await said(censor)
+    answer = await censor.redact(index=1)
+    stored = "INSERT INTO command (request_key, tenant_id, verb, body_sha256, response) VALUES ($1, 't_a1', $2, '', $3)"
+    for key, verb, told in (
+        ("k-1", "redact", answer),
+        ("k-2", "redact", answer | {"new": False}),
+        ("k-3", "bundle", answer),
+    ):
+        await admin.execute(stored, key, verb, orjson.dumps(told))
+    desk = RedactionDesk(NAME, censor.bench.database)
+
+    async def asked(key: str, who: Principal, tenant: str = "t_a1") -> Any:
+        async with censor.bench.database.transaction("test", snapshot=True) as tx:
+            await narrow(tx, Sight.of(who, tenant, changes=False))
+            return await desk.answered(tx, Caller(who, tenant, "k"), Answered(request_key=key))
+
+    unarmed = Principal("rita", frozenset({"t_a1"}), frozenset())
+    assert await asked("k-1", unarmed) == answer
+    assert await asked("k-2", unarmed) == answer | {"new": False}
+    for key, who, tenant in (
+        ("k-1", Principal("mallory", frozenset({"t_a1"}), frozenset()), "t_a1"),
+        ("k-1", GUS, "t_b2"),
+        ("k-3", unarmed, "t_a1"),
+        ("k-4", unarmed, "t_a1"),
+    ):
+        with pytest.raises(NotFound):
+            await asked(key, who, tenant)
+    assert (await censor.bench.verified()).redacted == [1]
 
 
 async def test_what_is_held_is_not_redacted_until_it_is_released(censor: Censor, admin: Any) -> None:
