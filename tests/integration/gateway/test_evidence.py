@@ -367,3 +367,23 @@ class TestS3:
             if more_settings["evidence_via_gateway"]
             else f"/{urlsplit(bucket).netloc}/kept/{KEY}"
         )
+
+    @pytest.mark.usefixtures("kept")
+    async def test_what_is_swapped_in_the_bucket_has_another_hash_or_does_not_arrive(
+        self,
+        http: httpx.AsyncClient,
+        stranger: httpx.AsyncClient,
+        more_settings: dict[str, Any],
+        bucket: str,
+        s3: S3Server,
+    ) -> None:
+        url = await url_of(http, ttl_seconds=60)
+        other = DATA[:-1] + b"!"
+        s3.client().put_object(Bucket=urlsplit(bucket).netloc, Key=f"kept/{KEY}", Body=other)
+
+        answer = await stranger.get(url)
+
+        if more_settings["evidence_via_gateway"]:
+            assert (answer.status_code, answer.json()["code"]) == (500, "evidence_swapped")
+        else:  # the store's own URL: whoever fetches it compares with the leaf, as `rangerctl audit evidence` does
+            assert hashlib.sha256(answer.content).hexdigest() == hashlib.sha256(other).hexdigest() != SHA256
