@@ -100,10 +100,11 @@ feature_flag = Table(
 redaction_asked = Table(
     "redaction_asked",
     metadata,
-    Column("tenant_id", Text, primary_key=True),
-    Column("request_key", Text, primary_key=True),
+    Column("asking_id", Uuid, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("request_key", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("method", Text, nullable=False),
-    Column("rationale", Text, nullable=False),
+    Column("question", LargeBinary, nullable=False),
     Column("asked_at", MOMENT, nullable=False, server_default=func.clock_timestamp()),
 )

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from typing import Annotated, Any, Final
 
-import orjson
 from pydantic import Field, StringConstraints, model_validator
 
 from libs.common import rounds
@@ -20,7 +19,7 @@ from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.objectstore import ObjectStore, StoreUnavailable
 from libs.common.policy import Context, Resource, require, require_scope
-from libs.common.rpc import Answer, Caller, Question, RpcServer
+from libs.common.rpc import Answer, Caller, Question, RpcServer, answered
 from libs.common.sight import filters, seen
 from libs.common.telemetry import log
 from services.timeline import control, metrics
@@ -59,8 +58,6 @@ SELECT s.tenant_id, s.kind, s.sha256, EXISTS (SELECT FROM artefact AS a
   AND a.kind <> 'bundle') AS named
 FROM shredding AS s WHERE asked_at <= clock_timestamp() ORDER BY asked_at LIMIT $1
 """
-_ANSWER: Final = "SELECT response FROM command WHERE tenant_id = $1 AND request_key = $2 AND verb = 'redact'"
-_WHOSE: Final = "SELECT body ->> 'actor' FROM control WHERE body ->> 'type' = 'redaction' AND body ->> 'of' = $1"
 _DONE: Final = "DELETE FROM shredding WHERE (tenant_id, kind, sha256) = ($1, $2, $3)"
 
 
@@ -79,9 +76,10 @@ class Redact(Question):
 
 
 class Answered(Question):
-    """Which request to redact, by its key; of the caller's tenant."""
+    """A request of the caller's to redact: under which key, and what it said."""
 
     request_key: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    asked: Redact
 
 
 class RedactionDesk:
@@ -141,15 +139,14 @@ class RedactionDesk:
         }
 
     async def answered(self, tx: Tx, caller: Caller, question: Answered) -> Answer:
-        """What `redact` has answered the caller under this key; nothing is redacted by asking.
+        """What `redact` has answered to it, or would have; nothing is redacted by asking.
 
         Raises:
-            NotFound: no such request of theirs was carried out.
+            NotFound: it was not carried out.
         """
-        stored = await tx.fetchval(_ANSWER, caller.tenant, question.request_key)
-        answer: dict[str, Any] = orjson.loads(stored) if stored else {}
-        if not answer or (answer["new"] and await tx.fetchval(_WHOSE, str(answer["index"])) != caller.principal.actor):
-            raise NotFound("No redaction of yours was carried out under this key.")
+        answer = await answered(tx, caller, "redact", question.request_key, question.asked)
+        if answer is None:
+            raise NotFound("No such redaction of yours was carried out under this key.")
         return answer
 
     async def _event(self, tx: Tx, caller: Caller, question: Redact) -> Any:

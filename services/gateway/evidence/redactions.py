@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self, cast
 
+import orjson
+
 from libs.common import rounds
 from libs.common.clock import utc_now
 from libs.common.contracts.access import EventRedacted
 from libs.common.contracts.marking import Marking
 from libs.common.crash import crash_point
-from libs.common.database import Database
+from libs.common.database import Database, Uuid
 from libs.common.errors import NotFound, RangerError
 from libs.common.ids import new_id
 from libs.common.outbox import Cause, Outbox
@@ -30,31 +32,45 @@ AT_ONCE: Final = 50
 FORGOTTEN_SECONDS: Final = 600
 """A request that the timeline does not know by then was never taken up: no queue holds one for so long."""
 _NOTE: Final = """
-INSERT INTO redaction_asked (tenant_id, request_key, actor, method, rationale) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (tenant_id, request_key) DO UPDATE SET asked_at = excluded.asked_at
+INSERT INTO redaction_asked (asking_id, tenant_id, request_key, actor, method, question)
+VALUES ($1, $2, $3, $4, $5, $6)
 """
-_DROP: Final = "DELETE FROM redaction_asked WHERE (tenant_id, request_key) = ($1, $2) RETURNING true"
+_DROP: Final = "DELETE FROM redaction_asked WHERE asking_id = $1"
+_TELL: Final = """
+DELETE FROM redaction_asked WHERE (tenant_id, request_key, actor, question) = ($1, $2, $3, $4)
+RETURNING asking_id
+"""
 _LEFT: Final = """
-SELECT tenant_id, request_key, actor, method, rationale, asked_at < clock_timestamp() - make_interval(secs => $2) AS old
+SELECT asking_id, tenant_id, request_key, actor, method, question,
+  asked_at < clock_timestamp() - make_interval(secs => $2) AS old
 FROM redaction_asked WHERE asked_at < clock_timestamp() - make_interval(secs => $1) ORDER BY asked_at LIMIT $3
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for a redaction: by whom, how they proved who they are, under which key, and why."""
+    """A request for a redaction: by whom, proven how, under which key, and what the timeline is asked.
 
+    The question has the rationale. A request that is repeated is another one with the same content.
+    """
+
+    asking_id: str
     tenant: str
     request_key: str
     actor: str
     method: Method
-    rationale: str
+    question: Mapping[str, Any]
 
     @classmethod
-    def of(cls, identity: Identity, rationale: str) -> Self:
+    def of(cls, identity: Identity, question: Mapping[str, Any]) -> Self:
         """The request that is being answered."""
         principal = identity.principal
-        return cls(identity.tenant, identity.request_key, principal.actor, principal.method, rationale)
+        return cls(new_id(), identity.tenant, identity.request_key, principal.actor, principal.method, question)
+
+    @property
+    def raw(self) -> bytes:
+        """The question, as it is written down."""
+        return orjson.dumps(dict(self.question))
 
 
 class RedactionDesk:
@@ -67,12 +83,12 @@ class RedactionDesk:
 
     async def note(self, asked: Asked) -> None:
         """Write down what is about to be asked of the timeline."""
-        values = (asked.tenant, asked.request_key, asked.actor, asked.method, asked.rationale)
+        values = (Uuid(asked.asking_id), asked.tenant, asked.request_key, asked.actor, asked.method, asked.raw)
         await self._database.pool.execute(_NOTE, *values)
 
     async def drop(self, asked: Asked) -> None:
         """Nothing came of it."""
-        await self._database.pool.execute(_DROP, asked.tenant, asked.request_key)
+        await self._database.pool.execute(_DROP, Uuid(asked.asking_id))
 
     async def left(self, seconds: float) -> list[tuple[Asked, bool]]:
         """What nobody has told for so many seconds, the oldest first, and whether the timeline must know it by now."""
@@ -80,7 +96,12 @@ class RedactionDesk:
         return [
             (
                 Asked(
-                    row["tenant_id"], row["request_key"], row["actor"], cast("Method", row["method"]), row["rationale"]
+                    str(row["asking_id"]),
+                    row["tenant_id"],
+                    row["request_key"],
+                    row["actor"],
+                    cast("Method", row["method"]),
+                    orjson.loads(row["question"]),
                 ),
                 row["old"],
             )
@@ -88,7 +109,10 @@ class RedactionDesk:
         ]
 
     async def tell(self, asked: Asked, done: Mapping[str, Any]) -> None:
-        """Told once for each request that asked for it first, whoever tells it: of two, the second finds no row."""
+        """Told once for a request that asked for it first, however often it was repeated and whoever tells it.
+
+        The row of each is taken out with the fact, and whose own is gone tells nothing.
+        """
         crash_point("gateway_redaction_untold")
         redaction = new_id()
         fact = EventRedacted(
@@ -96,7 +120,7 @@ class RedactionDesk:
             index=done["index"],
             event_id=done["event_id"],
             actor=asked.actor,
-            rationale=asked.rationale,
+            rationale=asked.question["rationale"],
             method=asked.method,
             decision_id=done["decision_id"],
             policy_revision=done["policy_revision"],
@@ -111,7 +135,8 @@ class RedactionDesk:
         )
         event = self._outbox.event(fact, aggregate_id=redaction, aggregate_version=1, cause=cause, now=self._clock())
         async with self._database.transaction("redact_event") as tx:
-            if await tx.fetchval(_DROP, asked.tenant, asked.request_key):
+            rows = await tx.fetch(_TELL, asked.tenant, asked.request_key, asked.actor, asked.raw)
+            if asked.asking_id in {str(row["asking_id"]) for row in rows}:
                 await self._outbox.add(tx, [event])
 
 
@@ -151,5 +176,5 @@ class Recovery:
     async def _answer(self, asked: Asked) -> dict[str, Any]:
         """What the timeline answered, or would have. Raises NotFound where it was never asked, or refused."""
         principal = Principal(asked.actor, frozenset({asked.tenant}), frozenset(), method=asked.method)
-        question = {"request_key": asked.request_key}
+        question = {"request_key": asked.request_key, "asked": asked.question}
         return await self._client.ask("timeline", "redaction", question, principal=principal, tenant=asked.tenant)

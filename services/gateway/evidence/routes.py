@@ -158,10 +158,10 @@ async def redact(ask: Ask, desk: Annotated[RedactionDesk, Depends(_redactions)],
     The leaf stays, and the log says that it was redacted. 202: a log that is frozen does it when it goes on.
     """
     named = {"index": int(entry)} if INDEX.fullmatch(entry) else {"event_id": entry}
-    asked = Asked.of(ask.identity, why.rationale)
+    asked = Asked.of(ask.identity, named | {"rationale": why.rationale})
     await desk.note(asked)
     try:
-        done = await ask.content("timeline", "redact", named | {"rationale": why.rationale}, timeout=REDACT_SECONDS)
+        done = await ask.content("timeline", "redact", asked.question, timeout=REDACT_SECONDS)
     except (Denied, NotFound, Conflict, InvalidInput) as refused:
         await desk.drop(asked)
         if isinstance(refused, Denied):

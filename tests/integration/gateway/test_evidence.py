@@ -17,6 +17,7 @@ from libs.common.bus import Bus
 from libs.common.contracts.envelope import Envelope
 from libs.common.database import Database
 from libs.common.errors import Denied, NotFound
+from libs.common.ids import new_id
 from libs.common.objectstore import ObjectStore
 from libs.common.rpc import RpcClient
 from services.gateway import metrics
@@ -281,7 +282,10 @@ async def test_what_a_gateway_left_untold_is_told_once_and_what_was_never_carrie
     recovery = Recovery(desk, RpcClient(bus, timeout=2), seconds=0.01)
     done = {name: FOUND[name] for name in ("index", "type", "incident_id", "execution_id", "clearance")}
     done |= {"event_id": "e-7", "environment": "prod", "decision_id": "d-1", "policy_revision": "r-1", "new": True}
-    left = Asked("default", "key-1", "olga", "token", "asked for by Ada")
+    wanted = {"index": 7, "rationale": "asked for by Ada"}
+
+    def left(key: str = "key-1", **more: Any) -> Asked:
+        return Asked(new_id(), "default", key, "olga", "token", wanted | more)
 
     async def told() -> list[Any]:
         return [orjson.loads(row["payload"]) for row in await database.pool.fetch("SELECT payload FROM outbox")]
@@ -289,29 +293,33 @@ async def test_what_a_gateway_left_untold_is_told_once_and_what_was_never_carrie
     async def rows() -> int:
         return int(await database.pool.fetchval("SELECT count(*) FROM redaction_asked"))
 
-    await desk.note(left)
+    repeated = left()
+    for one in (left(), repeated, left(), mallorys := left(rationale="another reason")):
+        await desk.note(one)
+    await desk.drop(mallorys)  # which was refused, for the key is another request's
     await eventually(lambda: desk.left(0.01))
     await recovery.once()  # nobody answers: it waits
+    assert await rows() == 3
     answering = await services.answer("timeline.redaction", done)
     await asyncio.gather(recovery.once(), recovery.once(), recovery.once())
-    assert services.last.body == {"request_key": "key-1"}
+    assert services.last.body == {"request_key": "key-1", "asked": wanted}
     assert services.last.request["principal"]["actor"] == "olga"
     assert [(fact["rationale"], fact["actor"], fact["index"]) for fact in await told()] == [
         ("asked for by Ada", "olga", 7)
     ]
-    await desk.tell(left, done)  # who was slower finds that it is told
+    await desk.tell(repeated, done)  # who was slower finds that it is told
     assert (len(await told()), await rows()) == (1, 0)
 
     await answering.unsubscribe()
     answering = await services.answer("timeline.redaction", done | {"new": False})
-    await desk.note(left)
+    await desk.note(left("key-2"))
     await eventually(lambda: desk.left(0.01))
     await recovery.once()
     assert (len(await told()), await rows()) == (1, 0)
 
     await answering.unsubscribe()
     await services.answer("timeline.redaction", NotFound("no such request"))
-    await desk.note(left)
+    await desk.note(left("key-3"))
     await eventually(lambda: desk.left(0.01))
     await recovery.once()
     assert await rows() == 1, "it may still be on its way"

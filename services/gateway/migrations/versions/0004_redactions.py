@@ -7,13 +7,13 @@ down_revision = "0003"
 
 _ASKED = """
 CREATE TABLE redaction_asked (
+  asking_id uuid PRIMARY KEY,
   tenant_id text NOT NULL,
   request_key text NOT NULL,
   actor text NOT NULL,
   method text NOT NULL,
-  rationale text NOT NULL,
-  asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (tenant_id, request_key));
+  question bytea NOT NULL,
+  asked_at timestamptz NOT NULL DEFAULT clock_timestamp());
 """
 
 
