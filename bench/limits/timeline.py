@@ -12,6 +12,7 @@ from typing import Final, Self
 from bench.errors import BenchFailed
 from bench.limits.servers import Servers
 from libs.common.bus import Bus, Outgoing, Stored
+from libs.common.clock import rfc3339, utc_now
 from libs.common.contracts.envelope import Envelope
 from libs.tlog.note import Signer
 from libs.tlog.secretkey import private_text
@@ -114,7 +115,7 @@ class LogAlone:
 
 
 def fact(number: int) -> Outgoing:
-    """The fact of this number, as an execution tells them: always the same but for its salt."""
+    """The fact of this number, as an execution tells them: always the same but for time and salt."""
     group, place = divmod(number, EACH)
     incident, execution = f"0192f0c1-0000-7000-8000-{group:012d}", f"0192f0c3-0000-7000-8000-{group:012d}"
     of_incident = place < OF_INCIDENT
@@ -123,7 +124,7 @@ def fact(number: int) -> Outgoing:
         id=f"0192f0c2-0000-7000-8000-{number:012d}",
         type="incident.severity_changed" if of_incident else "runbook.step_completed",
         source="/svc/incident" if of_incident else "/svc/executor",
-        time="2026-03-01T10:00:00.000000Z",
+        time=rfc3339(utc_now()),
         aggregate_type="incident" if of_incident else "execution",
         aggregate_id=incident if of_incident else execution,
         aggregate_version=place + 1,

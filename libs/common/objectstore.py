@@ -3,32 +3,36 @@
     file:///var/lib/ranger/objects
     s3://bucket/prefix?region=eu-central-1&endpoint=https://s3.example.org&virtual_host=false
 
-A key is a path of plain names. What was acknowledged is on disk: in a folder, each object is a new file that is synced
-before it gets its name, so that a crash leaves an object as it was or as it is to be, and never half of one.
+A key is a path of plain names. What was acknowledged is on disk (`folder.py`); a crash leaves an object as it was or as
+it is to be, and never half of one.
 
 Every failure is `StoreUnavailable`: asking again may help, and does no harm. No text of ours holds a credential.
 """
 
 import asyncio
-import contextlib
-import itertools
-import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import LocalStore, S3Store
 
+from libs.common import folder
 from libs.common.errors import Unavailable
 
 if TYPE_CHECKING:
-    from obstore import Attributes
+    from obstore import Attributes, PutMode
     from obstore.store import S3Config
 
 T = TypeVar("T")
@@ -45,7 +49,6 @@ _NAME: Final = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._=@:-]+"
 _KEY: Final = re.compile(rf"{_NAME}(?:/{_NAME})*")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _OPTIONS: Final = frozenset({"endpoint", "region", "virtual_host"})
-_numbers: Final = itertools.count(1)
 
 
 class StoreUnavailable(Unavailable):
@@ -59,6 +62,14 @@ class Listed:
     key: str
     size: int
     modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An object's bytes, and by what a bucket tells them from what may be there later; a folder compares the bytes."""
+
+    data: bytes
+    version: str | None
 
 
 class ObjectStore:
@@ -116,18 +127,37 @@ class ObjectStore:
         False may also be our own, whose answer was lost and which was sent again: compare what is there.
         `filename`: what a browser that downloads it by a signed URL of S3 calls it.
         """
-        return await self._write(key, data, filename, new=True)
+        return await self._write(key, data, filename, "create")
 
     async def put(self, key: str, data: bytes, *, filename: str = "") -> None:
         """Write an object, in the place of the one that is there; readers see the one or the other, whole."""
-        await self._write(key, data, filename, new=False)
+        await self._write(key, data, filename, "overwrite")
 
     async def get(self, key: str) -> bytes | None:
         """The bytes of an object; None where there is none."""
+        found = await self.held(key)
+        return None if found is None else found.data
+
+    async def held(self, key: str) -> Held | None:
+        """An object for `swap`; None where there is none."""
         store = await self._reached()
         found = await self._tried("read", key, obstore.get_async(store, _checked(key)))
         data = None if found is None else await self._tried("read", key, found.bytes_async())
-        return None if data is None else bytes(data)
+        return None if found is None or data is None else Held(bytes(data), found.meta["e_tag"])
+
+    async def swap(self, key: str, data: bytes, was: Held | None) -> bool:
+        """Write an object in the place of what `held` gave; False, and nothing is changed, where there is another now.
+
+        Of many at once one wins. False may also be our own, whose answer was lost: look again.
+        """
+        if was is None:
+            return await self._write(key, data, "", "create")
+        if self._folder is None:
+            return await self._write(key, data, "", {"e_tag": was.version})
+        try:
+            return await asyncio.to_thread(folder.swap, self._folder / _checked(key), data, was.data)
+        except OSError as error:
+            raise self._failed("write", key, _why(error)) from None
 
     async def chunks(self, key: str) -> AsyncIterator[bytes]:
         """The bytes of an object as they come; none at all where it is missing: ask `size` first."""
@@ -181,19 +211,22 @@ class ObjectStore:
         lasting = timedelta(seconds=ttl_seconds)
         return await self._tried("sign", key, obstore.sign_async(self._bucket, "GET", _checked(key), lasting))
 
-    async def _write(self, key: str, data: bytes, filename: str, *, new: bool) -> bool:
+    async def _write(self, key: str, data: bytes, filename: str, mode: "PutMode") -> bool:
         _checked(key)
         try:
             if self._folder is not None:
-                return await asyncio.to_thread(_write_file, self._folder / key, data, new=new)
+                return await asyncio.to_thread(folder.write, self._folder / key, data, new=mode == "create")
             assert self._bucket is not None
-            mode: Literal["create", "overwrite"] = "create" if new else "overwrite"
             named: Attributes = {"Content-Disposition": f'attachment; filename="{_checked(filename or key)}"'}
             await obstore.put_async(
                 self._bucket, key, data, mode=mode, attributes=named if filename else None, use_multipart=False
             )
-        except AlreadyExistsError:
+        except (AlreadyExistsError, PreconditionError):
             return False
+        except FileNotFoundError as error:
+            if isinstance(mode, dict) and NO_BUCKET not in str(error):
+                return False  # what was to be replaced is gone
+            raise self._failed("write", key, _why(error)) from None
         except (BaseError, OSError) as error:
             raise self._failed("write", key, _why(error)) from None
         return True
@@ -250,39 +283,6 @@ def _checked(key: str) -> str:
     if len(key) > MAX_KEY or not _KEY.fullmatch(key):
         raise ValueError(f"not an object's key: {key[:80]!r}")
     return key
-
-
-def _write_file(path: Path, data: bytes, *, new: bool) -> bool:
-    """A new file, synced, which then gets its name: by a link where that must be free, else by a rename.
-
-    Returns False where it had to be free and is not.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}#{os.getpid()}{next(_numbers)}")  # obstore lists no name of this form
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            (os.link if new else os.replace)(partial, path)
-        except FileExistsError:
-            return False
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-    with _folder(path.parent) as descriptor:
-        os.fsync(descriptor)
-    return True
-
-
-@contextlib.contextmanager
-def _folder(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _why(error: Exception) -> str:

@@ -42,6 +42,7 @@ from libs.common.together import Write
 MAX_REPLY_BYTES: Final = 512 * 1024
 CONCURRENT: Final = 32
 
+_STORED: Final = "SELECT body_sha256, response FROM command WHERE tenant_id = $1 AND request_key = $2"
 _ANSWERED: Final = (
     "INSERT INTO command (request_key, tenant_id, verb, body_sha256, response) VALUES ($1, $2, $3, $4, $5)"
 )
@@ -150,17 +151,12 @@ class RpcServer:
     async def _carried_out(
         self, verb: str, caller: Caller, question: C, handler: CommandHandler[C], entries: Sequence[ledger.Entry]
     ) -> Answer:
-        asked = (verb, caller.principal.actor, question.model_dump_json())
-        digest = hashlib.sha256("\0".join(asked).encode()).digest()
+        digest = _digest(verb, caller, question)
         async with self._database.transaction(verb) as tx:
             # Two requests with one key at the same time: the second waits here and then finds the answer.
             turn = f"{caller.tenant}/{caller.request_key}"
             await narrow(tx, Sight.of(caller.principal, caller.tenant, changes=True), turn=turn)
-            stored = await tx.fetchrow(
-                "SELECT body_sha256, response FROM command WHERE tenant_id = $1 AND request_key = $2",
-                caller.tenant,
-                caller.request_key,
-            )
+            stored = await tx.fetchrow(_STORED, caller.tenant, caller.request_key)
             if stored is not None:
                 return _stored_answer(stored["body_sha256"], stored["response"], digest)
             answer = await handler(tx, caller, question)
@@ -239,6 +235,24 @@ def _parse(body: type[C], data: bytes) -> tuple[Caller, C]:
         raise InvalidInput(describe(error)) from None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise InvalidInput("The request is not {principal, tenant, request_key, body}.") from None
+
+
+async def answered(tx: Tx, caller: Caller, verb: str, request_key: str, question: BaseModel) -> Answer | None:
+    """What the caller was answered to this command under this key, or would have been; None where it had no effect.
+
+    For whoever has to know and must not ask again, which might take effect only now.
+    """
+    stored = await tx.fetchrow(_STORED, caller.tenant, request_key)
+    if stored is None or bytes(stored["body_sha256"]) != _digest(verb, caller, question):
+        return None
+    answer: Answer = orjson.loads(stored["response"])
+    return answer
+
+
+def _digest(verb: str, caller: Caller, question: BaseModel) -> bytes:
+    """By whom and what a command was: one key is for one of these."""
+    asked = (verb, caller.principal.actor, question.model_dump_json())
+    return hashlib.sha256("\0".join(asked).encode()).digest()
 
 
 def _stored_answer(stored_digest: bytes, response: bytes, digest: bytes) -> Answer:

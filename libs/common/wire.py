@@ -36,7 +36,7 @@ def encode(headers: Mapping[str, str]) -> bytes | None:
 def decode(raw: bytes) -> dict[str, str]:
     """The headers of a block without its first line."""
     if not raw.isascii():
-        return _client_parses(raw)
+        return parse(raw)
     found = {}
     for line in raw.decode().split("\r\n"):
         name, colon, value = line.partition(":")
@@ -44,6 +44,20 @@ def decode(raw: bytes) -> dict[str, str]:
             found[name] = value.strip(_BLANKS)
         elif line:
             return _client_parses(raw)
+    return found
+
+
+def parse(raw: bytes) -> dict[str, str]:
+    """The same, by the client's own rules, whatever it holds.
+
+    Bytes that are no UTF-8 become lone surrogates, and so can be told from what somebody sent: the client puts U+FFFD.
+    """
+    found: dict[str, str] = {}
+    for line in raw.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        key = name.strip()
+        if colon and key.isascii() and not any(map(str.isspace, key.decode())):
+            found[key.decode()] = value.strip().decode(errors="surrogateescape")
     return found
 
 

@@ -4,6 +4,7 @@ Leaf bytes are a pure function of the stream message and its place in the log: a
 """
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -11,7 +12,7 @@ from libs.tlog.errors import LeafError, ProfileError
 from libs.tlog.hashing import SALT_BYTES, commit, event_hash, genesis
 from libs.tlog.profile import encode_checked
 from libs.tlog.shape import CONFLICT, CONTROL, DUPLICATE, EVENT, GAP, MAX_LEAF, REJECT, VERSION, Leaf, check
-from libs.tlog.usual import usual_leaf
+from libs.tlog.usual import usual_event
 
 __all__ = [  # with what appending shares with verifying
     "SALT_BYTES",
@@ -32,6 +33,10 @@ __all__ = [  # with what appending shares with verifying
     "stream_reset",
 ]
 
+_texts_of = attrgetter(
+    "aggregate_id", "aggregate_type", "actor", "causation", "correlation", "id", "source", "tenant", "time", "type",
+    "content_type",
+)  # fmt: skip
 _SUBJECT_SHOWN = 200  # characters of a rejected message's subject: its leaf must fit whatever was sent
 
 
@@ -126,6 +131,32 @@ def plain_leaf(origin: str, src: Source, event: Event, payload: bytes, salt: byt
             "v": VERSION,
         }
     )
+
+
+def usual_leaf(
+    origin: str, src: Source, event: Event, payload: bytes, salt: bytes, links: Sequence[Link]
+) -> bytes | None:
+    """What `plain_leaf` gives of an event as nearly all are, at a third of its cost; None of any other.
+
+    It is written by a template, and taken only where no value holds a quote and the pattern takes it by which such
+    leaves are read. Raises LeafError.
+    """
+    texts = (*_texts_of(event), origin, src.stream, src.subject, src.ts, *[link.id for link in links])
+    if event.refs or event.tenants != (event.tenant,) or '"' in "".join(texts):
+        return None
+    agg_id, agg_type, actor, causation, correlation, event_id, source, tenant, time, kind, content_type, *_ = texts
+    chains = ",".join(
+        [f'{{"id":"{link.id}","k":"{link.kind}","n":"{link.n}","prev":"{link.prev.hex()}"}}' for link in links]
+    )
+    leaf = (
+        f'{{"agg":{{"id":"{agg_id}","type":"{agg_type}","version":"{event.aggregate_version}"}},"chains":[{chains}]'
+        f',"ev":{{"actor":"{actor}","causation":"{causation}","correlation":"{correlation}","id":"{event_id}"'
+        f',"source":"{source}","tenant":"{tenant}","tenants":["{tenant}"],"time":"{time}","type":"{kind}"}}'
+        f',"kind":"event","log":"{origin}","payload":{{"commit":"{commit(payload, salt).hex()}","ct":"{content_type}"'
+        f',"len":"{len(payload)}"}},"refs":[],"src":{{"epoch":"{src.epoch}","seq":"{src.seq}","stream":"{src.stream}"'
+        f',"subject":"{src.subject}","ts":"{src.ts}"}},"v":"{VERSION}"}}'
+    ).encode(errors="surrogatepass")  # which the pattern does not take
+    return leaf if usual_event(leaf) is not None else None
 
 
 def duplicate_leaf(origin: str, src: Source, event_id: str, of: int) -> bytes:

@@ -2,26 +2,15 @@
 
 Whatever the pattern takes is canonical and holds every rule of `shape.check`; what it leaves, `event_of` reads from
 the parsed leaf. Usual are printable ASCII without escapes, one tenant, one ref at most, a UTC time. `usual_lines` reads
-many leaves at once, as an export's lines hold them. `usual_leaf` writes one by a template, and gives only what the
-pattern takes.
+many leaves at once, as an export's lines hold them.
 """
-
-from __future__ import annotations
 
 import re
 from datetime import date
 from functools import lru_cache
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from libs.tlog.hashing import commit
 from libs.tlog.shape import MAX_LEAF, MAX_NAME, REF_KINDS, VERSION, Leaf
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from libs.tlog.leaf import Event as Told
-    from libs.tlog.leaf import Link, Source
 
 Event: TypeAlias = tuple[bytes, ...]
 """What verifying needs of an event's leaf, as it stands there: `FIELDS`; chains that it is not in are empty."""
@@ -67,46 +56,6 @@ _MATCH: Final = re.compile(_LEAF.encode()).fullmatch
 _LINES: Final = re.compile(
     rf'^\{{"index":{_NUMBER},"leaf":({_LEAF}),"payload":"([^"]*+)","salt":"([^"]++)"\}}\n'.encode(), re.MULTILINE
 ).findall
-
-
-_texts_of: Final = attrgetter(
-    "aggregate_id", "aggregate_type", "actor", "causation", "correlation", "id", "source", "tenant", "time", "type",
-    "content_type",
-)  # fmt: skip
-
-
-def usual_leaf(
-    origin: str, src: Source, event: Told, payload: bytes, salt: bytes, links: Sequence[Link]
-) -> bytes | None:
-    """The bytes that `leaf.event_leaf` makes, when they are those of a usual event without refs; else None.
-
-    Raises:
-        LeafError: the salt has another length.
-    """
-    if event.refs or event.tenants != (event.tenant,):
-        return None
-    texts = (*_texts_of(event), origin, src.stream, src.subject, src.ts, *[link.id for link in links])
-    if not _plain("".join(texts)):
-        return None
-    agg_id, agg_type, actor, causation, correlation, event_id, source, tenant, time, kind, content_type, *_ = texts
-    chains = ",".join(
-        [f'{{"id":"{link.id}","k":"{link.kind}","n":"{link.n}","prev":"{link.prev.hex()}"}}' for link in links]
-    )
-    leaf = (
-        f'{{"agg":{{"id":"{agg_id}","type":"{agg_type}","version":"{event.aggregate_version}"}},"chains":[{chains}]'
-        f',"ev":{{"actor":"{actor}","causation":"{causation}","correlation":"{correlation}","id":"{event_id}"'
-        f',"source":"{source}","tenant":"{tenant}","tenants":["{tenant}"],"time":"{time}","type":"{kind}"}}'
-        f',"kind":"event","log":"{origin}","payload":{{"commit":"{commit(payload, salt).hex()}","ct":"{content_type}"'
-        f',"len":"{len(payload)}"}},"refs":[],"src":{{"epoch":"{src.epoch}","seq":"{src.seq}","stream":"{src.stream}"'
-        f',"subject":"{src.subject}","ts":"{src.ts}"}},"v":"{VERSION}"}}'
-    ).encode()
-    found = _MATCH(leaf)
-    return leaf if found is not None and _is_valid(leaf, found.groups(b"")) else None
-
-
-def _plain(text: str) -> bool:
-    """Whether JSON writes each character as itself."""
-    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def usual_event(leaf: bytes) -> Event | None:

@@ -78,7 +78,7 @@ POINTS: Final = (
 """Spread over the processes, since one that dies again and again is started later and later."""
 APART: Final = frozenset(
     {
-        "export_marks_written", "export_segment_written", "rebuild_before_commit",
+        "export_marks_written", "export_segment_written", "gateway_redaction_untold", "rebuild_before_commit",
         "timeline_bundle_kept", "timeline_object_shredded",
     }
 )  # fmt: skip

@@ -19,7 +19,7 @@ from runbook_ranger.cli.exporting import export
 from runbook_ranger.cli.keeping import exporter, rebuild
 from runbook_ranger.cli.offline import verify_file
 from runbook_ranger.cli.options import DataDir, Format, Output, group
-from runbook_ranger.cli.proofs import Checked, proof
+from runbook_ranger.cli.proofs import Checked, Trusted, proof
 from runbook_ranger.cli.redaction import redact
 from runbook_ranger.cli.signing import keygen, vkey
 from runbook_ranger.cli.witnesses import checkpoint as fetch_checkpoint
@@ -43,7 +43,7 @@ Keys: TypeAlias = Annotated[
     typer.Option("--vkey", help="A key that must have signed, or a file with one a line."),
 ]
 Held: TypeAlias = Annotated[
-    Path | None, typer.Option("--checkpoint", help="With FILE: a checkpoint that you kept, which must be continued.")
+    Path | None, typer.Option("--checkpoint", help="With --vkey: a checkpoint that you kept, which must be continued.")
 ]
 
 
@@ -84,12 +84,13 @@ def verify(
             raise WrongUsage("--provenance is for the whole log: a file's chains are told with its verdict.")
         verify_file(path, vkey or [], checkpoint, output)
         return
-    if checkpoint:
-        raise WrongUsage("--checkpoint is for a FILE or DIR.")
-    _verify_log(provenance or [], vkey or [], data_dir, output)
+    if checkpoint and not vkey:
+        raise WrongUsage("Whose signature does the checkpoint bear?", fix="Name the keys that you trust: --vkey VKEY")
+    trusted = Trusted.of(vkey, checkpoint) if vkey else None
+    _verify_log(provenance or [], trusted, data_dir, output)
 
 
-def _verify_log(provenance: "Sequence[str]", keys: "Sequence[str]", data_dir: Path | None, output: Format) -> None:
+def _verify_log(provenance: "Sequence[str]", trusted: "Trusted | None", data_dir: Path | None, output: Format) -> None:
     from libs.tlog.errors import TlogError
     from runbook_ranger.cli.client import Client
     from runbook_ranger.cli.provenance import Noted
@@ -97,7 +98,7 @@ def _verify_log(provenance: "Sequence[str]", keys: "Sequence[str]", data_dir: Pa
     noted = [Noted.parse(text) for text in provenance]
     with Client.open(data_dir) as client:
         try:
-            state, heads, report, sought, checked = _read(client, noted, keys)
+            state, heads, report, sought, checked = _read(client, noted, trusted)
         except (TlogError, KeyError, TypeError, ValueError) as finding:
             if output is Format.JSON:
                 show.as_json({"verified": False, "finding": _words(finding)})
@@ -113,7 +114,7 @@ def _verify_log(provenance: "Sequence[str]", keys: "Sequence[str]", data_dir: Pa
 
 
 def _read(
-    client: "Client", noted: "Sequence[Noted]", keys: "Sequence[str]"
+    client: "Client", noted: "Sequence[Noted]", trusted: "Trusted | None"
 ) -> "tuple[StoredState, dict[ChainKey, Head], Report, Sought, Checked | None]":
     """The whole log, verified. What is redacted while it is read lacks its leaf, which came later: it is read anew."""
     from libs.tlog.errors import Unexplained
@@ -121,7 +122,7 @@ def _read(
 
     for left in reversed(range(READINGS)):
         sought = Sought(noted)
-        checked = Checked.fetch(client, keys) if keys else None
+        checked = Checked.fetch(client, trusted) if trusted else None
         state, heads = snapshot(client)
         try:
             return state, heads, check(client, state, heads, sought, checked), sought, checked

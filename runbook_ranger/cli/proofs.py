@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,28 +52,64 @@ def proof(
     typer.echo(f"leaf {found.proof.index} of {found.size} ({event_hash(found.leaf).hex()}), {by}; written to {out}")
 
 
-class Checked:
-    """A checkpoint whose signature holds, and the root that the log itself gives at its size."""
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What the auditor brings: keys, and a checkpoint that they kept, if any."""
 
-    def __init__(self, signed: "Signed", made_at: str | None) -> None:
+    keys: "list[Verifier]"
+    kept: "Signed | None"
+
+    @classmethod
+    def of(cls, keys: Sequence[str], checkpoint: Path | None) -> "Trusted":
+        """From keys as they are given, and a file.
+
+        Raises:
+            WrongUsage: one is none, or cannot be read, or none of the keys signed the checkpoint.
+        """
+        from libs.tlog.checkpoint import open_checkpoint
+        from libs.tlog.errors import TlogError
+
+        known = verifiers(keys)
+        try:
+            kept = open_checkpoint(checkpoint.read_bytes(), known) if checkpoint else None
+        except (OSError, TlogError) as error:
+            raise WrongUsage(f"--checkpoint: {show.harmless(str(error))}.") from None
+        return cls(known, kept)
+
+
+class Checked:
+    """A checkpoint whose signature holds, and the root that the log itself gives at its size.
+
+    What is shown must continue the checkpoint that was `kept`.
+    """
+
+    def __init__(self, signed: "Signed", made_at: str | None, kept: "Signed | None") -> None:
         from libs.tlog.tree import Frontier
 
         self._signed = signed
         self._made_at = made_at
+        self._kept = kept
+        self._then: bytes | None = None
         self._tree = Frontier()
 
     @classmethod
-    def fetch(cls, client: "Client", keys: Sequence[str]) -> "Checked":
+    def fetch(cls, client: "Client", trusted: Trusted) -> "Checked":
         """The newest checkpoint of the log, verified with the keys.
 
         Raises:
-            TlogError: it is none, or none of the keys signed it.
+            TlogError: it is none, or none of the keys signed it, or it is older than the one that was kept.
         """
         from libs.tlog.checkpoint import open_checkpoint
+        from libs.tlog.errors import BrokenLog
 
-        known = verifiers(keys)
         answer = client.get("/timeline/checkpoint")
-        return cls(open_checkpoint(str(answer["checkpoint"]).encode(), known), answer.get("made_at"))
+        signed, kept = open_checkpoint(str(answer["checkpoint"]).encode(), trusted.keys), trusted.kept
+        if kept and signed.checkpoint.size < kept.checkpoint.size:
+            raise BrokenLog(
+                f"the newest checkpoint that is shown is of size {signed.checkpoint.size}, before the one of size "
+                f"{kept.checkpoint.size} that is held: it is stale"
+            )
+        return cls(signed, answer.get("made_at"), kept)
 
     def see(self, entry: "StoredEntry") -> None:
         """The next leaf of the log, which was verified."""
@@ -80,6 +117,8 @@ class Checked:
 
         if self._tree.size < self._signed.checkpoint.size:
             self._tree.append(event_hash(entry.leaf))
+            if self._kept and self._tree.size == self._kept.checkpoint.size:
+                self._then = self._tree.root()
 
     def finish(self, size: int) -> None:
         """Raise BrokenLog unless the log begins with what was signed."""
@@ -94,6 +133,14 @@ class Checked:
                 f"its checkpoint signs {said.root.hex()}"
             )
 
+        if self._kept and self._then is not None:
+            old = self._kept.checkpoint
+            if (old.origin, old.root) != (said.origin, self._then):
+                raise BrokenLog(
+                    f"at size {old.size} the log {said.origin} has the root {self._then.hex()}, where the older "
+                    f"checkpoint of {old.origin} says {old.root.hex()}: two histories were shown"
+                )
+
     def described(self) -> dict[str, Any]:
         """For programs."""
         said = self._signed.checkpoint
@@ -104,12 +151,15 @@ class Checked:
             "made_at": self._made_at,
             "signed_by": [one.key.vkey for one in self._signed.signers],
             "witnesses": [one.key.name for one in self._signed.witnesses],
+            **({"continues": self._kept.checkpoint.size} if self._kept else {}),
         }
 
     def words(self) -> str:
         """For people."""
         said, by = self._signed.checkpoint, ", ".join(one.key.key_id.hex() for one in self._signed.signers)
         seen = [f"; witnessed by {one.key.name} at {second(one.time or 0)}" for one in self._signed.witnesses]
+        if self._kept:
+            seen.append(f"; continues the checkpoint of size {self._kept.checkpoint.size} that you kept")
         return f"signed by {by}: the first {said.size} leaves, at {self._made_at}{''.join(seen)}"
 
 

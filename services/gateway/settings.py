@@ -31,6 +31,9 @@ class GatewaySettings(ProcessSettings):
         default=300, ge=1, description="how long a URL is good that asks for nothing else"
     )
     evidence_url_max_seconds: int = Field(default=3600, ge=1, le=7 * 86400, description="the longest that one may be")
+    redaction_recovery_seconds: float = Field(
+        default=30.0, gt=0, description="how long a redaction may be untold before its fact is recovered"
+    )
     evidence_via_gateway: bool = Field(
         default=False, description="URLs are the gateway's own although the store is S3, which people cannot reach"
     )

@@ -1,5 +1,6 @@
 """The gateway's schema: credentials that it gives out or has seen used. No secret stands in it, only hashes.
 
+`redaction_asked` has what was asked of the timeline until the log is told of it (`evidence/redactions.py`).
 `signed_post` and `denial` are memories of minutes: what was taken cannot be taken again, what was told is not told
 again. Rows that can matter no more are deleted (`principals/upkeep.py`).
 """
@@ -94,4 +95,16 @@ feature_flag = Table(
     Column("changed_at", MOMENT, nullable=False),
     Column("rationale", Text, nullable=False),
     CheckConstraint("state IN ('on', 'off', 'listed')", name="ck_feature_flag_state"),
+)
+
+redaction_asked = Table(
+    "redaction_asked",
+    metadata,
+    Column("asking_id", Uuid, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("request_key", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("question", LargeBinary, nullable=False),
+    Column("asked_at", MOMENT, nullable=False, server_default=func.clock_timestamp()),
 )

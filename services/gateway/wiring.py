@@ -11,7 +11,7 @@ from services.gateway.evidence.desk import EvidenceDesk
 from services.gateway.evidence.downloads import Downloads
 from services.gateway.evidence.holds import HoldDesk
 from services.gateway.evidence.links import Links
-from services.gateway.evidence.redactions import RedactionDesk
+from services.gateway.evidence.redactions import Recovery, RedactionDesk
 from services.gateway.flags.book import FlagBook
 from services.gateway.flags.desk import FlagDesk
 from services.gateway.principals.reception import Reception
@@ -70,6 +70,8 @@ async def wire(rt: Runtime) -> None:
     rt.add("flags", book)
     rt.add("http", face)
     rt.add("events", tail)
+    client = RpcClient(rt.bus, timeout=settings.rpc_timeout_seconds)
+    rt.add("redactions", Recovery(RedactionDesk(rt.database), client, seconds=settings.redaction_recovery_seconds))
     for name, part in reception.parts:
         rt.add(name, part)
     rt.on_stop += [face.stop, *reception.on_stop]

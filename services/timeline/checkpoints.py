@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from libs.common.database import Database, Tx
 from libs.tlog.growth import Growth, pending_widths
-from libs.tlog.note import cosigned
+from libs.tlog.note import cosigned, parse_note
 from libs.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
 from libs.tlog.tree import HASH_BYTES
 
@@ -87,6 +87,13 @@ async def with_cosignatures(tx: Any, made: Made) -> Made:
     """The checkpoint with its witnesses' lines beneath the log's own, as it is given out."""
     lines = [row["line"] for row in await cosignatures(tx, made.size)]
     return replace(made, note=cosigned(made.note, lines)) if lines else made
+
+
+def as_signed(note: bytes) -> bytes:
+    """A checkpoint's note with the log's own lines alone, as it is stored: witnesses' lines stand beside it."""
+    text, lines = parse_note(note)
+    origin = text.partition("\n")[0]
+    return f"{text}\n{''.join(line.line() for line in lines if line.name == origin)}".encode()
 
 
 async def keep(tx: Tx, size: int, root: bytes, note: bytes, tiles: Mapping[Tile, bytes]) -> Made:

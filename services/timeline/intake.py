@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from nats.aio.msg import Msg
 
+from libs.common import wire
 from libs.common.contracts.envelope import CONTENT_TYPE, Envelope, MalformedEnvelope
 from libs.common.puller import sequence_at
 from libs.tlog.chain import Message, Missing, Unreadable
@@ -60,14 +61,8 @@ def _whole(seconds: int) -> str:
 
 
 def headers(raw: bytes) -> dict[str, str]:
-    """Headers of a stored message's raw block, by the same rules as the client applies to a pulled one."""
-    found: dict[str, str] = {}
-    for line in raw.split(b"\r\n")[1:]:
-        name, colon, value = line.partition(b":")
-        key = name.strip()
-        if colon and key.isascii() and not any(map(str.isspace, key.decode())):
-            found[key.decode()] = value.strip().decode(errors="replace")
-    return found
+    """Headers of a stored message's raw block, by the same rules as of a pulled one."""
+    return wire.parse(raw.partition(b"\r\n")[2])
 
 
 def arrival(message: Received | Hole, *, stream: str, epoch: int) -> Arrival:

@@ -13,7 +13,7 @@ from libs.common.database import Database
 from libs.common.telemetry import log
 from libs.tlog.chain import Batch, ChainKey, Head, Message, chain
 from libs.tlog.shape import CONFLICT
-from services.timeline import metrics, storage
+from services.timeline import metrics, skew, storage
 from services.timeline.model import Arrival, LogState
 from services.timeline.storage import Append
 
@@ -137,6 +137,7 @@ def _tell(batch: Batch, arrivals: Sequence[Arrival], began_ns: int) -> None:
     metrics.LAST_APPEND.set_to_current_time()
     for kind, count in Counter(entry.kind for entry in batch.entries).items():
         metrics.APPENDED.labels(kind).inc(count)
+    skew.flag(batch.entries)
     for entry, arrival in zip(batch.entries, arrivals, strict=True):
         envelope = arrival.envelope
         if envelope is None:

@@ -5,6 +5,9 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 APPENDED: Final = Counter("ranger_timeline_appended_total", "Leaves appended, by kind", ["kind"])
+SKEWED: Final = Counter(
+    "ranger_timeline_skewed_total", "Events whose own time is over an hour from when the stream stored them", ["clock"]
+)
 BATCH: Final = Histogram(
     "ranger_timeline_batch_size", "Leaves a transaction appended", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 )

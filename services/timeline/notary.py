@@ -65,6 +65,12 @@ class Notary:
         metrics.CHECKPOINT.set(kept.size)
         return kept
 
+    async def witnessed(self) -> Made | None:
+        """The newest checkpoint that a witness has signed, with all their lines; None where there is none."""
+        async with self._database.transaction("timeline witnessed") as tx:
+            found = await checkpoints.newest_cosigned(tx)
+            return None if found is None else await checkpoints.with_cosignatures(tx, found)
+
     async def _signers(self, made: Made | None, rotation: Asked | None) -> list[Signer]:
         """Who signs the next checkpoint; a key that is new is announced first."""
         try:

@@ -3,30 +3,36 @@
     tile/<level>/<n>, tile/entries/<n>, each also as `.p/<width>`    made once, and the same by whoever makes them
     checkpoints/<size>                                               made once: the note that was signed for this size
     checkpoint                                                       the newest one, replaced
+    witnessed                                                        the newest one that a witness has signed, replaced
 
 Where it goes on is read from `checkpoint`: after a crash anything may be there already, and must then be the same. A
 note of another root is a fork: both are kept, in the store and in the database, and the log is frozen.
+
+What is replaced is swapped for what was looked at: a publisher that was paused takes nothing newer back. Witnesses sign
+later than the log: their lines are put beneath what is shown of their size, and what was made once stays as it was.
 """
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NoReturn
 
 from libs.common.crash import crash_point
 from libs.common.database import Database
-from libs.common.objectstore import ObjectStore
+from libs.common.objectstore import ObjectStore, StoreUnavailable
 from libs.common.telemetry import log
 from libs.tlog.checkpoint import Checkpoint
 from libs.tlog.errors import FormatError, ProofError, SignatureError
 from libs.tlog.hashing import event_hash
-from libs.tlog.note import Signer, parse_note
+from libs.tlog.note import Signer, cosigned, parse_note
 from libs.tlog.tiles import TILE_WIDTH, Tile, entries_bundle
 from services.timeline import checkpoints, metrics
 from services.timeline.checkpoints import Incomplete, Made
 from services.timeline.errors import Frozen
 
 CHECKPOINT: Final = "checkpoint"
+WITNESSED: Final = "witnessed"
 AT_ONCE: Final = 16
+TRIES: Final = 5
 
 
 class Press:
@@ -36,6 +42,7 @@ class Press:
         self._database = database
         self._store = store
         self._origin = origin
+        self._witnessed = b""
 
     async def newest(self, signers: Iterable[Signer] = ()) -> tuple[Checkpoint, bytes] | None:
         """The checkpoint that is published, and its note; None where there is none that could be ours.
@@ -47,8 +54,10 @@ class Press:
             Frozen: it is another log's.
         """
         raw = await self._store.get(CHECKPOINT)
-        if raw is None:
-            return None
+        found = None if raw is None else self._read(raw, signers)
+        return None if raw is None or found is None else (found, raw)
+
+    def _read(self, raw: bytes, signers: Iterable[Signer]) -> Checkpoint | None:
         try:
             found = _opened(raw, signers)
         except (FormatError, SignatureError) as error:
@@ -58,7 +67,7 @@ class Press:
             raise Frozen(
                 f"the object store holds the log {found.origin}, this is {self._origin}: give it one of its own"
             )
-        return found, raw
+        return found
 
     async def publish(self, made: Made, since: int) -> None:
         """Publish a checkpoint and what is not published of its log, of which `since` leaves are.
@@ -73,18 +82,48 @@ class Press:
         if not await self._store.create(key, made.note):
             await self._compare(made, await self._store.get(key))
         crash_point("timeline_checkpoint_kept")
-        current = await self.newest()
-        if current is None or current[0].size < made.size:
-            await self._store.put(CHECKPOINT, made.note)
-        elif current[0].size == made.size and current[0].root != made.root:
-            await self._fork(made, current[1])
+        await self._show(CHECKPOINT, made)
         crash_point("timeline_checkpoint_published")
         metrics.PUBLISHED.set(made.size)
 
+    async def witness(self, made: Made) -> None:
+        """Show what witnesses have signed, of a size that is published: `made` bears their lines.
+
+        Raises:
+            StoreUnavailable, Frozen: as `publish`.
+        """
+        if made.note != self._witnessed:
+            await self._show(WITNESSED, made)
+            await self._show(CHECKPOINT, made)
+            self._witnessed = made.note
+
+    async def _show(self, key: str, made: Made) -> None:
+        """Put a checkpoint there unless a larger one is; of its own size, the lines that are missing."""
+        for _ in range(TRIES):
+            held = await self._store.held(key)
+            current = self._read(held.data, ()) if held else None
+            if held is None or current is None or current.size < made.size:
+                note = made.note
+            elif current.size > made.size:
+                return
+            elif current.root != made.root:
+                await self._fork(made, held.data)
+            else:
+                note = _joined(held.data, made.note)
+            if (held and note == held.data) or await self._store.swap(key, note, held):
+                return
+        raise StoreUnavailable(f"The object store's {key} changes all the time.", code="store_unavailable")
+
     async def compare(self, made: Made, published: Checkpoint, note: bytes) -> None:
         """Raise Frozen where what was published at a size is not what was signed, or computed, for it."""
-        if published.root != made.root:
-            await self._fork(made, note)
+        if published.root == made.root:
+            return
+        if not made.note:
+            raise Frozen(
+                f"the database gives the root {made.root.hex()} at size {made.size}, the published checkpoint signs "
+                f"{published.root.hex()}: the database was rewritten, or it is another log's"
+            )
+        await self._fork(made, note)
 
     async def _files(self, made: Made, first: int) -> None:
         """Every tile and bundle from a tile's first leaf on, computed from the leaves themselves."""
@@ -131,7 +170,7 @@ class Press:
         if (found.origin, found.size, found.root) != (self._origin, made.size, made.root):
             await self._fork(made, note)
 
-    async def _fork(self, made: Made, note: bytes) -> None:
+    async def _fork(self, made: Made, note: bytes) -> NoReturn:
         other = _opened(note, ())
         async with self._database.transaction("timeline fork") as tx:
             await checkpoints.forked(tx, made.size, {made.root: made.note, other.root: note})
@@ -148,6 +187,18 @@ def _files(tiles: Iterable[tuple[Tile, bytes]], leaves: list[bytes]) -> Iterable
             assert len(leaves) == tile.width <= TILE_WIDTH
             yield tile.entries_path, entries_bundle(leaves)
         yield tile.path, raw
+
+
+def _joined(shown: bytes, ours: bytes) -> bytes:
+    """What is shown with our lines that it lacks; ours alone where it has others in their place."""
+    theirs = {(line.name, line.key_id): line for line in parse_note(shown)[1]}
+    lines = parse_note(ours)[1]
+    if any(theirs.get((line.name, line.key_id), line) != line for line in lines):
+        return ours
+    try:
+        return cosigned(shown, [line.line() for line in lines if (line.name, line.key_id) not in theirs])
+    except FormatError:  # as many lines as a note may have
+        return ours
 
 
 def _opened(raw: bytes, signers: Iterable[Signer]) -> Checkpoint:

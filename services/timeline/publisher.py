@@ -149,7 +149,7 @@ class Publisher:
             await self._growth()
 
     async def round(self) -> None:
-        """Look, where it is time to; sign what is not signed, then publish what is not published."""
+        """Look, where it is time to; sign what is not signed, then publish that, and what witnesses have signed."""
         now = time.monotonic()
         if not self._guard.checked or now - self._looked >= self._recheck:
             self._looked = now
@@ -160,6 +160,8 @@ class Publisher:
         if made is not None and made.size > self._guard.published:
             await self._press.publish(made, self._guard.published)
             self._guard.published = made.size
+        if (seen := await self._notary.witnessed()) and seen.size <= self._guard.published:
+            await self._press.witness(seen)
         metrics.PUBLISHING.set(1)
 
     async def _growth(self) -> None:

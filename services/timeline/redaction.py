@@ -19,7 +19,7 @@ from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.objectstore import ObjectStore, StoreUnavailable
 from libs.common.policy import Context, Resource, require, require_scope
-from libs.common.rpc import Answer, Caller, Question, RpcServer
+from libs.common.rpc import Answer, Caller, Question, RpcServer, answered
 from libs.common.sight import filters, seen
 from libs.common.telemetry import log
 from services.timeline import control, metrics
@@ -75,16 +75,24 @@ class Redact(Question):
         return self
 
 
+class Answered(Question):
+    """A request of the caller's to redact: under which key, and what it said."""
+
+    request_key: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    asked: Redact
+
+
 class RedactionDesk:
-    """The verb."""
+    """The verbs."""
 
     def __init__(self, origin: str, database: Database) -> None:
         self._origin = origin
         self._database = database
 
     def register(self, server: RpcServer) -> None:
-        """Add `redact`; it answers when it is done, or after three seconds, when it will be."""
+        """Add `redact`, which answers when it is done, or after three seconds, when it will be; and `redaction`."""
         server.command("redact", Redact, self.redact, after_commit=self._settled)
+        server.query("redaction", Answered, self.answered)
 
     async def redact(self, tx: Tx, caller: Caller, question: Redact) -> Answer:
         """Write it down. `new` is false where that was done before, by whomever; then nothing else happens.
@@ -129,6 +137,17 @@ class RedactionDesk:
             "policy_revision": decision.revision,
             "new": new,
         }
+
+    async def answered(self, tx: Tx, caller: Caller, question: Answered) -> Answer:
+        """What `redact` has answered to it, or would have; nothing is redacted by asking.
+
+        Raises:
+            NotFound: it was not carried out.
+        """
+        answer = await answered(tx, caller, "redact", question.request_key, question.asked)
+        if answer is None:
+            raise NotFound("No such redaction of yours was carried out under this key.")
+        return answer
 
     async def _event(self, tx: Tx, caller: Caller, question: Redact) -> Any:
         scope = await require_scope(caller.principal, "timeline.view", "timeline", caller.tenant)

@@ -4,7 +4,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
@@ -74,14 +74,11 @@ class Envelope(Struct, frozen=True, kw_only=True):
         if len(self.refs) > MAX_REFS:
             raise MalformedEnvelope(f"at most {MAX_REFS} refs, not {len(self.refs)}")
         texts = "".join(_texts_of(self))  # one look, since every message passes here twice
-        if not texts.isprintable() and _CONTROL.search(texts):
-            header = next(
-                name for name, text in zip(_TEXT_HEADERS, _texts_of(self), strict=True) if _CONTROL.search(text)
-            )
-            raise MalformedEnvelope(f"header {header} contains control characters")
+        if not texts.isprintable():
+            _check_texts(zip(_TEXT_HEADERS, _texts_of(self), strict=True))
         alone = self.tenants == (self.tenant,)
         if "," in self.tenant or (not alone and any(map(_ill_named, self.tenants))):
-            raise MalformedEnvelope("a tenant's name contains a comma or control characters")
+            raise MalformedEnvelope("a tenant's name contains a comma, control characters, or what is no Unicode")
         if not 1 <= self.aggregate_version <= MAX_VERSION:
             raise MalformedEnvelope(f"ce-aggregateversion must lie between 1 and {MAX_VERSION}")
         if not alone:
@@ -106,7 +103,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
         if self.marking != UNMARKED:
             headers |= _marking_headers(self.marking)
         if self.refs:
-            headers["Rr-Refs"] = orjson.dumps([ref.to_wire() for ref in self.refs]).decode()
+            headers["Rr-Refs"] = _spelled(self.refs)
         return headers
 
     @classmethod
@@ -162,14 +159,24 @@ HEADERS: Final = (*_TEXT_HEADERS, *_OTHER_HEADERS)
 _texts_of: Final = attrgetter(*_TEXT_HEADERS.values())
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 """What neither a header nor a text column carries as it is."""
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+"""What `wire.decode` makes of bytes that are no UTF-8."""
 _REQUIRED: Final = 9
 """How many of the texts, the first ones, no fact is without."""
 _values_of: Final = itemgetter(*_TEXT_HEADERS)
 _ABSENT: Final = dict.fromkeys(HEADERS, "")
 
 
+def _check_texts(texts: Iterable[tuple[str, str]]) -> None:
+    for header, text in texts:
+        if _CONTROL.search(text):
+            raise MalformedEnvelope(f"header {header} contains control characters")
+        if _SURROGATE.search(text):
+            raise MalformedEnvelope(f"header {header} is not UTF-8")
+
+
 def _ill_named(tenant: str) -> bool:
-    return "," in tenant or bool(_CONTROL.search(tenant))
+    return "," in tenant or bool(_CONTROL.search(tenant) or _SURROGATE.search(tenant))
 
 
 def _positive(text: str) -> int:
@@ -192,6 +199,10 @@ def _marking(environment: str, clearance: str) -> Marking:
         raise MalformedEnvelope(f"headers {_ENVIRONMENT} and {_CLEARANCE}: {error}") from None
 
 
+def _spelled(refs: Iterable[Ref]) -> str:
+    return orjson.dumps([ref.to_wire() for ref in refs]).decode()
+
+
 def _salt(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
@@ -204,6 +215,10 @@ def _refs(text: str) -> tuple[Ref, ...]:
         return ()
     try:
         items: Sequence[Any] = orjson.loads(text)
-        return tuple(Ref(kind=str(i["k"]), sha256=str(i["sha256"]), length=int(i["len"])) for i in items)
+        refs = tuple(Ref(kind=str(i["k"]), sha256=str(i["sha256"]), length=int(i["len"])) for i in items)
+        spelled = _spelled(refs)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         raise MalformedEnvelope("header Rr-Refs is not a JSON list of {k, len, sha256}") from None
+    if spelled != text:  # a key that occurs twice, a number that is another one in another reader
+        raise MalformedEnvelope("header Rr-Refs is not in its one spelling")
+    return refs

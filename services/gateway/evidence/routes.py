@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field, StringConstraints
 
 from libs.common.contracts.marking import Marking
-from libs.common.errors import Denied, InvalidInput, Unavailable
+from libs.common.errors import Conflict, Denied, InvalidInput, NotFound, Unavailable
 from libs.common.policy import Context, Resource, require
 from services.gateway.asking import Ask, Asking, StrictRoute, reply
 from services.gateway.evidence import answers
 from services.gateway.evidence.desk import FILENAME, EvidenceDesk, Opener, Wanted
 from services.gateway.evidence.holds import Hold, HoldDesk
-from services.gateway.evidence.redactions import RedactionDesk
+from services.gateway.evidence.redactions import Asked, RedactionDesk
 from services.gateway.parameters import INDEX, Id, Index, Limit, Parameters, Text, Uuid, Why
 from services.gateway.settings import GatewaySettings
 
@@ -158,14 +158,19 @@ async def redact(ask: Ask, desk: Annotated[RedactionDesk, Depends(_redactions)],
     The leaf stays, and the log says that it was redacted. 202: a log that is frozen does it when it goes on.
     """
     named = {"index": int(entry)} if INDEX.fullmatch(entry) else {"event_id": entry}
-    identity = ask.identity
+    asked = Asked.of(ask.identity, named | {"rationale": why.rationale})
+    await desk.note(asked)
     try:
-        done = await ask.content("timeline", "redact", named | {"rationale": why.rationale}, timeout=REDACT_SECONDS)
-    except Denied as denied:
-        ask.reception.note(identity.principal, "evidence.redact", denied.reason_code, denied.data)
+        done = await ask.content("timeline", "redact", asked.question, timeout=REDACT_SECONDS)
+    except (Denied, NotFound, Conflict, InvalidInput) as refused:
+        await desk.drop(asked)
+        if isinstance(refused, Denied):
+            ask.reception.note(ask.identity.principal, "evidence.redact", refused.reason_code, refused.data)
         raise
     if done["new"]:
-        await desk.tell(identity, done, why.rationale)
+        await desk.tell(asked, done)
+    else:
+        await desk.drop(asked)
     told = {name: done[name] for name in ("index", "event_id", "type", "incident_id", "execution_id", "new")}
     return reply(told, 202)
 

@@ -273,7 +273,8 @@ def _first_epoch(reads: list[Any]) -> int | None:
 
 async def _sign(tx: Any, plan: Plan, closings: list[Closing]) -> None:
     """Checkpoints as they were signed, and the tiles that the newest one has."""
-    notes = {closing.end: closing.checkpoint for closing in closings if closing.checkpoint} | dict(plan.notes)
+    found = {closing.end: closing.checkpoint for closing in closings if closing.checkpoint} | dict(plan.notes)
+    notes = {size: checkpoints.as_signed(note) for size, note in found.items()}
     for size, note in sorted(notes.items()):
         if size:
             await checkpoints.keep(tx, size, Checkpoint.parse(parse_note(note)[0]).root, note, {})

@@ -69,6 +69,33 @@ async def test_what_is_there_can_be_replaced(opened: Opened) -> None:
     assert [key async for key in store.list()] == ["checkpoint"]
 
 
+async def test_what_is_there_is_swapped_for_what_was_looked_at_alone(opened: Opened) -> None:
+    store = opened()
+    assert await store.held("checkpoint") is None
+    assert await store.swap("checkpoint", b"0", None)
+    assert not await store.swap("checkpoint", b"x", None)
+    seen = await store.held("checkpoint")
+    assert seen is not None
+
+    # One after the other in the bucket: the tests' server looks and writes in two steps, which S3 itself does not.
+    turns = asyncio.Semaphore(8 if store.local else 1)
+
+    async def swap(number: int) -> bool:
+        async with turns:
+            return await opened().swap("checkpoint", b"by %d" % number, seen)
+
+    swapped = await asyncio.gather(*map(swap, range(8)))
+
+    assert sum(swapped) == 1
+    assert await store.get("checkpoint") == b"by %d" % swapped.index(True)
+    now = await store.held("checkpoint")
+    assert not await store.swap("checkpoint", b"late", seen)
+    await store.delete("checkpoint")
+    assert not await store.swap("checkpoint", b"to nothing", now)
+    assert await store.get("checkpoint") is None
+    assert [key async for key in store.list()] == []
+
+
 async def test_a_list_holds_what_is_below_whole_names(opened: Opened) -> None:
     store = opened()
     for key in ("a/1", "a/b/2", "ab/3", "c"):

@@ -13,6 +13,7 @@ from tests.integration.executor.samples import told_step
 from tests.integration.executor.test_evidence import refs
 
 pytestmark = pytest.mark.stack
+MEBIBYTES = 3 << 19  # one and a half: more than a fact may carry
 
 
 class Wanted(Arguments):
@@ -32,7 +33,7 @@ def asking(size: int) -> dict[str, object]:
 
 
 async def test_what_was_cut_is_kept_whole_and_named(bench: Bench, tmp_path: Path) -> None:
-    execution = await bench.execution(runbook(asking(300_000)))
+    execution = await bench.execution(runbook(asking(MEBIBYTES)))
     async with hands(bench, much, objects=tmp_path / "objects") as worker:
         assert (await worker.carry_out(execution))["state"] == "succeeded"
 
@@ -43,7 +44,7 @@ async def test_what_was_cut_is_kept_whole_and_named(bench: Bench, tmp_path: Path
     data = (tmp_path / "objects/artefacts/output/default" / outputs["object"]["sha256"]).read_bytes()
     assert reference["k"] == "output"
     assert reference["sha256"] == outputs["object"]["sha256"] == hashlib.sha256(data).hexdigest()
-    assert orjson.loads(data) == {"text": "x" * 300_000, "short": 1}
+    assert orjson.loads(data) == {"text": "x" * MEBIBYTES, "short": 1}
 
 
 async def test_small_outputs_are_no_object(bench: Bench, tmp_path: Path) -> None:

@@ -211,6 +211,25 @@ async def test_what_was_redacted_is_in_no_bundle_and_everything_still_verifies(e
     assert await eventually(told, timeout=20) == ["asked for by the person it is about"]
 
 
+async def test_why_an_event_was_redacted_survives_a_gateway_that_dies_before_it_says_so(evidence: Evidence) -> None:
+    incident = await evidence.incident(OPERATOR)
+    (entry,) = json.loads((await evidence.ctl("timeline", "show", "--incident", incident, "-o", "json"))[1])["entries"]
+    await evidence.running["gateway"].end()
+    await evidence.start("gateway", RR_CRASH_AT="gateway_redaction_untold")
+
+    code, _, _ = await evidence.ctl("audit", "redact", str(entry["index"]), "-r", "asked for by Ada")
+    assert (code != 0, await evidence.gateway.process.wait()) == (True, 137)
+    await evidence.start("gateway", RR_REDACTION_RECOVERY_SECONDS="0.2")
+
+    async def told() -> list[Any]:
+        page = json.loads((await evidence.ctl("timeline", "show", "--type", "access.event_redacted", "-o", "json"))[1])
+        return [(one["payload"]["rationale"], one["payload"]["event_id"]) for one in page["entries"]]
+
+    assert await eventually(told, timeout=20) == [("asked for by Ada", entry["event_id"])]
+    code, out, err = await evidence.ctl("audit", "verify", "--vkey", LOG.vkey, token=EVERYWHERE)
+    assert (code, f"redacted payloads: {entry['index']}" in out) == (0, True), err
+
+
 async def test_nobody_gets_anything_of_another_tenants(evidence: Evidence) -> None:
     ours, theirs = await evidence.incident(OPERATOR), await evidence.incident(STRANGER)
     for token, incident in ((STRANGER, ours), (OPERATOR, theirs)):

@@ -1,5 +1,6 @@
 """Evidence behind URLs that end: who gets one, what it opens, and what happens when somebody swaps the object."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,13 +13,17 @@ import pytest
 from starlette.types import Message
 
 from libs.common.artefacts import Artefacts, key_of
+from libs.common.bus import Bus
 from libs.common.contracts.envelope import Envelope
 from libs.common.database import Database
 from libs.common.errors import Denied, NotFound
+from libs.common.ids import new_id
 from libs.common.objectstore import ObjectStore
+from libs.common.rpc import RpcClient
 from services.gateway import metrics
 from services.gateway.evidence.downloads import Downloads, Swapped
 from services.gateway.evidence.links import Links
+from services.gateway.evidence.redactions import Asked, Recovery, RedactionDesk
 from tests.integration.gateway.conftest import EVIDENCE_SECRET, SENDER, VIEWER, bearer
 from tests.integration.gateway.fakes import FakeServices
 from tests.support.eventually import eventually
@@ -267,6 +272,61 @@ async def test_a_redaction_is_told_with_who_and_why_by_whichever_decision(
     assert (told["decision_id"], told["policy_revision"]) == ("d-1", "r-1")
     assert (envelope.incident_id, envelope.marking.environment) == (FOUND["incident_id"], "prod")
     assert (await http.post("/evidence/events/7/redact", json={})).status_code == 422
+    assert await database.pool.fetchval("SELECT count(*) FROM redaction_asked") == 0
+
+
+async def test_what_a_gateway_left_untold_is_told_once_and_what_was_never_carried_out_is_not_carried_out_later(
+    bus: Bus, services: FakeServices, database: Database
+) -> None:
+    desk = RedactionDesk(database)
+    recovery = Recovery(desk, RpcClient(bus, timeout=2), seconds=0.01)
+    done = {name: FOUND[name] for name in ("index", "type", "incident_id", "execution_id", "clearance")}
+    done |= {"event_id": "e-7", "environment": "prod", "decision_id": "d-1", "policy_revision": "r-1", "new": True}
+    wanted = {"index": 7, "rationale": "asked for by Ada"}
+
+    def left(key: str = "key-1", **more: Any) -> Asked:
+        return Asked(new_id(), "default", key, "olga", "token", wanted | more)
+
+    async def told() -> list[Any]:
+        return [orjson.loads(row["payload"]) for row in await database.pool.fetch("SELECT payload FROM outbox")]
+
+    async def rows() -> int:
+        return int(await database.pool.fetchval("SELECT count(*) FROM redaction_asked"))
+
+    repeated = left()
+    for one in (left(), repeated, left(), mallorys := left(rationale="another reason")):
+        await desk.note(one)
+    await desk.drop(mallorys)  # which was refused, for the key is another request's
+    await eventually(lambda: desk.left(0.01))
+    await recovery.once()  # nobody answers: it waits
+    assert await rows() == 3
+    answering = await services.answer("timeline.redaction", done)
+    await asyncio.gather(recovery.once(), recovery.once(), recovery.once())
+    assert services.last.body == {"request_key": "key-1", "asked": wanted}
+    assert services.last.request["principal"]["actor"] == "olga"
+    assert [(fact["rationale"], fact["actor"], fact["index"]) for fact in await told()] == [
+        ("asked for by Ada", "olga", 7)
+    ]
+    await desk.tell(repeated, done)  # who was slower finds that it is told
+    assert (len(await told()), await rows()) == (1, 0)
+
+    await answering.unsubscribe()
+    answering = await services.answer("timeline.redaction", done | {"new": False})
+    await desk.note(left("key-2"))
+    await eventually(lambda: desk.left(0.01))
+    await recovery.once()
+    assert (len(await told()), await rows()) == (1, 0)
+
+    await answering.unsubscribe()
+    await services.answer("timeline.redaction", NotFound("no such request"))
+    await desk.note(left("key-3"))
+    await eventually(lambda: desk.left(0.01))
+    await recovery.once()
+    assert await rows() == 1, "it may still be on its way"
+    await database.pool.execute("UPDATE redaction_asked SET asked_at = asked_at - interval '11 minutes'")
+    await recovery.once()
+    assert (len(await told()), await rows()) == (1, 0)
+    assert {asked.subject for asked in services.asked} == {"rpc.timeline.redaction"}
 
 
 async def test_a_refused_redaction_is_told_as_a_denial(
@@ -282,6 +342,7 @@ async def test_a_refused_redaction_is_told_as_a_denial(
     assert {name: orjson.loads(told or b"{}").get(name) for name in ("actor", "action", "reason")} == {
         "actor": "olga", "action": "evidence.redact", "reason": "policy.role",
     }  # fmt: skip
+    assert await database.pool.fetchval("SELECT count(*) FROM redaction_asked") == 0
 
 
 class TestS3:
@@ -314,3 +375,23 @@ class TestS3:
             if more_settings["evidence_via_gateway"]
             else f"/{urlsplit(bucket).netloc}/kept/{KEY}"
         )
+
+    @pytest.mark.usefixtures("kept")
+    async def test_what_is_swapped_in_the_bucket_has_another_hash_or_does_not_arrive(
+        self,
+        http: httpx.AsyncClient,
+        stranger: httpx.AsyncClient,
+        more_settings: dict[str, Any],
+        bucket: str,
+        s3: S3Server,
+    ) -> None:
+        url = await url_of(http, ttl_seconds=60)
+        other = DATA[:-1] + b"!"
+        s3.client().put_object(Bucket=urlsplit(bucket).netloc, Key=f"kept/{KEY}", Body=other)
+
+        answer = await stranger.get(url)
+
+        if more_settings["evidence_via_gateway"]:
+            assert (answer.status_code, answer.json()["code"]) == (500, "evidence_swapped")
+        else:  # the store's own URL: whoever fetches it compares with the leaf, as `rangerctl audit evidence` does
+            assert hashlib.sha256(answer.content).hexdigest() == hashlib.sha256(other).hexdigest() != SHA256

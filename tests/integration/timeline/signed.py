@@ -28,10 +28,10 @@ OLD, NEW, OTHER = (Signer(NAME, bytes([number]) * 32) for number in (1, 2, 3))
 class Office:
     """Who signs and publishes one bench's log."""
 
-    def __init__(self, bench: Bench, folder: Path) -> None:
+    def __init__(self, bench: Bench, folder: Path, store: ObjectStore | None = None) -> None:
         self.bench = bench
         self.objects = folder / "objects"
-        self.store = ObjectStore.open(self.objects.absolute().as_uri())
+        self.store = store or ObjectStore.open(self.objects.absolute().as_uri())
         self.key = folder / "timeline.key"
         self.give(OLD)
         keys = KeyFiles("RR_TIMELINE_KEY_FILE", str(self.key), name=NAME)

@@ -3,15 +3,19 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from libs.common.objectstore import ObjectStore
 from libs.tlog.checkpoint import Checkpoint, sign_checkpoint
 from libs.tlog.errors import SignatureError
+from libs.verifier.reading import verify_path
 from tests.integration.timeline.bench import Bench
 from tests.integration.timeline.signed import NAME, NEW, OLD, OTHER, Office, whole
 from tests.support.eventually import eventually
+from tests.support.s3 import ACCESS_KEY, SECRET, S3Server
 
 pytestmark = pytest.mark.stack
 
@@ -139,6 +143,39 @@ async def test_two_roots_at_one_size_are_both_kept_and_freeze_the_log(office: Of
         assert await office.store.get(f"forks/2/{row['root'].hex()}") == row["note"]
 
 
+async def test_the_log_is_published_to_s3_where_anybody_verifies_it_and_two_roots_meet(
+    bench: Bench, tmp_path: Path, s3: S3Server
+) -> None:
+    bucket = urlsplit(url := s3.bucket())
+    office = Office(bench, tmp_path, ObjectStore.open(url, access_key=ACCESS_KEY, secret=SECRET))
+    async with office.open():
+        await bench.publish(*range(1, 6))
+        await office.published(5)
+        await bench.publish(*range(6, 301))
+        signed = await office.published(300)
+
+    client, folder = s3.client(), tmp_path / "downloaded"
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket.netloc):
+        for item in page["Contents"]:
+            file = folder / item["Key"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(client.get_object(Bucket=bucket.netloc, Key=item["Key"])["Body"].read())
+    found = verify_path(folder / "kept", [OLD.verifier], signed)
+    assert (found.signed.raw, found.leaves) == (signed.raw, 300)
+    assert {"tile/0/000", "tile/entries/000", "tile/0/001.p/44", "tile/1/000.p/1"} <= {
+        file.relative_to(folder / "kept").as_posix() for file in folder.rglob("*") if file.is_file()
+    }
+
+    other = sign_checkpoint(Checkpoint(NAME, 302, bytes(32)), [OLD])
+    assert await office.store.create("checkpoints/302", other)
+    async with office.open():
+        await bench.publish(301, 302)
+        assert "two roots were signed at size 302" in await _frozen(office)
+    forks = {key async for key in office.store.list("forks/302")}
+    assert f"forks/302/{'00' * 32}" in forks
+    assert len(forks) == 2
+
+
 async def test_a_published_checkpoint_larger_than_the_database_freezes_it(office: Office, admin: Any) -> None:
     async with office.open():
         await office.bench.publish(1, 2, 3)
@@ -163,7 +200,7 @@ async def test_a_rewritten_database_freezes_on_what_was_published(office: Office
     await writer.take(ledger, [message for message in found if message is not None])
 
     async with office.open():
-        assert "two roots were signed at size 3" in await _frozen(office)
+        assert ", the published checkpoint signs " in await _frozen(office)
 
 
 async def test_a_database_that_no_longer_gives_a_signed_root_freezes(office: Office, admin: Any) -> None:

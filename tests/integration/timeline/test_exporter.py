@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,45 @@ async def test_it_is_killed_at_every_step_and_the_copy_is_the_same(stack_env: St
         assert sorted(seen) == [segment_key(0), marks_key(0), segment_key(1), marks_key(1)]
         assert seen[segment_key(0)].count(b'"index"') == 1
     assert verify_path(processes.target, [OLD.verifier]).leaves == sizes
+
+
+async def test_one_that_is_late_is_not_ready_and_says_how_late_until_it_has_caught_up(
+    stack_env: StackEnv, tmp_path: Path
+) -> None:
+    async with Place.open(stack_env, tmp_path) as place:
+        place.key.write_text(f"{private_text(OLD)}\n")
+        timeline = await place.start()
+        await place.ask(type="bundle_sealed", incident="none")
+        await eventually(lambda: _signed(place, 1), timeout=30)
+        processes = Processes(place, stack_env, tmp_path)
+        # It waits for a segment to fill, for longer than it may be behind.
+        exporter = processes.start(RR_EXPORT_SECONDS="3600", RR_EXPORT_BEHIND_SECONDS="0.2")
+        try:
+            await eventually(lambda: _late(processes), timeout=30)
+            look = await processes.look()
+            assert look["status"] != "ready"
+            assert re.fullmatch(
+                r".*the target holds 0 of 1 leaves: the oldest that it lacks has waited \d+ s",
+                look["checks"]["export"]["detail"],
+            )
+            assert list(processes.target.iterdir()) == []
+        finally:
+            await end(exporter)
+        exporter = processes.start(RR_EXPORT_BEHIND_SECONDS="3600")
+        try:
+            await eventually(lambda: _holds(processes, 1), timeout=30)
+        finally:
+            await end(exporter)
+            await end(timeline)
+
+
+async def _late(processes: Processes) -> bool:
+    async with httpx.AsyncClient() as client:
+        try:
+            answer = await client.get(f"http://127.0.0.1:{processes.port}/readyz")
+        except httpx.TransportError:
+            return False
+    return answer.status_code == 503 and "has waited" in answer.text
 
 
 async def _signed(place: Place, size: int) -> bool:

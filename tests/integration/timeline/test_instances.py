@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
+from libs.common.bus import Bus
+from libs.common.contracts.choreography import ADMIN, EVENTS
+from libs.tlog.chain import Batch, chain
 from libs.tlog.secretkey import private_text
-from tests.integration.timeline.places import Place, end
+from libs.tlog.tree import Frontier
+from services.timeline.intake import arrival
+from services.timeline.stream import EventStream
+from tests.integration.timeline.places import ORIGIN, Place, end
 from tests.integration.timeline.signed import OLD, whole
 from tests.integration.timeline.test_control import publish_facts
 from tests.support.eventually import eventually
@@ -21,6 +27,7 @@ pytestmark = pytest.mark.stack
 POINTS = (
     "timeline_before_commit",
     "timeline_after_commit",
+    "timeline_before_ack",
     "timeline_checkpoint_signed",
     "timeline_tiles_published",
     "timeline_checkpoint_kept",
@@ -65,10 +72,27 @@ async def test_a_crash_at_each_step_leaves_the_same_log_and_the_same_checkpoint(
 
     leaves = await place.leaves()
     assert leaves[: len(before)] == before
-    assert len(leaves) == signed.checkpoint.size == 300
+    expected = await uninterrupted(stack_env)
+    assert leaves == [entry.leaf for entry in expected.entries]
+    tree = Frontier()
+    for entry in expected.entries:
+        tree.append(entry.event_hash)
+    assert (signed.checkpoint.size, signed.checkpoint.root) == (300, tree.root())
     for row in await place.admin.fetch("SELECT size, note FROM checkpoint"):
         kept = await place.store.get(f"checkpoints/{row['size']}")
         assert kept in {None, bytes(row["note"])}
+
+
+async def uninterrupted(stack: StackEnv) -> Batch:
+    """The log that these messages of the stream give to whoever chains them at once."""
+    bus = Bus(stack["RR_NATS_URL"], name="reader", identity=ADMIN)
+    await bus.connect()
+    stream = EventStream(bus, EVENTS, "timeline")
+    extent = await stream.extent()
+    found = [await stream.get(seq) for seq in range(1, extent.last + 1)]
+    await bus.close()
+    items = [arrival(one, stream=EVENTS, epoch=extent.epoch).item for one in found if one is not None]
+    return chain(items, origin=ORIGIN, size=0, heads={}, seen={})
 
 
 async def test_another_takes_over_within_five_seconds_after_kill_9(place: Place, stack_env: StackEnv) -> None:

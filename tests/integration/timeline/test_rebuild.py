@@ -56,6 +56,7 @@ class World:
         self.bench = bench
         self.office = office
         self.admin = admin
+        self.folder = folder
         self.kept = folder / "kept"
         self.store = ObjectStore.open(self.kept.as_uri())
         self._reader = reader
@@ -166,11 +167,22 @@ async def test_it_is_made_again_without_exports_and_behind_a_backup(world: World
     after = await world.rows()
     await world.lose()
     await _restored(world, before)
+    office, published = Office(world.bench, world.folder), await world.office.store.get("checkpoint")
+    async with office.open():
+        await eventually(lambda: office.writer.frozen, timeout=15)
+    assert f"is published, the database has {len(before['leaf'])} leaves: it is an older one" in str(
+        office.writer.frozen
+    )
+    assert await world.admin.fetchval("SELECT count(*) FROM checkpoint") == 0, "it signs nothing"
+    assert await world.rows() == before
     with pytest.raises(Refused, match=r"not empty"):
         await world.rebuild(exports=False)
     await world.rebuild(exports=False, go_on=True)
     assert {name: rows for name, rows in (await world.rows()).items() if rows != after[name]} == {}
     await world.bench.verified()
+    async with Office(world.bench, world.folder).open():  # signs and publishes on, from the same root
+        await world.tell(51)
+    assert await world.office.store.get("checkpoint") != published
 
 
 async def _restored(world: World, rows: dict[str, list[Any]]) -> None:

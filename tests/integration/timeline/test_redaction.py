@@ -14,14 +14,14 @@ from libs.common.contracts.envelope import Ref
 from libs.common.contracts.marking import Marking
 from libs.common.errors import Conflict, Denied, NotFound, Unavailable
 from libs.common.policy import Principal
-from libs.common.rpc import Caller
+from libs.common.rpc import Caller, RpcServer
 from libs.common.sight import Sight, narrow
 from libs.tlog.secretkey import private_text
 from libs.tlog.tlogproof import LeafProof
 from services.timeline import control
 from services.timeline.handlers import ListEntries, LogDesk
 from services.timeline.proving import Proof, ProofDesk
-from services.timeline.redaction import _TURN, Redact, RedactionDesk, Shredder, doom
+from services.timeline.redaction import _TURN, Answered, Redact, RedactionDesk, Shredder, doom
 from tests.integration.timeline.bench import Bench, stop
 from tests.integration.timeline.places import Place, end
 from tests.integration.timeline.signed import NAME, OLD, Office
@@ -186,6 +186,39 @@ async def test_asked_for_twice_or_at_once_it_is_said_once(censor: Censor) -> Non
     assert not again["new"]
     assert (await censor.bench.kinds()).count("control") == 1
     await censor.bench.verified()
+
+
+async def test_the_answer_is_given_again_to_who_asked_and_redacts_nothing(censor: Censor) -> None:
+    await said(censor)
+    bench, wanted = censor.bench, Redact(index=1, rationale="asked for by Ada")
+    server, desk = RpcServer(bench.bus, bench.database, "timeline"), RedactionDesk(NAME, bench.database)
+    entries: list[Any] = []
+    answer = await server._carried_out("redact", Caller(ROOT_ADMIN, "t_a1", "k-1"), wanted, desk.redact, entries)
+    assert answer["new"]
+
+    async def asked(key: str, who: Principal, tenant: str = "t_a1", what: Redact = wanted) -> Any:
+        async with bench.database.transaction("test", snapshot=True) as tx:
+            await narrow(tx, Sight.of(who, tenant, changes=False))
+            return await desk.answered(tx, Caller(who, tenant, "k"), Answered(request_key=key, asked=what))
+
+    unarmed = Principal("rita", frozenset({"t_a1"}), frozenset())
+    assert await asked("k-1", unarmed) == answer
+    for key, who, tenant, what in (
+        ("k-1", Principal("mallory", frozenset({"t_a1"}), frozenset()), "t_a1", wanted),
+        ("k-1", Principal("rita", frozenset({"t_b2"}), frozenset()), "t_b2", wanted),
+        ("k-1", unarmed, "t_a1", Redact(index=1, rationale="another reason")),
+        ("k-1", unarmed, "t_a1", Redact(index=2, rationale="asked for by Ada")),
+        ("k-2", unarmed, "t_a1", wanted),
+    ):
+        with pytest.raises(NotFound):
+            await asked(key, who, tenant, what)
+    await eventually(lambda: _redacted(bench, 1))
+    assert await bench.database.pool.fetchval("SELECT count(*) FROM control") == 1
+    assert (await censor.bench.verified()).redacted == [1]
+
+
+async def _redacted(bench: Bench, index: int) -> bool:
+    return (await bench.verified()).redacted == [index]
 
 
 async def test_what_is_held_is_not_redacted_until_it_is_released(censor: Censor, admin: Any) -> None:

@@ -15,12 +15,16 @@ from libs.tlog.checkpoint import open_checkpoint, sign_checkpoint
 from libs.tlog.inspection import verify_bundle
 from libs.tlog.note import Cosigner, cosigned, parse_note
 from libs.tlog.tlogproof import LeafProof
+from libs.verifier.reading import verify_path as verified
 from services.timeline import metrics, witnesses
+from services.timeline.checkpoints import Made, as_signed
+from services.timeline.press import Press
 from services.timeline.proving import Checkpoint, Proof, ProofDesk
 from services.timeline.witnesses import Cosigned, WitnessDesk
 from tests.integration.timeline.bench import Bench
 from tests.integration.timeline.signed import NAME, NEW, OLD, Office
 from tests.integration.timeline.test_bundles import ADA, KEYS, Desk
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.stack
 AUDITOR = Principal("otto", frozenset({"*"}), frozenset({"auditor"}), clearance=RESTRICTED)
@@ -86,6 +90,65 @@ async def test_a_cosignature_is_given_out_with_its_checkpoint_its_proofs_and_bun
     found = verify_bundle(await desk.files(await desk.ask()), [*KEYS, ONE.verifier])
     assert (found.manifest.size, found.manifest.leaves) == (4, 4)
     assert [one.key.name for one in found.signed.witnesses] == [ONE.name]
+
+
+async def test_what_witnesses_have_signed_is_published_beneath_the_note_of_its_size(desk: Witnessed) -> None:
+    store, trusted = desk.office.store, [OLD.verifier, ONE.verifier, TWO.verifier]
+    alone = await store.get("checkpoint")
+
+    async def shown(key: str) -> list[str]:
+        raw = await store.get(key)
+        return [one.key.name for one in open_checkpoint(raw, trusted).witnesses] if raw else []
+
+    async def signed_by(key: str, *names: str) -> None:
+        async def there() -> bool:
+            return await shown(key) == list(names)
+
+        await eventually(there, timeout=15)
+
+    await desk.hand_in(await desk.cosigned(ONE))
+    await signed_by("checkpoint", ONE.name)
+    await signed_by("witnessed", ONE.name)
+    assert (await store.get("checkpoint") or b"").startswith(alone or b"no")
+    assert await store.get("checkpoints/3") == alone, "what was made once stays as it was"
+
+    # A witness that is late finds its checkpoint in the store although the log has gone on.
+    second = await desk.cosigned(TWO)
+    await desk.tell(4)
+    await desk.office.published(4)
+    await desk.hand_in(second)
+    await signed_by("witnessed", ONE.name, TWO.name)
+    assert await shown("checkpoint") == []
+    assert open_checkpoint(await store.get("witnessed") or b"", trusted).checkpoint.size == 3
+    await desk.hand_in(await desk.cosigned(TWO))
+    await signed_by("checkpoint", TWO.name)
+    await signed_by("witnessed", TWO.name)
+    assert verified(desk.office.objects, trusted).signed.checkpoint.size == 4
+
+    # A publisher that was paused takes nothing back, nor the lines from under it; lines of its own it adds.
+    newest = await store.get("checkpoint") or b""
+    old = Made(3, open_checkpoint(alone or b"", trusted).checkpoint.root, alone or b"")
+    bare = Made(4, open_checkpoint(newest, trusted).checkpoint.root, await store.get("checkpoints/4") or b"")
+    press = Press(desk.bench.database, store, origin=NAME)
+    await press.publish(old, 0)
+    await press.publish(bare, 0)
+    assert await store.get("checkpoint") == newest
+    cut = newest.replace(parse_note(newest)[1][-1].line().encode(), b"")
+    spoilt = cut.replace(b"\n\n\xe2\x80\x94 " + NAME.encode() + b" ", b"\n\n\xe2\x80\x94 somebody ")
+    for found in (cut, spoilt, b"no note at all"):
+        await store.put("checkpoint", found)
+        fresh = Press(desk.bench.database, store, origin=NAME)
+        await fresh.witness(Made(4, bare.root, newest))
+        opened = open_checkpoint(await store.get("checkpoint") or b"", trusted)
+        assert [one.key.name for one in opened.witnesses] == [TWO.name]
+
+
+def test_a_log_that_is_made_again_keeps_what_it_signed_and_not_what_others_put_beneath() -> None:
+    said = Said(NAME, 3, bytes(range(32)))
+    note = sign_checkpoint(said, [OLD, NEW])
+
+    assert as_signed(note) == note
+    assert as_signed(cosigned(note, [ONE.sign(said.text(), SEEN)])) == note
 
 
 async def test_a_bundle_takes_a_newer_checkpoint_where_no_witness_has_seen_all_of_it(desk: Witnessed) -> None:

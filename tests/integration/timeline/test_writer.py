@@ -1,4 +1,5 @@
 import asyncio
+from hashlib import sha256
 from typing import Any
 
 import asyncpg
@@ -22,6 +23,17 @@ COPY_PAYLOAD = """
 INSERT INTO payload SELECT 99, event_id, payload, salt, type, time, actor, tenant_id, incident_id, execution_id,
   runbook_id, dataschema, traceparent FROM payload WHERE index = 4
 """
+
+
+FLIPPED = "leaf = {0}, event_hash = sha256('\\x00' || {0})".format(
+    "convert_to(replace(convert_from(leaf, 'UTF8'), 'usr_7f3a', 'usr_7f3b'), 'UTF8')"
+)
+SWAP = """
+UPDATE leaf SET leaf = other.leaf, event_hash = other.event_hash FROM leaf AS other
+WHERE (leaf.index, other.index) IN ((3, 4), (4, 3))
+"""
+EVENT_4 = r"^leaf 4 \(event 00000000-0000-0000-0000-000000000005, t\d+\.created, stream sequence 5\): "
+EVENT_AT_3 = r"^leaf 3 \(event 00000000-0000-0000-0000-000000000005, t\d+\.created, stream sequence 5\): "
 
 
 async def delivered(bench: Bench, first: int, last: int) -> list[Received]:
@@ -155,16 +167,64 @@ async def test_payloads_of_any_bytes_are_logged_as_they_are(bench: Bench) -> Non
         b'{"a":1,"a":2}',
         b'{"n":9007199254740993,"x":1e400,"z":-0}',
         b"[" * 5000,
-        "e\u0301".encode(),
+        b"[" * 5000 + b"]" * 5000,
+        b'{"lone":"\\ud800","turned":"\\udc00\\ud800","raw":"\xed\xa0\x80"}',
+        '{"e\u0301":"nfd"}'.encode(),
+        '{"\u00e9":"nfc"}'.encode(),
     ]
     bench.start()
 
     await bench.send([bench.outgoing(number, payload=payload) for number, payload in enumerate(payloads, 1)])
 
     await bench.caught_up(len(payloads))
-    stored = await bench.database.pool.fetch("SELECT payload FROM payload ORDER BY index")
+    stored = await bench.database.pool.fetch("SELECT payload, salt FROM payload ORDER BY index")
     assert [row["payload"] for row in stored] == payloads
+    commits = [leaf["payload"]["commit"] for leaf in await bench.leaves()]
+    assert commits == [sha256(b"rr/payload/v1\0" + row["salt"] + row["payload"]).hexdigest() for row in stored]
     await bench.verified()
+
+
+async def test_fields_of_a_leaf_outside_the_profile_are_rejected_and_those_within_stay_as_they_came(
+    bench: Bench,
+) -> None:
+    told = {"actor": "zoe\u0301"}, {"actor": "zo\u00eb"}
+    headers = bench.fact(3).to_headers()
+    bent = [
+        {"ce-actor": "lone \ud800"},
+        {"ce-id": "a\0b"},
+        {"ce-aggregateversion": "-0"},
+        {"ce-aggregateversion": "1e400"},
+        {"ce-aggregateversion": "9007199254740993.0"},
+        {"Rr-Refs": "[" * 5000},
+        {"Rr-Refs": '[{"k":"spec","k":"spec","len":1,"sha256":"%s"}]' % ("a" * 64)},
+        {"Rr-Refs": '[{"k":"spec","len":-0.0,"sha256":"%s"}]' % ("a" * 64)},
+        {"Rr-Refs": '[{"k":"spec","len":1e400,"sha256":"%s"}]' % ("a" * 64)},
+        {"Rr-Salt": "not base64"},
+    ]
+    bench.start()
+
+    await bench.send([bench.outgoing(number, **change) for number, change in enumerate(told, 1)])
+    for number, change in enumerate(bent):
+        sent = headers | change | {"Nats-Msg-Id": f"{bench.name}-bent-{number}"}
+        block = b"".join(f"{name}: {value}\r\n".encode(errors="surrogatepass") for name, value in sent.items())
+        await raw_publish(bench, b"NATS/1.0\r\n" + block + b"\r\n", b"{}")
+    await round_trip(bench.client)  # another connection's messages come after these
+    await bench.publish(9)
+
+    last = len(told) + len(bent) + 1
+    await bench.caught_up(last)
+    leaves = await bench.leaves()
+    assert [leaf["ev"]["actor"] for leaf in leaves[:2]] == ["zoe\u0301", "zo\u00eb"]
+    assert [leaf["kind"] for leaf in leaves[2:]] == ["reject"] * len(bent) + ["event"]
+    await bench.verified()
+
+
+async def raw_publish(bench: Bench, headers: bytes, payload: bytes) -> None:
+    """A message whose headers no client of ours would send."""
+    client = bench.client
+    command = f"HPUB {bench.type} {len(headers)} {len(headers) + len(payload)}\r\n".encode()
+    await client._send_command(command + headers + payload + b"\r\n")
+    await client._flush_pending()
 
 
 async def test_a_message_gives_the_same_item_however_it_was_read(bench: Bench) -> None:
@@ -394,7 +454,15 @@ async def test_the_services_role_cannot_change_or_delete_what_is_logged(bench: B
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("UPDATE payload SET payload = '\\x00' WHERE index = 4", "stored payload does not match its commitment"),
+        (
+            "UPDATE payload SET payload = set_byte(payload, 3, get_byte(payload, 3) # 1) WHERE index = 4",
+            EVENT_4 + "stored payload does not match its commitment$",
+        ),
+        (
+            f"UPDATE leaf SET {FLIPPED} WHERE index = 9",
+            "^the leaves' root is [0-9a-f]{64}, the state says [0-9a-f]{64}$",
+        ),
+        (SWAP, EVENT_AT_3 + "stream sequence 4 has no outcome before it$"),
         ("UPDATE leaf SET leaf = leaf || ' ' WHERE index = 4", "stored leaf does not match its stored hash"),
         ("DELETE FROM leaf WHERE index = 4", "leaf 4 is missing"),
         ("DELETE FROM leaf WHERE index = 9", "the log holds 9 leaves, its state says 10"),

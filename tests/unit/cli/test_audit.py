@@ -256,7 +256,7 @@ def test_a_files_verdict_and_finding_are_json_for_programs(run: Run, tmp_path: P
     assert "NOT VERIFIED: x.jsonl, line" in ran.err
 
 
-def test_a_file_is_not_verified_by_nobodys_key_and_an_old_checkpoint_is_for_a_file(run: Run, tmp_path: Path) -> None:
+def test_nothing_is_verified_by_nobodys_key_nor_against_what_is_no_checkpoint(run: Run, tmp_path: Path) -> None:
     path = str(export(tmp_path / "x.jsonl"))
 
     assert run("audit", "verify", path).code == 2
@@ -264,6 +264,7 @@ def test_a_file_is_not_verified_by_nobodys_key_and_an_old_checkpoint_is_for_a_fi
     assert run("audit", "verify", str(tmp_path / "missing"), *TRUSTED).code == 2
     assert run("audit", "verify", path, *TRUSTED, "--checkpoint", path).code == 2
     assert run("audit", "verify", *TRUSTED, "--checkpoint", path).code == 2
+    assert run("audit", "verify", "--checkpoint", path).code == 2
 
 
 def test_a_provenance_hash_that_was_noted_down_is_found_in_its_chain(run: Run, gateway: FakeGateway) -> None:

@@ -14,7 +14,7 @@ from libs.tlog.tree import Frontier
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.gateway import FakeGateway
 from tests.unit.cli.test_audit import serve
-from tests.unit.tlog.worked import Store, stored
+from tests.unit.tlog.worked import Store, message, stored
 
 
 def key(store: Store, number: int = 1) -> Signer:
@@ -69,6 +69,31 @@ def test_a_log_that_its_key_did_not_sign_is_not_verified(run: Run, gateway: Fake
 
         assert (ran.code, words in ran.err) == (1, True), (ran, words)
     assert run("audit", "verify", "--vkey", "nonsense").code == 2
+
+
+def test_the_log_continues_the_checkpoint_that_the_auditor_kept(run: Run, gateway: FakeGateway, tmp_path: Path) -> None:
+    store, kept = stored(), tmp_path / "kept"
+    serve(gateway, store)
+    serve_checkpoint(gateway, note(store, 5))
+    for size in (1, 3, 5):
+        kept.write_bytes(note(store, size))
+        ran = run("audit", "verify", "--vkey", key(store).vkey, "--checkpoint", str(kept))
+        assert (ran.code, f"continues the checkpoint of size {size} that you kept" in ran.out) == (0, True), ran
+    ran = run("audit", "verify", "--vkey", key(store).vkey, "--checkpoint", str(kept), "-o", "json")
+    assert json.loads(ran.out)["checkpoint"]["continues"] == 5
+
+    other = Store()
+    other.append(*(message(seq, payload=b"{}") for seq in range(1, 8)))
+    for raw, words in (
+        (note(store, 6), "the newest checkpoint that is shown is of size 5, before the one of size 6 that is held: it"),
+        (note(other, 3), "at size 3 the log rr.example/timeline/prod-1 has the root "),
+    ):
+        kept.write_bytes(raw)
+        ran = run("audit", "verify", "--vkey", key(store).vkey, "--checkpoint", str(kept))
+        assert (ran.code, f"NOT VERIFIED: {words}" in ran.err) == (1, True), ran
+    assert "two histories were shown" in ran.err
+    kept.write_bytes(sign_checkpoint(Checkpoint(store.state.origin, 3, bytes(32)), [key(store, 2)]))
+    assert run("audit", "verify", "--vkey", key(store).vkey, "--checkpoint", str(kept)).code == 2
 
 
 def test_a_proof_is_checked_before_it_is_written(run: Run, gateway: FakeGateway, tmp_path: Path) -> None:

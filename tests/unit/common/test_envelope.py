@@ -111,6 +111,25 @@ def test_a_malformed_header_is_refused_by_name(changed: dict[str, str], said: st
         Envelope.from_headers({**HEADERS, **changed})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"k":"spec","k":"spec","len":"1","sha256":"%s"}]',
+        '[{"k":"spec","len":"1","len":"2","sha256":"%s"}]',
+        '[{"k":"spec","len":1,"sha256":"%s"}]',
+        '[{"k":"spec","len":-0.0,"sha256":"%s"}]',
+        '[{"k":"spec","len":"01","sha256":"%s"}]',
+        '[{"k":"spec","len":true,"sha256":"%s"}]',
+        '[{"k":"spec","len":"1","more":"x","sha256":"%s"}]',
+        '[ {"k":"spec","len":"1","sha256":"%s"}]',
+    ],
+)
+def test_refs_have_one_spelling(text: str) -> None:
+    assert Envelope.from_headers(HEADERS | {"Rr-Refs": '[{"k":"spec","len":"1","sha256":"%s"}]' % ("a" * 64)}).refs
+    with pytest.raises(MalformedEnvelope, match="header Rr-Refs is not in its one spelling"):
+        Envelope.from_headers(HEADERS | {"Rr-Refs": text % ("a" * 64)})
+
+
 @pytest.mark.parametrize("headers", [None, {}])
 def test_no_headers_are_no_envelope(headers: dict[str, str] | None) -> None:
     with pytest.raises(MalformedEnvelope, match="no headers"):
@@ -124,6 +143,8 @@ def test_no_headers_are_no_envelope(headers: dict[str, str] | None) -> None:
         ({"refs": tuple(Ref("spec", f"{n:064x}", 1) for n in range(17))}, "at most 16"),
         ({"tenant": "a,b"}, "comma"),
         ({"actor": "two\nlines"}, "control characters"),
+        ({"actor": "lone \ud800"}, "ce-actor is not UTF-8"),
+        ({"tenants": ("acme", "lone \udcff")}, "no Unicode"),
         ({"aggregate_version": 0}, "between 1"),
     ],
 )

@@ -13,7 +13,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import BadHeaderError, BadSubjectError
 
 from libs.common import wire
-from libs.common.contracts.envelope import HEADERS, Envelope, Ref
+from libs.common.contracts.envelope import HEADERS, Envelope, MalformedEnvelope, Ref
 
 NAMES = st.sampled_from([*HEADERS, "Rr-Reason", "Status", "X", "ce-ID", "", " ce-id", "ce id", "ce-id:", "ü"])
 TEXT = st.text(alphabet=st.sampled_from("aZ09-:;,= \t\r\n\x00\x0b\x1c\x85ü€\ud800"), max_size=12)
@@ -67,7 +67,30 @@ def test_any_block_is_read_as_the_client_reads_it(lines: list[tuple[str, str, st
     text = "".join(f"{name}{colon}{value}\r\n" for name, colon, value in lines)
     raw = text.encode(errors="replace") + noise
 
-    assert wire.decode(raw) == Client._parse_header_lines(raw)
+    assert shown(wire.decode(raw)) == Client._parse_header_lines(raw)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=20)), max_size=6))
+def test_any_bytes_are_read_as_the_client_reads_them(lines: list[tuple[bytes, bytes]]) -> None:
+    raw = b"".join(name + b":" + value + b"\r\n" for name, value in lines) + b"\r\n"
+
+    assert shown(wire.parse(raw)) == Client._parse_header_lines(raw)
+    assert shown(wire.decode(raw)) == Client._parse_header_lines(raw)
+
+
+def shown(headers: dict[str, str]) -> dict[str, str]:
+    """Bytes that are no UTF-8 as the client shows them."""
+    return {name: value.encode(errors="surrogateescape").decode(errors="replace") for name, value in headers.items()}
+
+
+def test_bytes_that_are_no_utf_8_are_told_from_the_sign_that_stands_for_them() -> None:
+    headers = {**FACT.to_headers(), "ce-actor": "\ufffd"}
+    block = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
+    assert Envelope.from_headers(wire.decode(block)).actor == "\ufffd"
+    for broken in (b"\xff", b"\xed\xa0\x80", b"\xc3"):
+        with pytest.raises(MalformedEnvelope, match="header ce-actor is not UTF-8"):
+            Envelope.from_headers(wire.decode(block.replace("\ufffd".encode(), broken)))
 
 
 async def test_a_fact_goes_the_fast_way_and_comes_back() -> None:

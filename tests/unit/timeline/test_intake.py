@@ -1,9 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from libs.common import wire
 from libs.common.contracts.envelope import Envelope
 from libs.tlog.chain import Message, Missing, Unreadable, chain
 from services.timeline.intake import arrival, headers, nanoseconds, received, stamp
@@ -110,7 +110,18 @@ def test_another_form_of_time_is_refused() -> None:
 
 
 @given(st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=20)), max_size=6))
-def test_raw_headers_are_read_as_the_client_reads_them(lines: list[tuple[bytes, bytes]]) -> None:
+def test_raw_headers_are_read_as_those_of_a_message_that_was_pulled(lines: list[tuple[bytes, bytes]]) -> None:
     raw = b"".join(name + b":" + value + b"\r\n" for name, value in lines) + b"\r\n"
 
-    assert headers(b"NATS/1.0\r\n" + raw) == Client._parse_header_lines(raw)
+    assert headers(b"NATS/1.0\r\n" + raw) == wire.decode(raw)
+
+
+def test_headers_that_are_no_utf_8_are_no_fact_whichever_way_they_came() -> None:
+    block = b"".join(
+        f"{name}: {value}\r\n".encode() for name, value in ENVELOPE.to_headers().items() if name != "ce-actor"
+    )
+    for read in (wire.decode, lambda raw: headers(b"NATS/1.0\r\n" + raw)):
+        found = item(message(read(block + b"ce-actor: lone \xed\xa0\x80\r\n")))
+
+        assert isinstance(found, Unreadable)
+        assert found.reason == "header ce-actor is not UTF-8"

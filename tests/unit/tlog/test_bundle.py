@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from libs.tlog.archive import pack, unpack
 from libs.tlog.bundle import Bundled, build, head_of, sealed_digest
+from libs.tlog.chain import Control
 from libs.tlog.errors import BrokenLog, FormatError, SignatureError, TlogError
 from libs.tlog.hashing import event_hash
 from libs.tlog.heads import Head
@@ -30,7 +31,7 @@ from tests.unit.tlog.incident import (
     resealed,
 )
 from tests.unit.tlog.vectors import LOG, flip, naive_hashes
-from tests.unit.tlog.worked import INCIDENT, ORIGIN
+from tests.unit.tlog.worked import INCIDENT, ORIGIN, Store, message
 
 Files = dict[str, bytes]
 THIRD = "0192f0c2-0000-7000-8000-000000000003"
@@ -174,14 +175,32 @@ def test_a_chain_that_has_no_leaf_in_the_bundle_is_found() -> None:
 
 
 def test_a_chain_whose_ancestor_was_never_in_the_tree_is_found() -> None:
-    """A head that is in the tree does not prove the leaves before it: each is proven by itself."""
-    files = bundled()
-    forged = files["leaves/2"].replace(b"usr_7f3a", b"usr_evil")
-    following = files["leaves/4"].replace(
-        event_hash(files["leaves/2"]).hex().encode(), event_hash(forged).hex().encode()
+    """A head that is in the tree does not prove the leaves before it: each is proven by itself.
+
+    The log's own key has signed a tree whose fifth leaf follows a leaf that the tree does not hold, and the rest of the
+    chain follows that: the chain is whole to its head, and nothing but the forged leaf's own proof tells.
+    """
+    store, real = Store(), logged().entries[2]
+    forged = real.leaf.replace(b"usr_7f3a", b"usr_evil")
+    told = logged()
+    store.entries, store.heads = told.entries[:4], {("incident", INCIDENT): Head(3, event_hash(forged))}
+    for entry in store.entries:
+        store.tree.append(entry.event_hash)
+    store.append(*(message(seq) for seq in range(5, 9)), Control({"type": "redaction", "of": "4", "id": GONE}))
+    store.entries[4] = dataclasses.replace(store.entries[4], payload=None, salt=None)
+    shown = content(store)
+    entries = [dataclasses.replace(one, leaf=forged) if one.index == 2 else one for one in shown.entries]
+
+    files = build(
+        dataclasses.replace(shown, entries=entries),
+        naive_hashes([entry.event_hash for entry in store.entries]),
+        [LOG.verifier, SEALER.verifier],
+        SEALER,
     )
 
-    assert "leaf 2" in finding(resealed({**files, "leaves/2": forged, "leaves/4": following}))
+    assert finding(files).startswith(
+        f"leaf 2 (event {THIRD}, incident.created, stream sequence 3): proofs/2.tlog-proof: leaf 2 of 9 leads to root"
+    )
 
 
 def test_a_bundle_of_another_key_is_refused() -> None:

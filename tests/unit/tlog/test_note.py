@@ -66,8 +66,10 @@ def test_a_note_that_no_known_key_signed_is_refused() -> None:
 def test_another_key_under_the_same_name_is_not_the_same_key() -> None:
     other = Signer(ORIGIN, bytes(32))
 
-    with pytest.raises(SignatureError, match="known is"):
+    with pytest.raises(SignatureError) as refused:
         open_note(NOTE, [other.verifier])
+    assert f"signed by {ORIGIN} (483ac58d), " in str(refused.value)
+    assert str(refused.value).endswith(f"known is {ORIGIN} ({other.key_id.hex()})")
     with pytest.raises(SignatureError, match="the signature is"):
         other.verifier.verify(TEXT, parse_note(NOTE)[1][0])
 

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from libs.tlog.errors import BrokenLog, LeafError
 from libs.tlog.export import line
 from libs.tlog.findings import read_leaf
-from libs.tlog.leaf import Link, Ref, Source, event_leaf, plain_leaf
+from libs.tlog.leaf import Link, Ref, Source, event_leaf, plain_leaf, usual_leaf
 from libs.tlog.profile import encode
 from libs.tlog.shape import CHAIN_KINDS
-from libs.tlog.usual import FIELDS, event_of, usual_event, usual_leaf, usual_lines
+from libs.tlog.usual import FIELDS, event_of, usual_event, usual_lines
 from tests.unit.tlog.vectors import flip
 from tests.unit.tlog.worked import CREATED, INCIDENT, ORIGIN, PAYLOAD, SALT, SOURCE, redacted
 

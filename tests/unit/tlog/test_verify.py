@@ -120,6 +120,21 @@ def test_two_swapped_leaves_are_found_at_the_first_of_them() -> None:
     assert words.endswith("stream sequence 4 has no outcome before it")
 
 
+def test_two_swapped_leaves_break_the_root_and_the_chain_says_where_though_their_sequences_are_swapped_back() -> None:
+    store = stored()
+    third, fourth = store.entries[3], store.entries[4]
+    at = {index: store.entries[index].leaf.split(b'"src":')[1] for index in (3, 4)}
+    for index, moved in ((3, fourth), (4, third)):
+        edit(store, index, lambda entry, moved=moved: replace(entry, payload=moved.payload, salt=moved.salt))  # type: ignore[misc]
+        leaf = moved.leaf.split(b'"src":')[0] + b'"src":' + at[index]
+        edit(store, index, lambda entry, leaf=leaf: rewritten(entry, leaf))  # type: ignore[misc]
+
+    assert rooted(store).root != stored().state.root
+    words = finding(store, rooted(store))
+    assert words.startswith("leaf 3 (event 0192f0c2-0000-7000-8000-000000000005")
+    assert f"incident {INCIDENT}'s chain" in words
+
+
 def test_rows_that_arrive_out_of_order_are_found() -> None:
     store = stored()
     store.entries[3], store.entries[4] = store.entries[4], store.entries[3]
