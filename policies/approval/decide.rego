@@ -6,18 +6,18 @@ import data.common.outcome
 
 default may := []
 
-may := data.roles.approval[input.action]
+may := data.roles.approval[access.action]
 
-deciding if input.action == "approval.decide"
+deciding if access.action == "approval.decide"
 
 named if {
-	some group in input.resource.groups
-	group in input.actor.groups
+	some group in access.thing.groups
+	group in access.actor.groups
 }
 
 named if {
-	some group in input.resource.groups
-	group in input.actor.roles
+	some group in access.thing.groups
+	group in access.actor.roles
 }
 
 grants contains "role" if access.role_in(may)
@@ -27,31 +27,31 @@ grants contains "break_glass" if {
 	"admin" in may
 }
 
-refusals contains "person" if {
-	not access.looking
+denials contains code if some code in access.denials
+
+denials contains outcome.lack(may) if grants == set()
+
+denials contains "person" if {
 	not access.person
+	not access.looking
 }
 
-refusals contains "four_eyes" if {
+denials contains "four_eyes" if {
 	deciding
-	input.resource.requester_id == input.actor.id
+	access.thing.requester_id == access.actor.id
 }
 
-refusals contains "group" if {
+denials contains "group" if {
 	deciding
-	count(input.resource.groups) > 0
+	access.thing.groups != []
 	not named
 }
 
-decision := outcome.allowed("approval.decide", grants) if {
-	access.clear
-	count(grants) > 0
-	count(refusals) == 0
-} else := outcome.denied("approval.decide", access.denials | refusals | outcome.ungranted(may, grants))
+decision := outcome.decided(grants, denials)
 
 default scope := {"allow": false}
 
 scope := outcome.seen if {
 	access.scope_ok
-	count(grants) > 0
+	grants != set()
 }

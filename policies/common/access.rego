@@ -3,106 +3,88 @@
 # Empty attributes are left out of the input: without a demand nothing is demanded, without a right nothing is had.
 package common.access
 
-default required_clearance := 0
+actor := input.actor
 
-required_clearance := input.resource.required_clearance
+action := input.action
 
-default environment := ""
-
-environment := input.resource.environment
+thing := input.resource
 
 tenant_ok if {
-	input.actor.tenant_ids == input.resource.tenant_ids # as it mostly is; the others cost more to find out
-	count(input.resource.tenant_ids) > 0
+	its := thing.tenant_ids
+	its[0] # there is one
+	among(its, actor.tenant_ids)
+}
+
+among(its, mine) if {
+	its == mine # as it mostly is; the others cost more to find out
 } else if {
-	input.actor.tenant_ids == ["*"]
-	count(input.resource.tenant_ids) > 0
+	mine == ["*"]
 } else if {
-	count(input.resource.tenant_ids) > 0
-	every tenant in input.resource.tenant_ids {
+	every tenant in its {
 		tenant != "*"
-		tenant in input.actor.tenant_ids
+		tenant in mine
 	}
 }
 
 scope_ok if {
-	input.actor.auth.scopes == ["*"]
+	actor.auth.scopes == ["*"]
 } else if {
-	input.action in input.actor.auth.scopes
+	action in actor.auth.scopes
 } else if {
-	some scope in input.actor.auth.scopes
+	some scope in actor.auth.scopes
 	endswith(scope, ".*")
-	startswith(input.action, trim_suffix(scope, "*"))
+	startswith(action, trim_suffix(scope, "*"))
 }
 
-environment_ok if {
-	environment == ""
+within(environment) if {
+	actor.environments == ["*"]
 } else if {
-	input.actor.environments == ["*"]
-} else if {
-	environment in input.actor.environments
+	environment in actor.environments
 }
 
-clearance_ok if {
-	required_clearance == 0
+cleared(needed) if {
+	needed == 0
 } else if {
-	is_number(input.actor.clearance)
-	input.actor.clearance >= required_clearance
+	mine := actor.clearance
+	is_number(mine)
+	mine >= needed
+}
+
+role_in(names) if {
+	some role in actor.roles
+	role in names
+	not pretended(role)
 }
 
 # A person who calls themselves `system` is not one.
-role_in(names) if {
-	some role in input.actor.roles
-	role in names
-	role != "system"
-} else if {
-	input.actor.kind == "service"
-	"system" in input.actor.roles
-	"system" in names
-}
+pretended("system") if not actor.kind == "service"
+
+# Decided either way, as only what is defined is remembered, and this is asked for again and again.
+default breaking_glass := false
 
 # Whoever breaks the glass may do what an administrator may, where they are.
 breaking_glass if {
-	input.actor.auth.method == "break_glass"
-	"break_glass" in input.actor.roles
+	actor.auth.method == "break_glass"
+	"break_glass" in actor.roles
 }
 
 on_call if {
-	input.actor.kind == "person"
-	some rotation in input.resource.rotations
-	rotation in input.actor.on_call
+	in_rotation
+	person
 }
 
-person if input.actor.kind == "person"
-
-looking if endswith(input.action, ".view")
-
-looking if input.action in ["execution.preview", "policy.simulate", "policy.simulate_other", "timeline.export"]
-
-default rationale := false
-
-rationale := input.context.rationale_present
-
-default risk := ""
-
-risk := input.resource.risk
-
-# In an emergency what is changed is at least said why.
-unexplained if {
-	breaking_glass
-	not looking
-	rationale != true
+in_rotation if {
+	some rotation in thing.rotations
+	rotation in actor.on_call
 }
 
-# Nothing that every package asks for is lacking.
-clear if {
-	input.v == 1
-	tenant_ok
-	scope_ok
-	environment_ok
-	clearance_ok
-	not unexplained
-}
+person if actor.kind == "person"
+
+looking if endswith(action, ".view")
+
+looking if action in ["execution.preview", "policy.simulate", "policy.simulate_other", "timeline.export"]
+
+explained if input.context.rationale_present == true
 
 denials contains "input" if not input.v == 1
 
@@ -110,8 +92,20 @@ denials contains "tenant" if not tenant_ok
 
 denials contains "scope" if not scope_ok
 
-denials contains "environment" if not environment_ok
+denials contains "environment" if {
+	environment := thing.environment
+	not environment == ""
+	not within(environment)
+}
 
-denials contains "clearance" if not clearance_ok
+denials contains "clearance" if {
+	needed := thing.required_clearance
+	not cleared(needed)
+}
 
-denials contains "rationale" if unexplained
+# In an emergency what is changed is at least said why.
+denials contains "rationale" if {
+	breaking_glass
+	not looking
+	not explained
+}

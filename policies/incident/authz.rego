@@ -4,22 +4,20 @@ package incident.authz
 import data.common.access
 import data.common.outcome
 
-closing if input.action == "incident.close"
+default closing := false
+
+closing if access.action == "incident.close"
 
 closing if {
-	input.action == "incident.transition"
+	access.action == "incident.transition"
 	input.context.to == "closed"
 }
 
-default mitigated := false
-
-mitigated := input.context.mitigated
-
 default may := []
 
-may := data.roles.incident["incident.close"] if closing
-
-may := data.roles.incident[input.action] if not closing
+may := data.roles.incident["incident.close"] if {
+	closing
+} else := data.roles.incident[access.action]
 
 grants contains "role" if access.role_in(may)
 
@@ -31,32 +29,32 @@ grants contains "break_glass" if {
 # Whoever is on call for it leads it, whatever they may do elsewhere; closing it is the operators'.
 grants contains "on_call" if {
 	access.on_call
-	input.action in ["incident.assign", "incident.escalate", "incident.transition"]
+	access.action in ["incident.assign", "incident.escalate", "incident.transition"]
 	not closing
 }
 
-refusals contains "rationale" if {
-	input.action == "incident.severity"
-	input.actor.kind != "service"
-	access.rationale != true
+denials contains code if some code in access.denials
+
+denials contains outcome.lack(may) if grants == set()
+
+denials contains "rationale" if {
+	access.action == "incident.severity"
+	access.actor.kind != "service"
+	not access.explained
 }
 
-refusals contains "rationale" if {
+denials contains "rationale" if {
 	closing
-	input.actor.kind != "service"
-	mitigated != true
-	access.rationale != true
+	access.actor.kind != "service"
+	not input.context.mitigated == true
+	not access.explained
 }
 
-decision := outcome.allowed("incident.authz", grants) if {
-	access.clear
-	count(grants) > 0
-	count(refusals) == 0
-} else := outcome.denied("incident.authz", access.denials | refusals | outcome.ungranted(may, grants))
+decision := outcome.decided(grants, denials)
 
 default scope := {"allow": false}
 
 scope := outcome.seen if {
 	access.scope_ok
-	count(grants) > 0
+	grants != set()
 }

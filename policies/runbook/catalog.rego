@@ -6,7 +6,7 @@ import data.common.outcome
 
 default may := []
 
-may := data.roles.catalog[input.action]
+may := data.roles.catalog[access.action]
 
 grants contains "role" if access.role_in(may)
 
@@ -15,22 +15,22 @@ grants contains "break_glass" if {
 	"admin" in may
 }
 
+denials contains code if some code in access.denials
+
+denials contains outcome.lack(may) if grants == set()
+
 # What may do harm is published by who answers for it.
-refusals contains "risk" if {
+denials contains "risk" if {
+	names := data.risks[access.action][access.thing.risk]
 	not access.breaking_glass
-	names := data.risks[input.action][access.risk]
 	not access.role_in(names)
 }
 
-decision := outcome.allowed("runbook.catalog", grants) if {
-	access.clear
-	count(grants) > 0
-	count(refusals) == 0
-} else := outcome.denied("runbook.catalog", access.denials | refusals | outcome.ungranted(may, grants))
+decision := outcome.decided(grants, denials)
 
 default scope := {"allow": false}
 
 scope := outcome.seen if {
 	access.scope_ok
-	count(grants) > 0
+	grants != set()
 }

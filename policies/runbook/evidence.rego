@@ -1,17 +1,16 @@
 # Approvals as evidence: granted, not expired, by someone else, for this very incident, tenant, step, plan and action.
 package runbook.evidence
 
+import data.common.access
+
 granted(approval) if approval.state == "granted"
 
 standing(approval) if approval.expires_at > input.now
 
-default asked_by(_) := ""
-
-asked_by(approval) := approval.requester_id
-
 independent(approval) if {
-	approval.approver_id != ""
-	approval.approver_id != asked_by(approval)
+	by := approval.approver_id
+	not by == ""
+	not by == approval.requester_id
 }
 
 # Where the execution belongs to no incident, and a step carries out no action, neither has one.
@@ -21,10 +20,10 @@ place(thing, name) := thing[name]
 
 bound(approval) if {
 	wanted := input.context.binding
-	wanted.execution_id != ""
-	wanted.step_run_id != ""
-	wanted.plan_hash != ""
-	approval.tenant_ids == input.resource.tenant_ids
+	not wanted.execution_id == ""
+	not wanted.step_run_id == ""
+	not wanted.plan_hash == ""
+	approval.tenant_ids == access.thing.tenant_ids
 	approval.execution_id == wanted.execution_id
 	approval.step_run_id == wanted.step_run_id
 	approval.plan_hash == wanted.plan_hash

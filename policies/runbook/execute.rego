@@ -7,11 +7,7 @@ import data.runbook.evidence
 
 default may := []
 
-may := data.roles.execute[input.action]
-
-changing if input.action in ["step.claim", "step.run"]
-
-high if access.risk == "high"
+may := data.roles.execute[access.action]
 
 grants contains "role" if access.role_in(may)
 
@@ -21,44 +17,45 @@ grants contains "break_glass" if {
 }
 
 grants contains "on_call" if {
-	input.action == "step.run"
+	access.action == "step.run"
 	access.on_call
 }
 
-refusals contains "risk" if {
+unproven := evidence.lacks if {
+	access.thing.risk == "high"
+	access.action in ["step.run", "step.complete"]
+	not evidence.proven
+}
+
+denials contains code if some code in access.denials
+
+denials contains outcome.lack(may) if grants == set()
+
+denials contains "risk" if {
+	names := data.risks[access.action][access.thing.risk]
 	not access.breaking_glass
 	not access.on_call
-	names := data.risks[input.action][access.risk]
 	not access.role_in(names)
 }
 
-refusals contains code if {
-	high
-	input.action in ["step.run", "step.complete"]
-	not evidence.proven
-	some code in evidence.lacks
-}
+denials contains code if some code in unproven
 
-refusals contains "kill_switch" if {
-	changing
+denials contains "kill_switch" if {
 	input.context.kill_switch == true
+	access.action in ["step.claim", "step.run"]
 }
 
-refusals contains "tag" if {
-	input.action == "step.claim"
-	count(input.resource.tags) > 0
-	object.get(input.resource.tags, "allow-remediation", "") != "true"
+denials contains "tag" if {
+	access.action == "step.claim"
+	not access.thing.tags["allow-remediation"] == "true"
+	access.thing.tags != {} # they are known
 }
 
-decision := outcome.allowed("runbook.execute", grants) if {
-	access.clear
-	count(grants) > 0
-	count(refusals) == 0
-} else := outcome.denied("runbook.execute", access.denials | refusals | outcome.ungranted(may, grants))
+decision := outcome.decided(grants, denials)
 
 default scope := {"allow": false}
 
 scope := outcome.seen if {
 	access.scope_ok
-	count(grants) > 0
+	grants != set()
 }

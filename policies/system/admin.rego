@@ -6,7 +6,7 @@ import data.common.outcome
 
 default may := []
 
-may := data.roles.system[input.action]
+may := data.roles.system[access.action]
 
 grants contains "role" if access.role_in(may)
 
@@ -15,14 +15,15 @@ grants contains "break_glass" if {
 	"admin" in may
 }
 
-decision := outcome.allowed("system.admin", grants) if {
-	access.clear
-	count(grants) > 0
-} else := outcome.denied("system.admin", access.denials | outcome.ungranted(may, grants))
+denials contains code if some code in access.denials
+
+denials contains outcome.lack(may) if grants == set()
+
+decision := outcome.decided(grants, denials)
 
 default scope := {"allow": false}
 
 scope := outcome.seen if {
 	access.scope_ok
-	count(grants) > 0
+	grants != set()
 }

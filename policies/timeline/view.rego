@@ -6,7 +6,7 @@ import data.common.outcome
 
 default may := []
 
-may := data.roles.timeline[input.action]
+may := data.roles.timeline[access.action]
 
 grants contains "role" if access.role_in(may)
 
@@ -15,21 +15,21 @@ grants contains "break_glass" if {
 	"admin" in may
 }
 
+denials contains code if some code in access.denials
+
+denials contains outcome.lack(may) if grants == set()
+
 # What is deleted for good takes a reason, whoever does it.
-refusals contains "rationale" if {
-	input.action == "evidence.redact"
-	access.rationale != true
+denials contains "rationale" if {
+	access.action == "evidence.redact"
+	not access.explained
 }
 
-decision := outcome.allowed("timeline.view", grants) if {
-	access.clear
-	count(grants) > 0
-	count(refusals) == 0
-} else := outcome.denied("timeline.view", access.denials | refusals | outcome.ungranted(may, grants))
+decision := outcome.decided(grants, denials)
 
 default scope := {"allow": false}
 
 scope := outcome.seen if {
 	access.scope_ok
-	count(grants) > 0
+	grants != set()
 }

@@ -37,9 +37,9 @@ def checks() -> list[Check]:
     return [*_decisions(), *_lists(), *_inputs()]
 
 
-def codes(value: Any) -> frozenset[str]:
+def codes(check: Check, value: Any) -> frozenset[str]:
     """The codes of a denial."""
-    found = verdict(value)
+    found = verdict(value, check.package, check.asked)
     return frozenset() if found.allow else frozenset(reason.code for reason in found.reasons)
 
 
@@ -53,7 +53,7 @@ def _decisions() -> Iterator[Check]:
             asked = document(*question, now=NOW)
         except InputRefused:
             continue
-        yield Check(case.name, known.package, "decision", asked, _agrees(case))
+        yield Check(case.name, known.package, "decision", asked, _agrees(case, known.package, asked))
 
 
 def _lists() -> Iterator[Check]:
@@ -67,12 +67,11 @@ def _lists() -> Iterator[Check]:
 
 def _inputs() -> Iterator[Check]:
     for raw in raws():
-        package, _, entrypoint = raw.entrypoint.rpartition("/")
-        yield Check(raw.name, package.replace("/", "."), entrypoint, raw.document, _says(raw))
+        yield Check(raw.name, raw.package, raw.entrypoint.rpartition("/")[2], raw.document, _says(raw))
 
 
-def _agrees(case: Case) -> Callable[[Any], bool]:
-    return lambda value: not case.faults(_decision(verdict(value)))
+def _agrees(case: Case, package: str, asked: Document) -> Callable[[Any], bool]:
+    return lambda value: not case.faults(_decision(verdict(value, package, asked)))
 
 
 def _shows(listing: Listing) -> Callable[[Any], bool]:
@@ -93,7 +92,7 @@ def _shows(listing: Listing) -> Callable[[Any], bool]:
 
 def _says(raw: Raw) -> Callable[[Any], bool]:
     def holds(value: Any) -> bool:
-        found = verdict(value)
+        found = verdict(value, raw.package, raw.document)
         return found.allow is raw.allow and sorted(reason.code for reason in found.reasons) == sorted(raw.codes)
 
     return holds

@@ -26,7 +26,7 @@ LEAST_LINES: Final = 0.9
 BY_THE_SEAM: Final = frozenset({"engine"})
 """What no policy says: the seam does, where it has no answer."""
 _RULE: Final = re.compile(r"^(?!package |import |default |#)\S[^\n]*(?:\n(?!\n)[^\n]*)*", re.MULTILINE)
-_CODE: Final = re.compile(r'^\w+ contains "(\w+)"|:= \{"(\w+)"\} if', re.MULTILINE)
+_CODE: Final = re.compile(r'^\w+ contains "(\w+)"|^(?:lack\(\w+\)|\} else) := "(\w+)"', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def coverage(bundle: PolicyBundle, wanted: Mapping[str, Sequence[Check]]) -> Cov
         reachable |= marked.lines
         failed += [check.name for check in some if not check.passes(plain.evaluate)]
         fired[package] = [
-            codes(plain.evaluate(f"{package.replace('.', '/')}/decision", check.asked))
+            codes(check, plain.evaluate(f"{package.replace('.', '/')}/decision", check.asked))
             for check in some
             if check.entrypoint == "decision"
         ]

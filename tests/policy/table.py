@@ -71,6 +71,10 @@ class Raw:
     allow: bool
     codes: tuple[str, ...]
 
+    @property
+    def package(self) -> str:
+        return self.entrypoint.rpartition("/")[0].replace("/", ".")
+
 
 def cases() -> list[Case]:
     """Every question, the rows of `roles` first."""

@@ -15,6 +15,7 @@ from libs.common.policy.bundle import PolicyBundle, folder
 from libs.common.policy.engines.embedded import EmbeddedRego
 from libs.common.policy.engines.opa import OpaHttp
 from libs.common.policy.seam import Seam
+from libs.common.policy.verdicts import verdict
 from tests.policy.opa import OpaServer, serving
 from tests.policy.table import NOW, cases, listings, raws
 
@@ -68,8 +69,8 @@ async def test_inputs_that_no_caller_makes_are_judged_over_http_too(engine: OpaH
     wrong = []
     for raw in raws():
         value = (await engine.evaluate(raw.entrypoint, raw.document)).value
-        codes = sorted(reason["code"] for reason in value["reasons"])
-        if value["allow"] is not raw.allow or codes != sorted(raw.codes):
+        found = verdict(value, raw.package, raw.document)
+        if found.allow is not raw.allow or sorted(reason.code for reason in found.reasons) != sorted(raw.codes):
             wrong.append((raw.name, value))
 
     assert wrong == []

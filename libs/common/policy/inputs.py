@@ -1,7 +1,8 @@
 """The question as a policy sees it: a closed schema of ids, enumerations, integers and booleans.
 
 What is empty (`""`, `[]`, `{}`, `0`, `false`, null) is left out: without a demand nothing is demanded, without a right
-nothing is had. That halves what the engine has to read, and reading is most of what a decision costs.
+nothing is had. What policies read most stands first: the embedded engine looks a name up from the front, one by one,
+and each that it passes costs most of a microsecond.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ MAX_ITEMS: Final = 1000
 RISKS: Final = ("low", "medium", "high")
 SEVERITIES: Final = ("", "low", "medium", "high", "critical")
 Document = Mapping[str, Any]
+_KINDS: Final = get_args(Kind)
+_METHODS: Final = get_args(Method)
 
 
 class InputRefused(ValueError):
@@ -44,11 +47,11 @@ def document(actor: Principal, action: str, resource: Resource, context: Context
     """
     circumstances = _context(context)
     asked = {
-        "v": VERSION,
         "action": _text("action", action),
         "actor": _actor(actor),
         "resource": _resource(resource),
         "context": circumstances,
+        "v": VERSION,
         "now": _number("now", now) if "approvals" in circumstances else 0,
     }
     return _filled(asked)
@@ -72,21 +75,21 @@ def key(revision: str, entrypoint: str, found: Document, *, epoch: int, version:
 def _actor(actor: Principal) -> dict[str, Any]:
     return _filled(
         {
-            "id": _text("actor.id", actor.actor),
-            "kind": _one_of("actor.kind", actor.kind, get_args(Kind)),
             "roles": _names("actor.roles", actor.roles),
-            "tenant_ids": _names("actor.tenant_ids", actor.tenants),
-            "environments": _names("actor.environments", actor.environments),
-            "clearance": _clearance("actor.clearance", actor.clearance),
-            "groups": _names("actor.groups", actor.groups),
-            "on_call": _names("actor.on_call", actor.on_call),
+            "kind": _one_of("actor.kind", actor.kind, _KINDS),
             "auth": _filled(
                 {
-                    "method": _one_of("actor.auth.method", actor.method, get_args(Method)),
                     "scopes": _names("actor.auth.scopes", actor.scopes),
+                    "method": _one_of("actor.auth.method", actor.method, _METHODS),
                     "mfa": _flag("actor.auth.mfa", actor.mfa),
                 }
             ),
+            "tenant_ids": _names("actor.tenant_ids", actor.tenants),
+            "environments": _names("actor.environments", actor.environments),
+            "clearance": _clearance("actor.clearance", actor.clearance),
+            "on_call": _names("actor.on_call", actor.on_call),
+            "groups": _names("actor.groups", actor.groups),
+            "id": _text("actor.id", actor.actor),
         }
     )
 
@@ -94,18 +97,18 @@ def _actor(actor: Principal) -> dict[str, Any]:
 def _resource(resource: Resource) -> dict[str, Any]:
     return _filled(
         {
-            "type": _one_of("resource.type", resource.kind, KINDS),
-            "id": _text("resource.id", resource.id),
             "tenant_ids": _names("resource.tenant_ids", {resource.tenant} - {""}),
             "environment": _text("resource.environment", resource.environment),
+            "required_clearance": _clearance("resource.required_clearance", resource.clearance),
+            "risk": _one_of("resource.risk", resource.risk, RISKS),
+            "rotations": _names("resource.rotations", resource.rotations),
+            "tags": _tags(resource.tags),
+            "groups": _names("resource.groups", resource.groups),
+            "requester_id": _text("resource.requester_id", resource.requester),
+            "type": _one_of("resource.type", resource.kind, KINDS),
+            "id": _text("resource.id", resource.id),
             "severity": _one_of("resource.severity", resource.severity, SEVERITIES),
             "status": _text("resource.status", resource.status),
-            "risk": _one_of("resource.risk", resource.risk, RISKS),
-            "required_clearance": _clearance("resource.required_clearance", resource.clearance),
-            "rotations": _names("resource.rotations", resource.rotations),
-            "groups": _names("resource.groups", resource.groups),
-            "tags": _tags(resource.tags),
-            "requester_id": _text("resource.requester_id", resource.requester),
         }
     )
 
@@ -126,7 +129,7 @@ def _context(context: Context) -> dict[str, Any]:
 
 
 def _bound(where: str, found: Binding | Approval) -> dict[str, Any]:
-    names = ("incident_id", "execution_id", "step_run_id", "plan_hash", "action_hash")
+    names = ("execution_id", "step_run_id", "plan_hash", "incident_id", "action_hash")
     return _filled({name: _text(f"{where}.{name}", getattr(found, name)) for name in names})
 
 
@@ -134,13 +137,13 @@ def _approval(approval: Approval) -> dict[str, Any]:
     where = "context.approvals"
     return _filled(
         {
-            "id": _text(where, approval.id),
             "state": _text(where, approval.state),
-            **_bound(where, approval),
-            "tenant_ids": _names(where, {approval.tenant} - {""}),
-            "requester_id": _text(where, approval.requester),
-            "approver_id": _text(where, approval.approver),
             "expires_at": _number(where, approval.expires_at),
+            "approver_id": _text(where, approval.approver),
+            "requester_id": _text(where, approval.requester),
+            "tenant_ids": _names(where, {approval.tenant} - {""}),
+            **_bound(where, approval),
+            "id": _text(where, approval.id),
         }
     )
 

@@ -19,6 +19,7 @@ PUBLIC, INTERNAL, CONFIDENTIAL, RESTRICTED = CLEARANCES
 
 Kind = Literal["person", "service", "sender"]
 Method = Literal["token", "jwt", "break_glass", "webhook", "service"]
+Effect = Literal["allow", "deny"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class Reason:
     """Why: a code of the catalogue, the rule that said so, and what its wording needs."""
 
     code: str
-    effect: Literal["allow", "deny"]
+    effect: Effect
     rule: str
     params: Mapping[str, str | int | bool] = field(default_factory=dict)
 

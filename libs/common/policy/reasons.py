@@ -7,10 +7,11 @@ reasons the one that stands first here is the decision's.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from libs.common.policy.model import Decision, Reason
+from libs.common.policy.inputs import Document
+from libs.common.policy.model import Decision, Effect, Reason
 
 
 class Wording(NamedTuple):
@@ -114,9 +115,24 @@ _WEIGHT: Final = {
 }
 
 
-def known(reason: Reason) -> bool:
+def known(effect: Effect, code: object) -> bool:
     """Whether the catalogue has it."""
-    return (reason.effect, reason.code) in _WEIGHT
+    return isinstance(code, str) and (effect, code) in _WEIGHT
+
+
+def particulars(asked: Document, roles: Sequence[str]) -> Mapping[str, Mapping[str, str | int | bool]]:
+    """What the wording of a denial needs, by its code: what was asked says it, but for the roles that a risk takes."""
+    thing = asked.get("resource", {})
+    found: dict[str, Mapping[str, str | int | bool]] = {
+        "scope": {"action": asked.get("action", "")},
+        "environment": {"environment": thing.get("environment", "")},
+        "clearance": {"required": thing.get("required_clearance", 0)},
+    }
+    if roles:
+        found["risk"] = {"risk": thing.get("risk", ""), "roles": ", ".join(roles)}
+    if "groups" in thing:
+        found["group"] = {"groups": ", ".join(thing["groups"])}
+    return found
 
 
 def weighed(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

@@ -136,7 +136,9 @@ class Seam:
         self, known: Action, entrypoint: str, asked: Document, ttl_ms: int, *, simulated: bool
     ) -> Decision:
         try:
-            read, revision = await self._evaluated(known, entrypoint, asked, verdict)
+            read, revision = await self._evaluated(
+                known, entrypoint, asked, lambda value: verdict(value, known.package, asked)
+            )
         except EngineFailed:
             return self._denied("engine", {}, simulated=simulated)
         return Decision(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from libs.common.policy.engines.base import EngineFailed
-from libs.common.policy.model import ALL, NOTHING, Obligation, Reason, Scope
-from libs.common.policy.reasons import known, weighed
+from libs.common.policy.inputs import Document
+from libs.common.policy.model import ALL, NOTHING, Effect, Obligation, Reason, Scope
+from libs.common.policy.reasons import known, particulars, weighed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +21,22 @@ class Verdict:
     obligations: tuple[Obligation, ...]
 
 
-def verdict(found: Any) -> Verdict:
-    """What a `decision` says.
+def verdict(found: Any, package: str, asked: Document) -> Verdict:
+    """What a `decision` of a package says of what it was asked: codes, which become reasons here.
+
+    Those of an allowance stand in another field than those of a denial, so that neither passes for the other.
 
     Raises:
         EngineFailed: it is not one.
     """
-    allow, reasons, obligations = _fields(found, "allow", "reasons", "obligations")
-    if not isinstance(allow, bool) or not isinstance(reasons, list) or not isinstance(obligations, list):
-        raise EngineFailed("a decision is not one")
-    read = [_reason(reason, "allow" if allow else "deny") for reason in reasons]
-    if not read:
-        raise EngineFailed("a decision has no reason")
-    return Verdict(allow, weighed(read), tuple(_obligation(obligation) for obligation in obligations))
+    allow = found.get("allow") if isinstance(found, dict) else None
+    if allow is True:
+        codes, due = _parts(found, "grants", "obligations")
+        return Verdict(allow, _reasons(codes, "allow", package, {}), tuple(_obligation(each) for each in due))
+    if allow is False:
+        codes, roles = _parts(found, "denials", "roles")
+        return Verdict(allow, _reasons(codes, "deny", package, particulars(asked, _texts(roles))), ())
+    raise EngineFailed("a decision is not one")
 
 
 def seen(found: Any) -> Scope:
@@ -51,12 +55,22 @@ def seen(found: Any) -> Scope:
     return Scope(allow=True, tenants=named, environments=_names(environments), max_clearance=clearance)
 
 
-def _reason(found: Any, effect: str) -> Reason:
-    code, said, rule, params = _fields(found, "code", "effect", "rule", "params")
-    reason = Reason(str(code), said, str(rule), _params(params))
-    if said != effect or not known(reason):
+def _parts(found: Mapping[str, Any], needed: str, other: str) -> tuple[list[Any], list[Any]]:
+    """The list that has to be there, and the one that may be."""
+    if found.keys() - {other} != {"allow", needed}:
+        raise EngineFailed("a decision has other fields than it should")
+    codes, more = found[needed], found.get(other, [])
+    if not codes or not isinstance(codes, list) or not isinstance(more, list):
+        raise EngineFailed("a decision has no reason, or something else than lists")
+    return codes, more
+
+
+def _reasons(
+    codes: list[Any], effect: Effect, package: str, params: Mapping[str, Mapping[str, str | int | bool]]
+) -> tuple[Reason, ...]:
+    if not all(known(effect, code) for code in codes):
         raise EngineFailed("a reason is not in the catalogue, or speaks against its decision")
-    return reason
+    return weighed(Reason(code, effect, f"{package}.{code}", params.get(code, {})) for code in codes)
 
 
 def _obligation(found: Any) -> Obligation:
@@ -71,9 +85,15 @@ def _params(found: Any) -> Mapping[str, str | int | bool]:
 
 
 def _names(found: Any) -> frozenset[str]:
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+    if not isinstance(found, list):
         raise EngineFailed("a scope does not name what it covers")
-    return frozenset(found)
+    return frozenset(_texts(found))
+
+
+def _texts(found: list[Any]) -> list[str]:
+    if not all(isinstance(name, str) for name in found):
+        raise EngineFailed("names are not text")
+    return found
 
 
 def _fields(found: Any, *names: str) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Rego in this process, by regopy; its seven known defects are kept out here and in `inputs`.
+"""Rego in this process, by regopy; its known defects are kept out here, in `inputs` and in `lint`.
 
 Input goes in as JSON text wherever anything in it has to be escaped, as the library does not escape the strings of
 values; where nothing has to be, as values, which spares a parser and a third of the time. An interpreter belongs to one

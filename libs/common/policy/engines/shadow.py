@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from libs.common import metrics
 from libs.common.policy.engines.base import EngineFailed, Evaluated, PolicyEngine
-from libs.common.policy.inputs import Document, canonical
+from libs.common.policy.inputs import Document
 from libs.common.telemetry import log
 
 MAX_WAITING: Final = 64
@@ -86,10 +86,11 @@ def _outcome(first: Evaluated | None, second: Evaluated | None) -> str:
 
 
 def _gist(found: Evaluated | None) -> dict[str, Any]:
-    """What has to be equal: the order of reasons is an engine's own."""
+    """What has to be equal: the order of codes is an engine's own."""
     if found is None or not isinstance(found.value, dict):
         return {"value": None if found is None else found.value}
     value = dict(found.value)
-    if isinstance(value.get("reasons"), list):
-        value["reasons"] = sorted(canonical(reason) for reason in value["reasons"])
+    for codes in ("grants", "denials"):
+        if isinstance(value.get(codes), list):
+            value[codes] = sorted(map(repr, value[codes]))
     return value

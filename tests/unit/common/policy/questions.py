@@ -37,13 +37,9 @@ class Scripted:
         self.closed = True
 
 
-def allowing(code: str = "role") -> dict[str, Any]:
-    return {"allow": True, "reasons": [reason(code, "allow")], "obligations": []}
+def allowing(*codes: str) -> dict[str, Any]:
+    return {"allow": True, "grants": list(codes or ("role",))}
 
 
 def denying(*codes: str) -> dict[str, Any]:
-    return {"allow": False, "reasons": [reason(code, "deny") for code in codes], "obligations": []}
-
-
-def reason(code: str, effect: str) -> dict[str, Any]:
-    return {"code": code, "effect": effect, "rule": f"test.{code}", "params": {}}
+    return {"allow": False, "denials": list(codes)}

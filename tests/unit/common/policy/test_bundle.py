@@ -19,7 +19,7 @@ from libs.common.policy.reasons import ALLOWED, DENIED, explained, weighed, word
 from tests.unit.common.policy.questions import ACME, BUNDLE, INCIDENT, VERA
 
 ROOT = Path(__file__).resolve().parents[4]
-_WRITTEN = re.compile(r'(?:refusals|denials|lacks) contains "(\w+)"|ungranted\([^)]*\) := \{"(\w+)"\}')
+_WRITTEN = re.compile(r'(?:denials|lacks) contains "(\w+)"|^(?:lack\(\w+\)|\} else) := "(\w+)"', re.MULTILINE)
 _GRANTED = re.compile(r'grants contains "(\w+)"')
 BY_THE_SEAM = {"engine"}
 
