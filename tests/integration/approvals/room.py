@@ -25,6 +25,7 @@ from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Principal
 from libs.common.rpc import RpcClient
 from tests.support import forked
+from tests.support.consumed import consumed
 from tests.support.eventually import eventually
 
 PLAN, ACTION = "a" * 64, "b" * 64
@@ -226,12 +227,7 @@ class Room:
 
     async def consumed(self) -> None:
         """Wait until the service has applied every fact."""
-
-        async def quiet() -> bool:
-            info = await self.bus.js.consumer_info(EVENTS, "approvals")
-            return not info.num_pending and not info.num_ack_pending
-
-        await eventually(quiet, timeout=20)
+        await eventually(lambda: consumed(self.bus.js, EVENTS, "approvals"), timeout=20)
 
     async def _published(self) -> bool:
         return await self.rows("SELECT 1 FROM outbox WHERE published_at IS NULL LIMIT 1") == []

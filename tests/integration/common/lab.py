@@ -30,6 +30,7 @@ from libs.common.outbox import Cause, Outbox, OutboxEvent
 from libs.common.relay import Relay
 from libs.common.streams import Epochs
 from tests.support import forked
+from tests.support.consumed import consumed
 from tests.support.eventually import eventually
 from tests.support.probe_service import prepare, tally
 from tests.support.servers import Servers, StackEnv
@@ -232,12 +233,7 @@ class Lab:
 
     async def settled(self, durable: str = "catalog") -> None:
         """Wait until the durable has nothing left, neither to deliver nor to acknowledge."""
-
-        async def quiet() -> bool:
-            info = await self.bus.js.consumer_info(EVENTS, durable)
-            return not info.num_pending and not info.num_ack_pending
-
-        await eventually(quiet, timeout=20)
+        await eventually(lambda: consumed(self.bus.js, EVENTS, durable), timeout=20)
 
     async def bounce_nats(self) -> None:
         """Kill the server and start it again; returns when the lab's connection has lost it and is back."""

@@ -27,6 +27,7 @@ from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Principal
 from libs.common.rpc import RpcClient
 from tests.support import forked
+from tests.support.consumed import consumed
 from tests.support.eventually import eventually
 
 START = datetime(2026, 3, 1, 9, 59, 50, tzinfo=UTC)
@@ -177,10 +178,10 @@ class Room:
         async def quiet() -> bool:
             for stream in (INGRESS, EVENTS):
                 try:
-                    info = await self.bus.js.consumer_info(stream, "incident")
+                    done = await consumed(self.bus.js, stream, "incident")
                 except nats.errors.TimeoutError:
                     return False  # a server that has just been started again
-                if info.num_pending or info.num_ack_pending:
+                if not done:
                     return False
             return await self.rows("SELECT 1 FROM outbox WHERE published_at IS NULL LIMIT 1") == []
 
