@@ -95,6 +95,7 @@ class EventConsumer(Generic[T]):
             await self.apply(messages, epoch)
             crash_point("consumer_before_ack")
             await self._puller.acknowledge(messages)
+            del messages  # the next may be long in coming, and these keep the pages that they lie on
             heed()
 
     async def apply(self, messages: Sequence[Msg], epoch: int) -> None:

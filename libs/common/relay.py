@@ -213,6 +213,8 @@ class Relay:
         freed = await self._database.pool.fetch(_FREE_KNOWN, *passed, known) if known else []
         for row in freed:
             self._unchained.pop(row["id"], None)
+        if not self._unchained:
+            self._unchained = {}  # an emptied dict is as large as it was
         if not freed and again:
             await self._database.pool.execute(_FREE, *passed)
             for number in known:  # what is there still is of another epoch

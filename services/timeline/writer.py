@@ -123,7 +123,7 @@ class Writer:
             stream=self._stream.name,
             durable=self._stream.durable,
             batch=self._settings.timeline_batch,
-            ahead=4 * self._settings.timeline_batch,
+            ahead=2 * self._settings.timeline_batch,
         )
         tasks: set[asyncio.Task[None]] = set()
         try:
@@ -178,6 +178,7 @@ class Writer:
             await self._note(ledger)
             await puller.acknowledge([max(messages, key=sequence_of)], last_only=True)
             metrics.LAG.set(pending(messages[-1]))
+            del messages  # the next may be long in coming
 
     async def _chase(self, ledger: Ledger) -> None:
         """Read what was delivered to a writer that died: by itself it would come again only after the ack wait."""

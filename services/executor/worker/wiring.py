@@ -32,7 +32,8 @@ from services.executor.worker.leases import Leases
 from services.executor.worker.objects import Objects
 from services.executor.worker.simulation import Simulate
 
-BLOCK_MILLISECONDS: Final = 10_000
+BLOCK_MILLISECONDS: Final = 3000
+"""A read that waits: for less than the five seconds after which the client takes the server for gone."""
 READ_AT_ONCE: Final = 64
 WATCH_SECONDS: Final = 1.0
 _FIELD: Final = DATA_KEY.encode()
