@@ -61,6 +61,7 @@ class _Bench:
             self._tally = tally
             await self._start("warm", warm, 0)
             await self._resume(warm)
+            await self._settle()
             memory, idle = self._memory(), await self._idle()
             meter = Meter(self._product.pids(), alone=ALONE)
             starts = await self._start("parked", count, warm)
@@ -110,7 +111,7 @@ class _Bench:
         return {name: round(spent / self._count * 1e6) for name, spent in meter.seconds().items()}
 
     async def _settle(self) -> None:
-        """Until what the start caused has been worked off: only then is anything idle."""
+        """Until what was caused has been worked off, and memory given back: only then is anything idle."""
         await proof.settled(self._product, seconds=300)
         await asyncio.sleep(self._calm / 2)
 

@@ -22,6 +22,7 @@ from libs.common import metrics
 from libs.common.contracts.envelope import Ref
 from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.objectstore import ObjectStore, StoreUnavailable
+from libs.common.pulse import Pulse
 from libs.common.telemetry import log
 
 KINDS: Final = ("approval", "bundle", "evidence", "output", "spec")
@@ -34,6 +35,7 @@ _ADD: Final = """
 INSERT INTO artefact_waiting (tenant_id, kind, sha256, data) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
 """
 _WAITING: Final = "SELECT tenant_id, kind, sha256, data FROM artefact_waiting ORDER BY added_at LIMIT $1"
+_ANY: Final = "EXISTS (SELECT FROM artefact_waiting)"
 _GONE: Final = "DELETE FROM artefact_waiting WHERE tenant_id = $1 AND kind = $2 AND sha256 = $3"
 
 
@@ -85,16 +87,29 @@ async def leave(tx: Tx, tenant: str, kind: str, data: bytes) -> Ref:
 class ArtefactRelay:
     """Takes what transactions have left to the store. Several processes may: the same bytes have the same name."""
 
-    def __init__(self, database: Database, artefacts: Artefacts) -> None:
+    def __init__(self, database: Database, artefacts: Artefacts, pulse: Pulse) -> None:
         self._database = database
         self._artefacts = artefacts
+        self._pulse = pulse
+        self._waiting = asyncio.Event()
         self._failed = 0
 
     async def run(self) -> None:
         """Take it there until cancelled; a store that does not answer is asked less often."""
+        self._pulse.ask(_ANY, self._look, within=POLL_SECONDS)
         while True:
-            if await self._round() < AT_ONCE:
+            await self._waiting.wait()
+            self._waiting.clear()
+            while await self._round() == AT_ONCE:
+                pass
+            if self._failed:
                 await asyncio.sleep(min(POLL_SECONDS * 2**self._failed, MOST_SECONDS))
+
+    def _look(self, waiting: bool) -> None:
+        if waiting:
+            self._waiting.set()
+        else:
+            metrics.ARTEFACTS_WAITING.set(0)
 
     async def _round(self) -> int:
         try:

@@ -23,7 +23,7 @@ from libs.common.deadletters import Letter
 from libs.common.errors import Refusal
 from libs.common.ids import derived_id
 from libs.common.outbox import channel
-from libs.common.puller import Puller, sequence_of
+from libs.common.puller import BATCH_BYTES, Puller, sequence_of
 from libs.common.received import Decoder, FactReceived, Handler, Received, StoredMessage, decode_fact, handled_span
 from libs.common.streams import Epochs
 from libs.common.telemetry import log
@@ -55,9 +55,10 @@ class EventConsumer(Generic[T]):
         max_failures: int,
         check_seconds: float,
         after_commit: Callable[[], Awaitable[None]] | None = None,
+        batch_bytes: int = BATCH_BYTES,
     ) -> None:
         self.name = f"{durable}:{stream}"
-        self._puller = Puller(bus, stream=stream, durable=durable, batch=batch)
+        self._puller = Puller(bus, stream=stream, durable=durable, batch=batch, batch_bytes=batch_bytes)
         self._bus = bus
         self._database = database
         self._epochs = epochs
@@ -94,6 +95,7 @@ class EventConsumer(Generic[T]):
             await self.apply(messages, epoch)
             crash_point("consumer_before_ack")
             await self._puller.acknowledge(messages)
+            del messages  # the next may be long in coming, and these keep the pages that they lie on
             heed()
 
     async def apply(self, messages: Sequence[Msg], epoch: int) -> None:

@@ -12,6 +12,7 @@ import orjson
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from libs.common.rounds import until_next
 from libs.common.telemetry import log
 
 EXIT_STALLED: Final = 70
@@ -45,7 +46,7 @@ class Server(uvicorn.Server):
         """
         while not await self.on_tick(0):
             with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
+                async with asyncio.timeout(until_next(TICK_SECONDS) if self.config.date_header else None):
                     await self._leaving.wait()
 
 
@@ -92,8 +93,8 @@ class Health:
             await _reply(send, 404, {"error": "there are /healthz, /readyz and /metrics"})
 
 
-def server(app: Any, *, host: str, port: int) -> Server:
-    """A quiet HTTP server for `app`; port 0 takes a free one."""
+def server(app: Any, *, host: str, port: int, dated: bool = True) -> Server:
+    """A quiet HTTP server for `app`; port 0 takes a free one. Without dates in answers it never looks at the clock."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -104,26 +105,31 @@ def server(app: Any, *, host: str, port: int) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=dated,
     )
     return Server(config)
 
 
 def watch_loop(loop: asyncio.AbstractEventLoop, limit_seconds: float) -> None:
-    """End the process when its loop stands still for `limit_seconds`: a frozen process must not look alive."""
-    beat, look_seconds = [time.monotonic()], 1.0
+    """End the process when its loop stands still for `limit_seconds`: a frozen process must not look alive.
+
+    Looks closely, once a second, only after the loop has missed a beat, which it does long before the limit.
+    """
+    beat, between = [time.monotonic()], min(TICK_SECONDS, limit_seconds / 4)
+    calm, close = max(TICK_SECONDS, limit_seconds / 6), TICK_SECONDS
 
     def tick() -> None:
         beat[0] = time.monotonic()
-        loop.call_later(min(1.0, limit_seconds / 4), tick)
+        loop.call_later(until_next(between), tick)
 
     def watch() -> None:
-        last = time.monotonic()
+        last, asleep = time.monotonic(), close
         while True:
-            time.sleep(look_seconds)
+            time.sleep(asleep)
             now = time.monotonic()
-            if now - last > look_seconds + limit_seconds / 2:
+            if now - last > asleep + limit_seconds / 2:
                 beat[0] = now  # the whole process was stopped, not its loop
-            last = now
+            last, asleep = now, calm if now - beat[0] < 2 * between else close
             if now - beat[0] > limit_seconds:
                 log.critical("loop_stalled", seconds=round(now - beat[0]))
                 os._exit(EXIT_STALLED)

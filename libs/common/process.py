@@ -22,6 +22,9 @@ from libs.common.consumer import Decoder, EventConsumer, Handler
 from libs.common.database import Database, patiently
 from libs.common.deadletter_desk import DeadLetterDesk
 from libs.common.health import Health, server, watch_loop
+from libs.common.memory import Memory
+from libs.common.puller import BATCH_BYTES
+from libs.common.pulse import Pulse
 from libs.common.relay import Relay
 from libs.common.rpc import RpcServer
 from libs.common.settings import ProcessSettings
@@ -53,6 +56,7 @@ class Runtime:
     epochs: Epochs
     health: Health
     rpc: RpcServer
+    pulse: Pulse
     parts: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = field(default_factory=list)
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
@@ -63,9 +67,15 @@ class Runtime:
         self.parts.append((name, part.run))
 
     def consume(
-        self, stream: str, decode: Decoder[T], handler: Handler[T], after_commit: AfterCommit | None = None
+        self,
+        stream: str,
+        decode: Decoder[T],
+        handler: Handler[T],
+        after_commit: AfterCommit | None = None,
+        *,
+        batch_bytes: int = BATCH_BYTES,
     ) -> None:
-        """Apply the service's durable of `stream` with `handler`."""
+        """Apply the service's durable of `stream` with `handler`, at most so many bytes of messages at once."""
         consumer = EventConsumer(
             bus=self.bus,
             database=self.database,
@@ -78,6 +88,7 @@ class Runtime:
             max_failures=self.settings.max_failures,
             check_seconds=self.settings.consumer_check_seconds,
             after_commit=after_commit,
+            batch_bytes=batch_bytes,
         )
         self.consumers[consumer.name] = consumer
         self.health.add(f"consume {stream}", consumer.reading)
@@ -128,7 +139,8 @@ async def _main(
         by_key=by_key,
     )
     bus = Bus(settings.nats_url.get_secret_value(), name=instance, identity=service, nkey=settings.nats_nkey)
-    runtime = Runtime(service, settings, database, bus, Epochs(bus), health, RpcServer(bus, database, service))
+    rpc, pulse = RpcServer(bus, database, service), Pulse(database)
+    runtime = Runtime(service, settings, database, bus, Epochs(bus), health, rpc, pulse)
     work = asyncio.create_task(_work(runtime, wire, relay=relay))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -136,16 +148,18 @@ async def _main(
 
 
 async def _work(runtime: Runtime, wire: Wire, *, relay: bool) -> None:
-    page = server(runtime.health.app, host=runtime.settings.health_host, port=runtime.settings.health_port)
+    page = server(runtime.health.app, host=runtime.settings.health_host, port=runtime.settings.health_port, dated=False)
     async with asyncio.TaskGroup() as group:
         group.create_task(_part("health", page.serve), name="health")
         await _connect(runtime)
         await wire(runtime)
         if relay:
             poll = runtime.settings.relay_poll_seconds
-            runtime.add("relay", Relay(runtime.database, runtime.bus, poll_seconds=poll))
+            runtime.add("relay", Relay(runtime.database, runtime.bus, runtime.pulse, poll_seconds=poll))
         if runtime.consumers:
             DeadLetterDesk(runtime.consumers).register(runtime.rpc)
+        runtime.add("pulse", runtime.pulse)
+        runtime.add("memory", Memory())
         await runtime.bus.serve()
         for name, part in runtime.parts:
             group.create_task(_part(name, part), name=name)

@@ -21,13 +21,15 @@ from libs.common import wire
 from libs.common.bus import Bus
 from libs.common.cancelling import heed
 from libs.common.denials import NotPermitted
+from libs.common.rounds import until_next
+from libs.common.streams import described
 from libs.common.telemetry import log
 
 EXIT_CONSUMER_GONE: Final = 72
 ASK: Final = 256
 EXPIRES_SECONDS: Final = 30
 HEARTBEAT_SECONDS: Final = 5
-LOOK_SECONDS: Final = 1
+LOOK_SECONDS: Final = 1.0
 BATCH_BYTES: Final = 512 * 1024
 """So that large messages do not make a transaction longer than its acknowledgement is waited for."""
 QUIET_SECONDS: Final = 2.5 * HEARTBEAT_SECONDS
@@ -51,11 +53,20 @@ def sequence_at(tokens: Sequence[str]) -> int:
 class Puller:
     """The messages of one durable. At most `ahead` are held here unacknowledged, so another instance gets its share."""
 
-    def __init__(self, bus: Bus, *, stream: str, durable: str, batch: int, ahead: int = 2 * ASK) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        stream: str,
+        durable: str,
+        batch: int,
+        batch_bytes: int = BATCH_BYTES,
+        ahead: int = 2 * ASK,
+    ) -> None:
         self._bus = bus
         self.stream = stream
         self.durable = durable
-        self._batch = batch
+        self._batch, self._batch_bytes = batch, batch_bytes
         self._ahead = max(ahead, ASK)
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._buffer: deque[Msg] = deque()
@@ -94,7 +105,7 @@ class Puller:
         return bool(self._buffer)
 
     async def next(self) -> list[Msg]:
-        """The messages that have arrived, at least one and at most a batch or 512 KiB, in the order of the stream.
+        """The messages that have arrived, at least one and at most a batch, in the order of the stream.
 
         Raises:
             NotPermitted: the server does not let this process take from the consumer.
@@ -105,7 +116,7 @@ class Puller:
             self._arrived.clear()
             try:
                 # Not wait_for: before Python 3.12 it loses a cancellation that meets an arrival.
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(self._patience()):
                     await self._arrived.wait()
             except TimeoutError:
                 await self._if_quiet()
@@ -114,11 +125,21 @@ class Puller:
         await self._ask()
         return taken
 
+    def _patience(self) -> float:
+        """Seconds until there is something to do though nothing arrives: asking, or looking why it is so quiet."""
+        if self._room():
+            return LOOK_SECONDS
+        return max(LOOK_SECONDS, self._heard + QUIET_SECONDS - asyncio.get_running_loop().time())
+
+    def _room(self) -> int:
+        """How many messages may be asked for; asked for together, they cost one heartbeat."""
+        return max(0, self._ahead - self._credit - len(self._buffer)) // ASK * ASK
+
     def _take(self) -> list[Msg]:
         taken, size = [self._buffer.popleft()], 0
         while self._buffer and len(taken) < self._batch:
             size += len(taken[-1].data)
-            if size + len(self._buffer[0].data) > BATCH_BYTES:
+            if size + len(self._buffer[0].data) > self._batch_bytes:
                 break
             taken.append(self._buffer.popleft())
         return taken
@@ -137,13 +158,13 @@ class Puller:
     async def check(self, every: float) -> None:
         """Watch that the consumer exists: a deleted one goes silent without an error, so the process ends instead."""
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(until_next(every))
             await self._if_gone()
             heed()
 
     async def _if_gone(self) -> None:
         try:
-            await self._bus.js.consumer_info(self.stream, self.durable, timeout=5)
+            await described(self._bus, f"CONSUMER.INFO.{self.stream}.{self.durable}")
         except NotFoundError:
             log.critical("consumer_gone", stream=self.stream, durable=self.durable, fix="run `rangerctl provision`")
             os._exit(EXIT_CONSUMER_GONE)
@@ -151,17 +172,17 @@ class Puller:
             log.warning("consumer_unchecked", durable=self.durable, error=f"{type(error).__name__}: {error}")
 
     async def _ask(self) -> None:
-        while self._credit + len(self._buffer) + ASK <= self._ahead:
-            self._credit += ASK
+        while room := self._room():
+            self._credit += room
             request = {
-                "batch": ASK,
+                "batch": room,
                 "expires": EXPIRES_SECONDS * 1_000_000_000,
                 "idle_heartbeat": HEARTBEAT_SECONDS * 1_000_000_000,
             }
             try:
                 await self._bus.nc.publish(self._subject, orjson.dumps(request), reply=self._inbox)
             except (nats.errors.Error, OSError):
-                self._credit -= ASK
+                self._credit -= room
                 return
 
     def _refuse(self, denied: NotPermitted) -> None:
@@ -188,6 +209,7 @@ class Puller:
             # is still starting is not asked in a hot loop.
             left = (message.headers or {}).get("Nats-Pending-Messages", str(ASK))
             self._credit = max(0, self._credit - int(left))
+            self._arrived.set()
             if status == "408":
                 await self._ask()
             # Nobody answers (503) where the consumer was gone before it was asked, or JetStream is still starting.
@@ -202,3 +224,4 @@ class Puller:
     async def _forget(self) -> None:
         self._heard = asyncio.get_running_loop().time()
         self._credit = 0
+        self._arrived.set()

@@ -1,6 +1,6 @@
 """The relay: publishes a schema's outbox, and lets a row go once the log holds its fact.
 
-Woken by NOTIFY with a poll behind it. It selects what is unpublished, never by a cursor: the order of a sequence is
+Woken by NOTIFY with the pulse behind it. It selects what is unpublished, never by a cursor: the order of a sequence is
 not the order of commits. A crash between publishing and marking costs a second publish of the same id and bytes.
 
 While a stream is made anew, provisioning holds the relays' locks, raises the epoch and takes back what was published
@@ -8,7 +8,6 @@ While a stream is made anew, provisioning holds the relays' locks, raises the ep
 """
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -24,13 +23,14 @@ from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.lost import take_back_lost
 from libs.common.outbox import POSITION_SUBJECT, channel, listen
+from libs.common.pulse import Pulse
 from libs.common.telemetry import log
 
 _LEAD: Final = "SELECT WHERE pg_try_advisory_xact_lock(hashtext('{channel}'))"
 _LED: Final = "SELECT 1"
 """The command tag of `_LEAD` where the lock was free."""
 _LAZILY: Final = "SET LOCAL synchronous_commit TO off"
-_PENDING: Final = "SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL)"
+_PENDING: Final = "EXISTS (SELECT FROM outbox WHERE published_at IS NULL)"
 FREE_SECONDS: Final = 0.5
 """How often chained rows go: each time costs the same, however many there are, and nobody waits for it."""
 
@@ -57,8 +57,9 @@ UPDATE outbox SET attempts = attempts + 1, last_error = $2 WHERE id = ANY($1::bi
 class Relay:
     """Publishes a schema's outbox, each aggregate in id order. Several processes may run one; a lock lets one work."""
 
-    def __init__(self, database: Database, bus: Bus, *, poll_seconds: float) -> None:
+    def __init__(self, database: Database, bus: Bus, pulse: Pulse, *, poll_seconds: float) -> None:
         self._database = database
+        self._pulse = pulse
         self._bus = bus
         self._vouched = -1
         self._poll = poll_seconds
@@ -72,6 +73,7 @@ class Relay:
 
     async def run(self) -> None:
         """Publish until cancelled; server outages delay it and nothing else."""
+        self._pulse.ask(_PENDING, self._look, within=self._poll)
         notes = await self._bus.subscribe(POSITION_SUBJECT, self._on_position)
         wire.deliver(self._bus.nc, notes, self._take_note)
         async with asyncio.TaskGroup() as group:
@@ -79,30 +81,23 @@ class Relay:
             group.create_task(self._publish_forever())
             group.create_task(self._free_forever())
 
+    def _look(self, pending: bool) -> None:
+        """Whether there is anything to publish, or a connection to vouch for."""
+        metrics.OUTBOX_PENDING.set(int(pending))
+        if pending or self._vouched != self._connection:
+            self._wake.set()
+
     async def _publish_forever(self) -> None:
         while True:
-            woken = self._wake.is_set()
+            await self._wake.wait()
             self._wake.clear()
             try:
-                if woken or await self._has_work():
-                    while await self.publish_once() > WINDOW // 2:
-                        pass
+                while await self.publish_once() > WINDOW // 2:
+                    pass
             except TRANSIENT as error:
                 log.warning("relay_waits", schema=self._database.schema, error=f"{type(error).__name__}: {error}")
             if not self._leads:  # whoever has the lock is woken, too; this one looks after it from time to time
                 await asyncio.sleep(self._poll)
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll):
-                    await self._wake.wait()
-
-    async def _has_work(self) -> bool:
-        """Whether there is a connection to vouch for, or anything to publish: a look that costs one round trip."""
-        if self._vouched != self._connection:
-            return True
-        pending: bool = await self._database.pool.fetchval(_PENDING)
-        metrics.OUTBOX_PENDING.set(int(pending))
-        return pending
 
     async def publish_once(self) -> int:
         """Publish one window in one transaction; returns how many rows are done (0 when another relay has the lock).
@@ -218,6 +213,8 @@ class Relay:
         freed = await self._database.pool.fetch(_FREE_KNOWN, *passed, known) if known else []
         for row in freed:
             self._unchained.pop(row["id"], None)
+        if not self._unchained:
+            self._unchained = {}  # an emptied dict is as large as it was
         if not freed and again:
             await self._database.pool.execute(_FREE, *passed)
             for number in known:  # what is there still is of another epoch

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import nats.errors
 import orjson
+from nats.js.errors import APIError
 
 from libs.common.bus import Bus
 
@@ -34,6 +35,21 @@ async def stored_message(bus: Bus, stream: str, wanted: Mapping[str, Any]) -> di
         raise ConnectionError(f"{stream} cannot be read: {reply['error'].get('description')}")
     message: dict[str, Any] = reply["message"]
     return message
+
+
+async def described(bus: Bus, what: str) -> dict[str, Any]:
+    """What JetStream says of a stream or consumer (`STREAM.INFO.<stream>`, `CONSUMER.INFO.<stream>.<durable>`), as it
+    says it: the client makes values of all of it, which costs more than the question.
+
+    Raises:
+        NotFoundError: it is not there.
+        nats.errors.Error: no answer.
+    """
+    answer = orjson.loads((await bus.nc.request(f"$JS.API.{what}", timeout=_TIMEOUT_SECONDS)).data)
+    if "error" in answer:
+        APIError.from_error(answer["error"])
+    said: dict[str, Any] = answer
+    return said
 
 
 class Epochs:

@@ -10,21 +10,21 @@ import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags
 from opentelemetry.trace.propagation import set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from libs.common.settings import ProcessSettings
+from libs.common.spans import FileExporter, SpanTaker
 
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SECRET_KEY: Final = re.compile(r"pass(word)?|secret|token|authorization|cookie|credential|api_?key", re.IGNORECASE)
@@ -45,7 +45,7 @@ def set_up(service: str, settings: ProcessSettings) -> None:
         sampler=ParentBased(TraceIdRatioBased(settings.trace_sample)),
     )
     if settings.trace_file:
-        provider.add_span_processor(BatchSpanProcessor(FileExporter(settings.trace_file), schedule_delay_millis=500))
+        provider.add_span_processor(SpanTaker(FileExporter(settings.trace_file)))
     if settings.otlp_endpoint:
         # Imported here: a megabyte of protobuf that only an operator with a collector pays for.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -143,27 +143,6 @@ def is_sampled(traceparent: str) -> bool:
     """Whether what is done under it gets a span: it belongs to a trace, and to one that is kept."""
     found = None if traceparent.endswith("-00") else parse_traceparent(traceparent)
     return found is not None and found.trace_flags.sampled
-
-
-class FileExporter(SpanExporter):
-    """Appends each finished span to a file as one JSON line; beyond 32 MiB the file becomes `FILE.1`, once."""
-
-    def __init__(self, path: str, *, limit_bytes: int = 32 * 1024 * 1024) -> None:
-        self._path = Path(path)
-        self._limit = limit_bytes
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Append `spans`; a full disk loses spans, never work."""
-        text = "".join(f"{item.to_json(indent=None)}\n" for item in spans)
-        try:
-            with self._path.open("ab", buffering=0) as file:
-                file.write(text.encode())
-                size = file.tell()
-            if size > self._limit:
-                self._path.replace(f"{self._path}.1")
-        except OSError:
-            return SpanExportResult.FAILURE
-        return SpanExportResult.SUCCESS
 
 
 def _set_up_logs(service: str, settings: ProcessSettings) -> None:

@@ -13,7 +13,9 @@ from runbook_ranger.stack import identity, state
 from runbook_ranger.stack.errors import AlreadyRunningError, NotRunningError, StackError
 from runbook_ranger.stack.fleet import FORKSERVER, Plan
 from runbook_ranger.stack.layout import Layout
+from runbook_ranger.stack.probe import asked_now
 from runbook_ranger.stack.supervisor import NAME, Supervisor
+from runbook_ranger.stack.units import State
 
 STOP_PATIENCE = 90.0  # every stage may use its grace
 READY_MARK = "\0"
@@ -51,10 +53,12 @@ def running(layout: Layout) -> identity.Identity:
 
 
 def status(layout: Layout) -> Status:
-    """What runs, with its memory measured now; raises NotRunningError."""
+    """What runs, with its memory measured and its readiness asked for now; raises NotRunningError."""
     supervisor = running(layout)
     known = state.read(layout.state)
     processes = known.get("processes", [])
+    asked = {p["name"]: p["ready_url"] for p in processes if p["state"] == State.READY and p.get("ready_url")}
+    said = asked_now(asked)
     children = _children_by_parent()
     alone = {process["pid"] for process in processes if process["name"] == FORKSERVER}
     now = time.time()
@@ -71,10 +75,11 @@ def status(layout: Layout) -> Status:
                 process["restarts"],
                 now - process["since"] if pid else None,
                 round(sum(shares), 1) if shares else None,
-                process["detail"] or ("ok" if process["state"] == "ready" else ""),
+                said.get(process["name"], process["detail"]) or ("ok" if process["state"] == State.READY else ""),
             )
         )
-    return Status(known["ready"], known["url"], now - known["since"], rows)
+    settled = all(p["state"] == State.READY and not said.get(p["name"], p["detail"]) for p in processes)
+    return Status(settled, known["url"], now - known["since"], rows)
 
 
 def down(layout: Layout) -> float:

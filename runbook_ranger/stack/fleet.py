@@ -62,7 +62,8 @@ class Fleet:
             )
         for spec in self.plan.services:
             readiness = Probe(spec.ready_url) if spec.ready_url else Look(lambda: True)
-            yield Unit(spec.name, spec.stage, lambda spec=spec: self.start(spec), readiness)  # type: ignore[misc]
+            start = lambda spec=spec: self.start(spec)  # noqa: E731
+            yield Unit(spec.name, spec.stage, start, readiness, ready_url=spec.ready_url)
 
     def start_forkserver(self) -> Child:
         """Start the fork server and listen to it."""

@@ -34,6 +34,7 @@ class StateFile:
                 "since": unit.since,
                 "detail": unit.detail,
                 "stage": unit.stage,
+                "ready_url": unit.ready_url,
             }
             for unit in ordered
         ]

@@ -31,7 +31,8 @@ from runbook_ranger.stack.wakeups import Awakening, Signals
 
 NAME = "supervisor"
 QUICK = 0.02
-CALM = 0.25
+CALM = 1.0  # whatever happens wakes the selector; this is for what has to be looked at
+CALM_AFTER = 30.0
 SAY_EVERY = 3.0
 ATTEMPTS = 3  # to prepare, when a server died under it; a refusal stands at once
 REFUSED = 3  # exit code of `prepare` and of provisioning
@@ -78,7 +79,7 @@ class Supervisor:
         return 1 if self.failure else 0
 
     def _open(self) -> None:
-        self.began = self.said = time.monotonic()
+        self.began = self.said = self.disturbed = time.monotonic()
         self.selector = selectors.DefaultSelector()
         width = max((len(spec.name) for spec in self.plan.services), default=0)
         self.console = Console(self.layout.logs, self.selector, self.echo, max(width, 10))
@@ -105,7 +106,7 @@ class Supervisor:
     def _loop(self) -> None:
         ticked = 0.0
         while not self._finished():
-            for key, _ in self.selector.select(QUICK if self._busy() else CALM):
+            for key, _ in self.selector.select(QUICK if self._busy() else CALM - time.monotonic() % CALM):
                 self._handle(key.data)
             now = time.monotonic()
             if now - ticked >= QUICK:
@@ -147,6 +148,7 @@ class Supervisor:
         code = unit.reap(now)
         if code is None:
             return False
+        self.disturbed = now
         if not self.stopping:
             wait = f"again in {unit.due - now:.1f} s"
             self.console.tell(f"{unit.name} {ending(code)}; {wait}")
@@ -157,7 +159,7 @@ class Supervisor:
 
     def _check(self, unit: Unit, now: float) -> bool:
         before = unit.state
-        changed = unit.check(now)
+        changed = unit.check(now, calm=now - self.disturbed > CALM_AFTER)
         if self.ready and before is not unit.state:
             self.console.tell(f"{unit.name} is ready again")
         return changed

@@ -22,6 +22,7 @@ HEALTHY_AFTER = 30.0
 BUSY_DELAY = 0.1
 STARTING_INTERVAL = 0.05
 READY_INTERVAL = 2.0
+CALM_INTERVAL = 10.0  # while nothing has ended for a while: each look is a request, answered by asking every server
 
 
 class State(StrEnum):
@@ -68,6 +69,7 @@ class Unit:
     stop_signal: signal.Signals = signal.SIGTERM
     grace: float = 10.0
     watch: bool = True  # keep asking for readiness after the first yes
+    ready_url: str = ""  # where whoever wants to know it now may ask
     state: State = State.WAITING
     child: Child | None = None
     restarts: int = 0
@@ -114,10 +116,14 @@ class Unit:
             self._fail(now, f"it was {ending(code)}")
         return code
 
-    def check(self, now: float) -> bool:
-        """Ask for readiness when it is time to; True when the state or the complaint has changed."""
+    def check(self, now: float, *, calm: bool = False) -> bool:
+        """Ask for readiness when it is time to; True when the state or the complaint has changed.
+
+        What is ready in `calm` times is asked less often.
+        """
         asking = self.state is State.STARTING or (self.state is State.READY and self.watch)
-        interval = STARTING_INTERVAL if self.state is State.STARTING else READY_INTERVAL
+        settled = CALM_INTERVAL if calm and not self.detail else READY_INTERVAL
+        interval = STARTING_INTERVAL if self.state is State.STARTING else settled
         if not asking or now - self._asked < interval:
             return False
         verdict = self.readiness.step()

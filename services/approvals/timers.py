@@ -13,6 +13,7 @@ from libs.common.crash import crash_point
 from libs.common.database import Database
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Principal
+from libs.common.pulse import Pulse
 from services.approvals import storage, telling
 from services.approvals.lifecycle import OPEN
 from services.approvals.model import SERVICE, Approval, Told, escalated, expired, reminded
@@ -25,13 +26,14 @@ ACTOR: Final = Principal.system(SERVICE).actor
 class Timers:
     """Fires what is due. Several processes may; an approval's lock lets one of them, or the person who was faster."""
 
-    def __init__(self, database: Database, outbox: Outbox) -> None:
+    def __init__(self, database: Database, outbox: Outbox, pulse: Pulse) -> None:
         self._database = database
+        self._pulse = pulse
         self._outbox = outbox
 
     async def run(self) -> None:
         """Fire until cancelled; sleeps to the next due time, at most a second."""
-        await rounds.whenever_due(self._database, self.fire_due)
+        await rounds.whenever_due(self._database, self._pulse, self.fire_due)
 
     async def fire_due(self) -> int:
         """Fire one group; returns how many timers fired."""

@@ -45,6 +45,6 @@ async def wire(rt: Runtime) -> None:
     rt.rpc.command("withdraw_vote", commands.WithdrawVote, people.withdraw_vote)
     rt.rpc.command("grant_by_link", commands.GrantByLink, people.grant_by_link)
     rt.rpc.command("reject_by_link", commands.RejectByLink, people.reject_by_link)
-    rt.add("artefacts", ArtefactRelay(rt.database, Artefacts(ObjectSettings.read().store())))
-    rt.add("timers", Timers(rt.database, outbox))
+    rt.add("artefacts", ArtefactRelay(rt.database, Artefacts(ObjectSettings.read().store()), rt.pulse))
+    rt.add("timers", Timers(rt.database, outbox, rt.pulse))
     rt.add("census", Census(rt.database, every_seconds=settings.approval_census_seconds))

@@ -15,5 +15,5 @@ async def wire(runtime: Runtime) -> None:
     """The desk that answers, the consumer that matches, and what takes published versions to the object store."""
     outbox, shelf = Outbox(runtime.service, runtime.database.schema), Shelf()
     CatalogDesk(outbox, shelf, utc_now).register(runtime.rpc)
-    runtime.add("artefacts", ArtefactRelay(runtime.database, Artefacts(ObjectSettings.read().store())))
+    runtime.add("artefacts", ArtefactRelay(runtime.database, Artefacts(ObjectSettings.read().store()), runtime.pulse))
     runtime.consume(EVENTS, decode_fact, Matcher(outbox, shelf, utc_now).handle)

@@ -5,6 +5,7 @@ find is looked at again.
 """
 
 import asyncio
+import contextlib
 import time
 from typing import Final
 
@@ -14,6 +15,8 @@ from libs.common.clock import Clock
 from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx, Uuid
 from libs.common.outbox import Outbox
+from libs.common.pulse import Pulse
+from libs.common.rounds import until_next
 from libs.common.telemetry import log
 from libs.runbook.facts import StepLost
 from services.executor import metrics, storage
@@ -27,28 +30,33 @@ GROUP: Final = 200
 LOCK_RENEWALS: Final = 10
 """Times a lock's lease is renewed within its length."""
 
-_EXPIRED: Final = """
-SELECT execution_id FROM action_log WHERE state = 'running' AND lease_until < clock_timestamp()
-ORDER BY lease_until LIMIT $1
+_OVER: Final = "state = 'running' AND lease_until < clock_timestamp()"
+_EXPIRED: Final = f"""
+SELECT execution_id FROM action_log WHERE {_OVER} ORDER BY lease_until LIMIT $1
 """
 _LOSE: Final = f"""
 UPDATE action_log SET error_code = 'lease_lost', message = 'the worker''s lease ran out',
   state = CASE WHEN effect = 'unsafe' THEN '{after("running", "doubt")}' ELSE '{after("running", "lose")}' END,
   finished_at = CASE WHEN effect = 'unsafe' THEN NULL ELSE clock_timestamp() END
-WHERE execution_id = ANY($1::uuid[]) AND state = 'running' AND lease_until < clock_timestamp()
+WHERE execution_id = ANY($1::uuid[]) AND {_OVER}
 RETURNING *
 """
-_REHINT: Final = """
-UPDATE action_log SET hinted_at = clock_timestamp() WHERE action_id IN (
-  SELECT action_id FROM action_log
-  WHERE state = 'ready' AND hinted_at < clock_timestamp() - make_interval(secs => $1)
+_LATE: Final = """
+state = 'ready' AND hinted_at < clock_timestamp() - make_interval(secs => {seconds})
     AND held_reason IS DISTINCT FROM 'paused'
     AND (held_until IS NULL OR held_until <= clock_timestamp()
       OR coalesce(held_reason, '') NOT IN ('budget', 'cooldown', 'breaker'))
     AND (held_reason IS DISTINCT FROM 'kill_switch' OR NOT EXISTS (
       SELECT 1 FROM kill_switch k WHERE k.engaged AND k.scope IN ('global', 'tenant:' || action_log.tenant_id)))
+"""
+_REHINT: Final = f"""
+UPDATE action_log SET hinted_at = clock_timestamp() WHERE action_id IN (
+  SELECT action_id FROM action_log WHERE {_LATE.format(seconds="$1")}
   ORDER BY hinted_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 RETURNING action_id, stream, traceparent
+"""
+_ANY: Final = f"""
+EXISTS (SELECT FROM action_log WHERE {_OVER}) OR EXISTS (SELECT FROM action_log WHERE {_LATE})
 """
 _SUSPECT: Final = """
 UPDATE resource_lock SET state = 'suspect' WHERE state = 'held' AND lease_until < clock_timestamp()
@@ -61,20 +69,34 @@ FROM execution e WHERE e.execution_id = l.execution_id AND e.ended_at IS NULL AN
 
 
 class Sweeper:
-    """Sweeps every `sweep_seconds`; several executors may."""
+    """Sweeps when a look finds something, every `sweep_seconds`, and every `rehint_seconds` in any case.
+
+    Several executors may.
+    """
 
     def __init__(
-        self, database: Database, outbox: Outbox, hints: Hints, settings: ExecutorSettings, *, clock: Clock
+        self,
+        database: Database,
+        outbox: Outbox,
+        hints: Hints,
+        settings: ExecutorSettings,
+        pulse: Pulse,
+        *,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._hints = hints
         self._settings = settings
         self._clock = clock
+        self._pulse = pulse
+        self._found = asyncio.Event()
         self._locks_renewed = float("-inf")
 
     async def run(self) -> None:
         """Sweep until cancelled."""
+        asked = _ANY.format(seconds=self._settings.rehint_seconds)
+        self._pulse.ask(asked, self._hear, within=self._settings.sweep_seconds)
         while True:
             try:
                 await self.sweep()
@@ -82,7 +104,14 @@ class Sweeper:
                 log.warning("sweep_waits", error=f"{type(error).__name__}: {error}")
             except RedisError as error:
                 log.warning("sweep_without_redis", error=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(self._settings.sweep_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(until_next(self._settings.rehint_seconds)):
+                    await self._found.wait()
+            self._found.clear()
+
+    def _hear(self, found: bool) -> None:
+        if found:
+            self._found.set()
 
     async def sweep(self) -> None:
         """One round: what Postgres knows first, then Redis."""

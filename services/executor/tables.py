@@ -49,6 +49,7 @@ alert_state = Table(
     Column("incident_id", Text, primary_key=True),
     Column("firing", Boolean, nullable=False),
     Column("version", BigInteger, nullable=False),
+    postgresql_with={"fillfactor": 50},
 )
 
 execution = Table(
@@ -87,6 +88,7 @@ execution = Table(
     Index("ix_execution_retry", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_execution_incident", "tenant_id", "incident_id"),
     Index("ix_execution_live", "execution_id", postgresql_where=text("ended_at IS NULL")),
+    postgresql_with={"fillfactor": 50},
 )
 
 step_run = Table(
@@ -100,6 +102,7 @@ step_run = Table(
     Column("state", Text, nullable=False),
     Column("asked", JSONB),
     UniqueConstraint("execution_id", "path", "visit", name="uq_step_run_visit"),
+    postgresql_with={"fillfactor": 50},
 )
 
 action_log = Table(
@@ -162,6 +165,7 @@ resource_lock = Table(
     Column("acquired_at", MOMENT, nullable=False, server_default=func.clock_timestamp()),
     Column("lease_until", MOMENT, nullable=False),
     Index("ix_resource_lock_execution", "execution_id"),
+    postgresql_with={"fillfactor": 50},
 )
 
 kill_switch = Table(

@@ -10,6 +10,7 @@ from libs.common.clock import Clock
 from libs.common.crash import crash_point
 from libs.common.database import Database, Tx, Uuid
 from libs.common.outbox import Outbox
+from libs.common.pulse import Pulse
 from libs.runbook.facts import Fact, StepStarted, TimerFired
 from services.executor import storage
 from services.executor.fold import Change, fold
@@ -31,15 +32,16 @@ RETURNING kind, ref_id, ref_version, due_at
 class Timers:
     """Fires what is due. Several executors may; the execution's lock lets one of them."""
 
-    def __init__(self, database: Database, outbox: Outbox, hints: Hints, *, clock: Clock) -> None:
+    def __init__(self, database: Database, outbox: Outbox, hints: Hints, pulse: Pulse, *, clock: Clock) -> None:
         self._database = database
+        self._pulse = pulse
         self._outbox = outbox
         self._hints = hints
         self._clock = clock
 
     async def run(self) -> None:
         """Fire until cancelled; sleeps to the next due time, at most a second."""
-        await rounds.whenever_due(self._database, self.fire_due)
+        await rounds.whenever_due(self._database, self._pulse, self.fire_due)
 
     async def fire_due(self) -> int:
         """Fire one group; returns how many executions that concerned."""

@@ -76,8 +76,8 @@ async def wire(runtime: Runtime) -> None:
     rpc.command("kill_switch_set", commands.SetKillSwitch, people.set_kill_switch, hints.flush)
 
     guards.hang(runtime, outbox, hints, settings)
-    runtime.add("timers", Timers(runtime.database, outbox, hints, clock=utc_now))
-    runtime.add("sweeper", Sweeper(runtime.database, outbox, hints, settings, clock=utc_now))
+    runtime.add("timers", Timers(runtime.database, outbox, hints, runtime.pulse, clock=utc_now))
+    runtime.add("sweeper", Sweeper(runtime.database, outbox, hints, settings, runtime.pulse, clock=utc_now))
 
 
 def _spec_from_catalog(client: RpcClient) -> FetchSpec:

@@ -78,6 +78,7 @@ incident = Table(
     ),
     Index("ix_incident_status", "tenant_id", "status", "incident_id"),
     Index("ix_incident_severity", "tenant_id", "severity", "incident_id"),
+    postgresql_with={"fillfactor": 50},
 )
 
 alert = Table(

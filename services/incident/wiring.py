@@ -1,5 +1,7 @@
 """Hangs the incident service's parts onto its process."""
 
+from typing import Final
+
 from libs.common.clock import utc_now
 from libs.common.consumer import decode_fact
 from libs.common.contracts.choreography import EVENTS, INGRESS
@@ -15,13 +17,17 @@ from services.incident.settings import IncidentSettings
 from services.incident.telling import SERVICE
 from services.incident.usecases import UseCases
 
+INTAKE_BYTES: Final = 64 * 1024
+"""Of posts in one transaction: some 250 alerts, however they are grouped. One is a thing of 250 bytes on the bus, and
+takes a hundred times that until it is committed."""
+
 
 async def wire(rt: Runtime) -> None:
     """Consumers of INGRESS and EVENTS, seven verbs, and the census."""
     settings = IncidentSettings.read()
     means = Outbox(SERVICE, rt.database.schema), utc_now, new_id, settings.sla
     handlers = Handlers(UseCases(*means), Orders(*means))
-    rt.consume(INGRESS, alert_decoder(settings.tenant), handlers.alerts)
+    rt.consume(INGRESS, alert_decoder(settings.tenant), handlers.alerts, batch_bytes=INTAKE_BYTES)
     rt.consume(EVENTS, decode_fact, handlers.facts)
     rt.rpc.query("get", commands.GetIncident, handlers.get)
     rt.rpc.query("list", commands.ListIncidents, handlers.list)

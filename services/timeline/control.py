@@ -5,16 +5,18 @@ order in which they were asked for, each once, whichever writer does it and wher
 index is noted in the statement that appends it (`storage.append`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
 from msgspec import Struct
 
 from libs.common.database import Database, Tx
+from libs.common.pulse import Pulse
 from libs.tlog.chain import Control
 from libs.tlog.leaf import control_leaf
 from services.timeline.model import Arrival
+from services.timeline.settings import TimelineSettings
 
 HEARTBEAT: Final = "heartbeat"
 KEY_ROTATION: Final = "key_rotation"
@@ -22,6 +24,11 @@ AT_ONCE: Final = 100
 
 _ASK: Final = "INSERT INTO control (body) VALUES ($1::jsonb) RETURNING id"
 _PENDING: Final = "SELECT id, body FROM control WHERE index IS NULL ORDER BY id LIMIT $1"
+_ANY_PENDING: Final = "EXISTS (SELECT FROM control WHERE index IS NULL)"
+_NO_BEAT: Final = """
+NOT EXISTS (SELECT FROM control WHERE body ->> 'type' = 'heartbeat'
+  AND asked_at > clock_timestamp() - {seconds} * interval '1 second')
+"""
 _BEAT: Final = """
 INSERT INTO control (body, asked_at)
 SELECT jsonb_build_object('type', 'heartbeat', 'at', to_char(now AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
@@ -52,6 +59,19 @@ async def ask(tx: Tx, origin: str, body: Mapping[str, str]) -> int:
     control_leaf(origin, body)
     asked: int = await tx.fetchval(_ASK, orjson.dumps(dict(body)).decode())
     return asked
+
+
+def watch(looks: Pulse, wake: Callable[[], None], settings: TimelineSettings) -> None:
+    """Have `wake` called whenever there is something to say, or it is time for a heartbeat."""
+
+    def hear(anything: bool) -> None:
+        if anything:
+            wake()
+
+    within, every = settings.timeline_control_seconds, settings.timeline_heartbeat_seconds
+    looks.ask(_ANY_PENDING, hear, within=within)
+    if every:
+        looks.ask(_NO_BEAT.format(seconds=every), hear, within=within)
 
 
 async def pending(database: Database) -> list[Arrival]:

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, StringConstraints, model_validator
 
-from libs.common import rounds
 from libs.common.artefacts import key_of
 from libs.common.contracts.envelope import Ref
 from libs.common.crash import crash_point
@@ -58,6 +57,7 @@ SELECT s.tenant_id, s.kind, s.sha256, EXISTS (SELECT FROM artefact AS a
   AND a.kind <> 'bundle') AS named
 FROM shredding AS s WHERE asked_at <= clock_timestamp() ORDER BY asked_at LIMIT $1
 """
+_ANY: Final = "EXISTS (SELECT FROM shredding WHERE asked_at <= clock_timestamp())"
 _DONE: Final = "DELETE FROM shredding WHERE (tenant_id, kind, sha256) = ($1, $2, $3)"
 
 
@@ -201,11 +201,22 @@ class Shredder:
         self._database = database
         self._store = store
         self._writer = writer
-        self._seconds = seconds
+        self._doomed = asyncio.Event()
+        writer.looks.ask(_ANY, self._hear, within=seconds)
 
     async def run(self) -> None:
-        """Look for what is to go, every so often, until cancelled."""
-        await rounds.every(self._seconds, "shredder", self._round)
+        """Delete what is to go, as soon as a look finds it, until cancelled."""
+        while True:
+            await self._doomed.wait()
+            self._doomed.clear()
+            try:
+                await self._round()
+            except TRANSIENT as error:
+                log.warning("shredder_waits", error=f"{type(error).__name__}: {error}")
+
+    def _hear(self, doomed: bool) -> None:
+        if doomed:
+            self._doomed.set()
 
     async def _round(self) -> None:
         if not self._writer.active:

@@ -21,7 +21,7 @@ class TimelineSettings(ProcessSettings):
     bundle_object_bytes: int = Field(default=64 << 20, ge=0, description="the largest object that a bundle holds")
     bundle_wait_seconds: float = Field(default=5.0, ge=0, le=30, description="how long a bundle waits for a checkpoint")
     bundle_seconds: float = Field(default=45.0, gt=0, le=300, description="how long one may take to make")
-    timeline_batch: int = Field(default=500, ge=1, le=1000, description="messages that one transaction chains")
+    timeline_batch: int = Field(default=250, ge=1, le=1000, description="messages that one transaction chains")
     timeline_standby_seconds: float = Field(default=1.0, description="how often a standby tries to take over")
     timeline_recheck_seconds: float = Field(default=5.0, description="how often a frozen log looks again")
     timeline_chase_seconds: float = Field(default=1.0, description="how often a log that stands still looks for more")

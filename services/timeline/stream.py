@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from libs.common.bus import Bus
-from libs.common.streams import EPOCH_KEY, stored_message
+from libs.common.streams import EPOCH_KEY, described, stored_message
 from services.timeline.intake import headers, nanoseconds
 from services.timeline.model import Hole, Received
 
@@ -39,11 +39,12 @@ class EventStream:
         Raises:
             NotFoundError: stream or consumer is not there; run provisioning.
         """
-        info = await self._bus.js.stream_info(self.name)
-        consumer = await self._bus.js.consumer_info(self.name, self.durable)
-        epoch = int((info.config.metadata or {}).get(EPOCH_KEY, "1"))
-        delivered = consumer.delivered.stream_seq if consumer.delivered else 0
-        return Extent(epoch, info.state.last_seq, delivered)
+        info, consumer = await asyncio.gather(
+            described(self._bus, f"STREAM.INFO.{self.name}"),
+            described(self._bus, f"CONSUMER.INFO.{self.name}.{self.durable}"),
+        )
+        epoch = int((info["config"].get("metadata") or {}).get(EPOCH_KEY, "1"))
+        return Extent(epoch, info["state"]["last_seq"], consumer["delivered"]["stream_seq"])
 
     async def get(self, seq: int) -> Received | None:
         """The message at a sequence; None when the leader says that there is none."""

@@ -128,6 +128,7 @@ chain_head = Table(
     Column("id", Text, primary_key=True),
     Column("n", BigInteger, nullable=False),
     Column("event_hash", LargeBinary, nullable=False),
+    postgresql_with={"fillfactor": 50},
 )
 
 artefact = Table(

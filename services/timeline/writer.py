@@ -20,6 +20,8 @@ from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database
 from libs.common.outbox import POSITION_SUBJECT
 from libs.common.puller import Puller, sequence_of
+from libs.common.pulse import Pulse
+from libs.common.rounds import until_next
 from libs.common.telemetry import log
 from services.timeline import control, metrics, storage
 from services.timeline.agreement import agree
@@ -51,6 +53,10 @@ class Writer:
         self.frozen: str | None = None
         self.active = False
         self.grown = asyncio.Event()
+        self.looks = Pulse(database)
+        self._to_say = asyncio.Event()
+        self.looks.ask("NULL", lambda _: None, within=settings.timeline_lock_seconds / 4)  # keeps the lock's session
+        control.watch(self.looks, self._to_say.set, settings)
         bus.on_reconnect(self._distrust)
 
     async def ready(self) -> None:
@@ -98,9 +104,7 @@ class Writer:
         silence = self._settings.timeline_lock_seconds
         with suppress(asyncpg.PostgresError, *TRANSIENT):
             await lock.execute(f"SET idle_session_timeout = {int(1000 * silence)}")
-            while True:
-                await asyncio.sleep(silence / 4)
-                await lock.execute("SELECT")
+            await self.looks.run(lock)
 
     async def _until(self, lock: "asyncpg.Connection[asyncpg.Record]", lost: asyncio.Event) -> None:
         work = asyncio.create_task(self._work())
@@ -180,7 +184,7 @@ class Writer:
             async with self._turn:
                 await self._begin(ledger, [received(message) for message in messages])
             await self._done(ledger, puller, before)
-            before = messages
+            before, messages = messages, []  # the next may be long in coming
 
     async def _done(self, ledger: Ledger, puller: Puller, messages: Sequence[Msg]) -> list[Msg]:
         """Acknowledge what is committed; returns what is left of it, nothing."""
@@ -195,7 +199,7 @@ class Writer:
         """Read what was delivered to a writer that died: by itself it would come again only after the ack wait."""
         seen = -1
         while True:
-            await asyncio.sleep(self._settings.timeline_chase_seconds)
+            await asyncio.sleep(until_next(self._settings.timeline_chase_seconds))
             if ledger.state.seq == seen:
                 extent = await self._stream.extent()
                 if extent.epoch != ledger.state.epoch or extent.last < ledger.state.seq:
@@ -208,7 +212,10 @@ class Writer:
 
     async def _speak(self, ledger: Ledger) -> None:
         """Append what the log is to say of itself, and once an hour that it lives."""
+        self._to_say.set()
         while True:
+            await self._to_say.wait()
+            self._to_say.clear()
             size = ledger.state.tree.size
             async with self._turn:
                 if every := self._settings.timeline_heartbeat_seconds:
@@ -217,7 +224,6 @@ class Writer:
                 await self.say(ledger)
             if ledger.state.tree.size != size:
                 await self._note(ledger)
-            await asyncio.sleep(self._settings.timeline_control_seconds)
 
     async def say(self, ledger: Ledger) -> None:
         """Append what was asked for and is not in the log yet, in order."""
@@ -278,7 +284,7 @@ class Writer:
 
     async def _repeat_position(self, ledger: Ledger) -> None:
         while True:
-            await asyncio.sleep(self._settings.timeline_note_seconds)
+            await asyncio.sleep(until_next(self._settings.timeline_note_seconds))
             await self._note(ledger)
 
     def distrust(self) -> None:

@@ -78,7 +78,7 @@ class Alert(BaseModel):
     itself gives has to be one of ours.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", cache_strings="keys")
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
     status: Literal["firing", "resolved"] = "firing"
@@ -119,7 +119,7 @@ def _severity_of(labels: Mapping[str, Any]) -> str:
 class AlertmanagerAlert(BaseModel):
     """One element of an Alertmanager webhook's `alerts`."""
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, cache_strings="keys")
 
     status: Literal["firing", "resolved"]
     labels: Labels
@@ -132,7 +132,7 @@ class AlertmanagerAlert(BaseModel):
 class AlertmanagerWebhook(BaseModel):
     """Alertmanager's webhook body, version 4."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", cache_strings="keys")
 
     version: Literal["4"]
     alerts: Annotated[list[AlertmanagerAlert], Field(min_length=1, max_length=MAX_ALERTS)]

@@ -44,7 +44,7 @@ class ApprovalDecision(ApprovalFact):
 class Vote(BaseModel):
     """One person's yes, as it stands when enough have said so."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", cache_strings="keys")
 
     approver: str
     rationale: str

@@ -12,7 +12,7 @@ class MalformedPayload(ValueError):
 class Fact(BaseModel):
     """Something that happened, in the past tense. Consumers ignore fields they do not know."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", cache_strings="keys")
 
     subject: ClassVar[str]
     aggregate: ClassVar[str]

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 class Level(BaseModel):
     """Who may decide too, once nobody has for so long: roles and groups."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", cache_strings="keys")
 
     after_seconds: float
     approvers: list[str] = []

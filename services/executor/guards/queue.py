@@ -18,6 +18,7 @@ from libs.common.clock import Clock
 from libs.common.crash import crash_point
 from libs.common.database import TRANSIENT, Database, Tx
 from libs.common.outbox import Outbox, listen
+from libs.common.rounds import until_next
 from libs.common.telemetry import log
 from libs.runbook.facts import AbortRequested, Started
 from services.executor import metrics, storage
@@ -79,7 +80,7 @@ class Queue:
     async def _rounds(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause):
+                async with asyncio.timeout(until_next(self._pause)):
                     await self._wake.wait()
             self._wake.clear()
             try:

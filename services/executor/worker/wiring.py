@@ -17,6 +17,7 @@ from libs.common.clock import utc_now
 from libs.common.objectsettings import ObjectSettings
 from libs.common.outbox import Outbox
 from libs.common.process import Runtime
+from libs.common.rounds import until_next
 from libs.common.rpc import RpcClient
 from libs.common.telemetry import log
 from services.executor.claims import Claims
@@ -31,9 +32,10 @@ from services.executor.worker.leases import Leases
 from services.executor.worker.objects import Objects
 from services.executor.worker.simulation import Simulate
 
-BLOCK_MILLISECONDS: Final = 2000
+BLOCK_MILLISECONDS: Final = 3000
+"""A read that waits: for less than the five seconds after which the client takes the server for gone."""
 READ_AT_ONCE: Final = 64
-WATCH_SECONDS: Final = 0.5
+WATCH_SECONDS: Final = 1.0
 _FIELD: Final = DATA_KEY.encode()
 
 
@@ -105,7 +107,7 @@ class Ear:
         await self._patiently(self._hints.ensure_groups)
         await self._patiently(self._broker.start)
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(until_next(WATCH_SECONDS))
             for subscriber in self._subscribers:
                 if not subscriber.running:
                     log.warning("hint_group_gone", stream=subscriber.stream_sub.name)

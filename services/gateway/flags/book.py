@@ -12,6 +12,7 @@ from libs.common.clock import rfc3339
 from libs.common.database import TRANSIENT, Database
 from libs.common.errors import Denied, Unavailable
 from libs.common.outbox import listen
+from libs.common.rounds import until_next
 from libs.common.telemetry import log
 from services.gateway.flags.model import FLAGS, Flag
 
@@ -93,7 +94,7 @@ class FlagBook:
             except TRANSIENT as error:
                 log.warning("flags_unread", error=type(error).__name__)
             try:
-                async with asyncio.timeout(self._fresh):
+                async with asyncio.timeout(until_next(self._fresh)):
                     await self._stale.wait()
             except TimeoutError:
                 continue

@@ -18,6 +18,7 @@ from libs.common.database import TRANSIENT, Database
 from libs.common.ids import derived_id
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy import SYSTEM_TENANTS, Principal
+from libs.common.rounds import until_next
 from libs.common.telemetry import log
 from services.gateway.principals.proof import ANONYMOUS
 
@@ -79,7 +80,7 @@ class Denials:
     async def run(self) -> None:
         """Write them down for as long as the process lives."""
         while True:
-            await asyncio.sleep(WRITE_SECONDS)
+            await asyncio.sleep(until_next(WRITE_SECONDS))
             try:
                 await self.write()
             except TRANSIENT as error:

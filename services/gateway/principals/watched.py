@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from libs.common.contracts.fact import describe
+from libs.common.rounds import until_next
 from libs.common.telemetry import log
 from libs.runbook.problems import RunbookInvalid
 from libs.runbook.text import read
@@ -43,8 +44,10 @@ class Watched(Generic[T]):
 
     async def run(self) -> None:
         """Follow the file for as long as the process lives."""
+        if self._path is None:
+            await asyncio.Event().wait()
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(until_next(LOOK_SECONDS))
             self.look()
 
     def look(self) -> None:

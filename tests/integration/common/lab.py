@@ -27,6 +27,7 @@ from libs.common.contracts.incident import IncidentCreated
 from libs.common.database import Database
 from libs.common.ids import new_id
 from libs.common.outbox import Cause, Outbox, OutboxEvent
+from libs.common.pulse import Pulse
 from libs.common.relay import Relay
 from libs.common.streams import Epochs
 from tests.support import forked
@@ -156,8 +157,10 @@ class Lab:
 
     def relay(self, *, bus: Bus | None = None, database: Database | None = None, poll_seconds: float = 600) -> Relay:
         """A relay of the incident service's outbox; by default only a notification wakes it."""
-        own = bus or self.bus
-        return Relay(database or self.incident, own, poll_seconds=poll_seconds)
+        schema = database or self.incident
+        pulse = Pulse(schema)
+        self.open.callback(asyncio.create_task(pulse.run()).cancel)
+        return Relay(schema, bus or self.bus, pulse, poll_seconds=poll_seconds)
 
     async def probe(self, service: str, *, wait: bool = True, **more: str) -> Probe:
         """A real process with the substrate of a service."""

@@ -17,7 +17,6 @@ from libs.common.errors import Conflict, Denied, InvalidInput, NotFound
 from libs.common.ids import new_id
 from libs.common.outbox import OutboxEvent
 from libs.common.policy import Principal
-from libs.common.relay import Relay
 from libs.common.rpc import RpcClient, RpcServer
 from tests.integration.common.lab import Lab, fact, outgoing, running
 from tests.support.eventually import eventually
@@ -181,9 +180,8 @@ async def test_a_fact_with_nul_inside_its_payload_is_a_fact_whose_handler_decide
 async def test_a_dead_letter_has_a_copy_on_its_stream_and_leaves_the_outbox(lab: Lab) -> None:
     await poison(lab, BAD, 1)
     await _consumed(lab, [fact(BAD, 1)])
-    relay = Relay(lab.catalog, lab.bus, poll_seconds=600)
 
-    async with running(relay.run):
+    async with running(lab.relay(database=lab.catalog).run):
 
         async def gone() -> bool:
             return await lab.count("catalog.outbox") == 0

@@ -16,6 +16,7 @@ from libs.common.database import Database
 from libs.common.ids import derived_id, new_id
 from libs.common.outbox import Cause, Outbox
 from libs.common.policy import Principal
+from libs.common.pulse import Pulse
 from libs.common.rpc import Caller
 from libs.runbook.hashing import spec_hash
 from libs.runbook.spec import Runbook
@@ -80,7 +81,9 @@ class Bench:
         planner = Planner(self.outbox, self._fetch, utc_now)
         self.handlers = Handlers(planner, held, self.outbox, self.hints, clock=utc_now)
         self.settlements = Settlements(self.database, self.outbox, clock=utc_now)
-        self.sweeper = Sweeper(self.database, self.outbox, self.hints, self.settings, clock=utc_now)
+        self.sweeper = Sweeper(
+            self.database, self.outbox, self.hints, self.settings, Pulse(self.database), clock=utc_now
+        )
         self.people = Commands(self.outbox, self.hints, held, clock=utc_now)
         desk = Desk(self.outbox, self.hints, utc_now)
         self.steering = Steering(desk)
@@ -88,7 +91,7 @@ class Bench:
 
     def timers(self) -> Timers:
         """Timers as one executor has them."""
-        return Timers(self.database, self.outbox, self.hints, clock=utc_now)
+        return Timers(self.database, self.outbox, self.hints, Pulse(self.database), clock=utc_now)
 
     def claims(self, worker: str = "worker-1", *, settings: ExecutorSettings | None = None) -> Claims:
         """Claims of one worker."""

@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from libs.common.pulse import Pulse
 from runbook_ranger.stack.servers.valkey import ADMIN
 from services.executor.commands import AbortExecution
 from services.executor.hints import GROUP, STREAMS
@@ -140,6 +141,7 @@ async def test_entries_of_a_reader_that_died_before_its_claim_are_taken_over(ben
         bench.outbox,
         bench.hints,
         ExecutorSettings(rehint_seconds=0.001),
+        Pulse(bench.database),
         clock=bench.people._clock,
     )
 

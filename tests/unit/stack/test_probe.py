@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from runbook_ranger.stack import probe
-from runbook_ranger.stack.probe import Probe, complaint
+from runbook_ranger.stack.probe import Probe, asked_now, complaint
 
 
 @contextmanager
@@ -48,6 +48,11 @@ def test_a_refusal_names_what_is_down() -> None:
     body = b'{"status": "not ready", "checks": {"postgres": {"status": "down"}, "nats": {"status": "ok"}}}'
     with page(503, body) as url:
         assert answer(url) == "readyz says postgres down"
+
+
+def test_several_are_asked_at_once_and_each_answers_for_itself() -> None:
+    with page(200, b"{}") as good, page(503, b'{"checks": {"nats": {"status": "down"}}}') as bad:
+        assert asked_now({"a": good, "b": bad}) == {"a": "", "b": "readyz says nats down"}
 
 
 def test_nobody_there_is_said_so() -> None:

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from runbook_ranger.stack.errors import StoreBusyError
-from runbook_ranger.stack.units import LONGEST_DELAY, Look, State, Unit, ending
+from runbook_ranger.stack.units import CALM_INTERVAL, LONGEST_DELAY, Look, State, Unit, ending
 
 
 class Process:
@@ -71,6 +71,18 @@ def test_a_ready_unit_that_complains_stays_up_and_says_what_is_missing() -> None
     made.check(104)
 
     assert (made.state, made.detail) == (State.READY, "readyz says nats down")
+
+
+def test_in_calm_times_a_ready_unit_is_asked_less_often_until_it_complains() -> None:
+    health = Health()
+    made, _ = started(health)
+    made.check(101)
+    health.answer = "readyz says nats down"
+
+    assert not made.check(105, calm=True)
+    assert made.check(101 + CALM_INTERVAL, calm=True)
+    health.answer = ""
+    assert made.check(103.5 + CALM_INTERVAL, calm=True)
 
 
 @pytest.mark.parametrize("code", [0, 1, -9])
