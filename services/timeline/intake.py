@@ -1,6 +1,7 @@
 """From a stream message to an item of the log. Pure: the same message gives the same item on every replay."""
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -11,7 +12,7 @@ from libs.common.contracts.envelope import CONTENT_TYPE, Envelope, MalformedEnve
 from libs.common.puller import sequence_at
 from libs.tlog.chain import Message, Missing, Unreadable
 from libs.tlog.leaf import Event, Ref, Source
-from services.timeline.model import Arrival, Hole, Received
+from services.timeline.model import Arrival, Hole, LogState, Received
 
 _SECOND = 1_000_000_000
 _STORED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
@@ -63,6 +64,11 @@ def _whole(seconds: int) -> str:
 def headers(raw: bytes) -> dict[str, str]:
     """Headers of a stored message's raw block, by the same rules as of a pulled one."""
     return wire.parse(raw.partition(b"\r\n")[2])
+
+
+def arrivals(run: Iterable[Received | Hole], log: LogState) -> list[Arrival]:
+    """The items that messages and holes are, of the stream that a log is made of."""
+    return [arrival(one, stream=log.stream, epoch=log.epoch) for one in run]
 
 
 def arrival(message: Received | Hole, *, stream: str, epoch: int) -> Arrival:

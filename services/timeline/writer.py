@@ -26,7 +26,7 @@ from libs.common.telemetry import log
 from services.timeline import control, metrics, storage
 from services.timeline.agreement import agree
 from services.timeline.errors import Frozen, TermLost
-from services.timeline.intake import arrival, pending, received
+from services.timeline.intake import arrivals, pending, received
 from services.timeline.ledger import Ledger
 from services.timeline.model import Arrival, Hole, Received
 from services.timeline.publisher import Guard
@@ -150,12 +150,8 @@ class Writer:
     async def _take_over(self) -> Ledger:
         """The log under a term of our own, agreeing with the stream and caught up with what was delivered."""
         extent = await self._stream.extent()
-        state = await storage.begin_term(
-            self._database,
-            origin=self._settings.timeline_origin,
-            stream=self._stream.name,
-            epoch=extent.epoch,
-        )
+        origin, stream = self._settings.timeline_origin, self._stream.name
+        state = await storage.begin_term(self._database, origin=origin, stream=stream, epoch=extent.epoch)
         ledger = Ledger(self._database, state, self.grown.set)
         reset = await agree(self._database, self._stream, extent, state)
         if self._guard is not None:
@@ -179,21 +175,21 @@ class Writer:
             if before and not puller.waiting:
                 async with self._turn:
                     await ledger.settle()
-                before = await self._done(ledger, puller, before)
+                await self._done(ledger, puller, before)
+                before = []
             messages = await puller.next()
             async with self._turn:
                 await self._begin(ledger, [received(message) for message in messages])
             await self._done(ledger, puller, before)
             before, messages = messages, []  # the next may be long in coming
 
-    async def _done(self, ledger: Ledger, puller: Puller, messages: Sequence[Msg]) -> list[Msg]:
-        """Acknowledge what is committed; returns what is left of it, nothing."""
+    async def _done(self, ledger: Ledger, puller: Puller, messages: Sequence[Msg]) -> None:
+        """Acknowledge what is committed."""
         if messages:
             crash_point("timeline_before_ack")
             await self._note(ledger)
             await puller.acknowledge([max(messages, key=sequence_of)], last_only=True)
             metrics.LAG.set(pending(messages[-1]))
-        return []
 
     async def _chase(self, ledger: Ledger) -> None:
         """Read what was delivered to a writer that died: by itself it would come again only after the ack wait."""
@@ -249,7 +245,7 @@ class Writer:
                 await self._fill(ledger, message.seq, in_hand=True)
             run.append(message)
         if run:
-            await ledger.begin(self._arrivals(ledger, run), began_ns=began)
+            await ledger.begin(arrivals(run, ledger.ahead), began_ns=began)
         else:
             await ledger.settle()
 
@@ -270,11 +266,7 @@ class Writer:
 
     async def _append(self, ledger: Ledger, run: Sequence[Received] | Sequence[Hole], began_ns: int) -> None:
         if run:
-            await ledger.append(self._arrivals(ledger, run), began_ns=began_ns)
-
-    def _arrivals(self, ledger: Ledger, run: Sequence[Received] | Sequence[Hole]) -> list[Arrival]:
-        stream, epoch = ledger.ahead.stream, ledger.ahead.epoch
-        return [arrival(one, stream=stream, epoch=epoch) for one in run]
+            await ledger.append(arrivals(run, ledger.ahead), began_ns=began_ns)
 
     async def _note(self, ledger: Ledger) -> None:
         """Tell outboxes and whoever shows the log how far it has come; a lost note is repeated by the next one."""

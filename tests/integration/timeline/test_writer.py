@@ -11,9 +11,9 @@ from libs.common.bus import round_trip
 from libs.common.outbox import POSITION_SUBJECT
 from libs.tlog.errors import BrokenLog
 from services.timeline.errors import TermLost
-from services.timeline.intake import arrival, received
+from services.timeline.intake import arrival, arrivals, received
 from services.timeline.ledger import Ledger
-from services.timeline.model import Arrival, Received
+from services.timeline.model import Received
 from tests.integration.timeline.bench import Bench, stop
 from tests.support.eventually import eventually
 
@@ -256,16 +256,12 @@ async def test_a_paused_writer_that_resumes_after_a_take_over_writes_nothing(ben
     await bench.verified()
 
 
-def arrivals(bench: Bench, messages: list[Received]) -> list[Arrival]:
-    return [arrival(message, stream=bench.name, epoch=1) for message in messages]
-
-
 async def test_what_was_chained_after_a_batch_that_came_out_otherwise_is_chained_anew(bench: Bench) -> None:
     await bench.publish(*range(1, 11), 3, *range(11, 16))
     ledger = await bench.ledger()
 
     for first, last in ((1, 10), (11, 12), (13, 14), (15, 16)):
-        await ledger.begin(arrivals(bench, await delivered(bench, first, last)))
+        await ledger.begin(arrivals(await delivered(bench, first, last), ledger.ahead))
     await ledger.settle()
 
     assert await bench.kinds() == ["event"] * 10 + ["duplicate"] + ["event"] * 5
@@ -278,10 +274,10 @@ async def test_nothing_follows_a_batch_that_lost_its_term_on_the_way(bench: Benc
     paused = await bench.ledger()
     messages = await delivered(bench, 1, 10)
     successor = await bench.ledger()
-    await paused.begin(arrivals(bench, messages[:5]))
+    await paused.begin(arrivals(messages[:5], paused.ahead))
 
     with pytest.raises(TermLost):
-        await paused.begin(arrivals(bench, messages[5:]))
+        await paused.begin(arrivals(messages[5:], paused.ahead))
     with pytest.raises(TermLost):
         await paused.settle()
     await paused.close()
@@ -295,7 +291,7 @@ async def test_a_ledger_that_is_closed_has_nothing_under_way(bench: Bench) -> No
     await bench.publish(*range(1, 11))
     closed = await bench.ledger()
     messages = await delivered(bench, 1, 10)
-    await closed.begin(arrivals(bench, messages))
+    await closed.begin(arrivals(messages, closed.ahead))
 
     await closed.close()
 
