@@ -47,14 +47,14 @@ class _Bench:
         self._costs: dict[str, list[float]] = {name: [] for name in products}
 
     async def measure(self) -> Report:
-        rounds, seconds = self._options.pick(5, 3, 1), self._options.pick(10.0, 4.0, 0.2)
+        rounds, seconds = self._options.pick(6, 4, 1), self._options.pick(10.0, 4.0, 0.2)
         async with AsyncExitStack() as stack:
             drivers = {
                 name: await stack.enter_async_context(Driver(product.urls, f"bench_{KIND}", ends=True))
                 for name, product in self._products.items()
             }
             for driver in drivers.values():
-                await driver.in_flight(self._level, self._options.pick(4.0, 2.0, 0.1))
+                await driver.in_flight(self._level, self._options.pick(15.0, 8.0, 0.1))
             for number in range(rounds):
                 for name in (GUARDED, OPEN) if number % 2 else (OPEN, GUARDED):
                     await self._round(name, drivers[name], seconds)
