@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ class Engine:
     environment: dict[str, str]
     composer: tuple[str, ...]
     ours: bool
+    restart: Callable[[], None]
+    """Ends ours and starts it again, with what it holds; its containers have ended then."""
 
     def docker(self, *arguments: str, seconds: float = 120, given: bytes | None = None) -> str:
         """What the client prints."""
@@ -52,17 +54,28 @@ def engine(folder: Path) -> Iterator[Engine]:
         Unavailable: none runs, and none can be started.
     """
     if _answers(os.environ):
-        yield Engine(dict(os.environ), _composer(), ours=False)
+        yield Engine(dict(os.environ), _composer(), ours=False, restart=_never)
         return
     if os.getuid() != 0:
         raise Unavailable("no Docker engine answers here, and starting one needs root")
     _install()
     environment = {**os.environ, "DOCKER_HOST": f"unix://{folder / 'd.sock'}", "DOCKER_BUILDKIT": "0"}
-    daemon = _start(folder, environment)
+    daemons = [_start(folder, environment)]
+
+    def restart() -> None:
+        _end(daemons.pop())
+        daemons.append(_start(folder, environment))
+
     try:
-        yield Engine(environment, _composer(), ours=True)
+        yield Engine(environment, _composer(), ours=True, restart=restart)
     finally:
-        _stop(folder, daemon)
+        for daemon in daemons:
+            _end(daemon)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _never() -> None:
+    raise Unavailable("the engine that runs here is somebody else's")
 
 
 def _composer() -> tuple[str, ...]:
@@ -105,7 +118,7 @@ def _answers(environment: "os._Environ[str] | dict[str, str]") -> bool:
 def _start(folder: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     folder.mkdir(parents=True, exist_ok=True)
     places = ("--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid")
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("ab") as log:
         daemon = subprocess.Popen(
             ["dockerd", *map(str, places), "-H", environment["DOCKER_HOST"]],
             stdout=log,
@@ -115,19 +128,19 @@ def _start(folder: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes
     deadline = time.monotonic() + START_SECONDS
     while not _answers(environment):
         if daemon.poll() is not None or time.monotonic() > deadline:
-            _stop(folder, daemon)
+            _end(daemon)
             said = (folder / "log").read_text(errors="replace")[-400:]
+            shutil.rmtree(folder, ignore_errors=True)
             raise Unavailable(f"dockerd does not run here: {said}")
         time.sleep(0.1)
     return daemon
 
 
-def _stop(folder: Path, daemon: "subprocess.Popen[bytes]") -> None:
-    """End our engine and what it started; its folder goes with it."""
+def _end(daemon: "subprocess.Popen[bytes]") -> None:
+    """End our engine and what it started."""
     daemon.send_signal(signal.SIGTERM)
     try:
         daemon.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
-    shutil.rmtree(folder, ignore_errors=True)

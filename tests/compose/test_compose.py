@@ -19,7 +19,7 @@ from runbook_ranger.cli.client import Address, Client
 from runbook_ranger.demo.story import Story
 from tests.compose.bases import make_bases
 from tests.compose.engine import Unavailable, engine
-from tests.compose.installation import PAGE, Installation, commands, installation
+from tests.compose.installation import LABEL, PAGE, Installation, commands, installation
 from tests.support.eventually import eventually
 
 pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
@@ -185,6 +185,18 @@ async def test_an_upgrade_keeps_what_there_is(place: Installation) -> None:
 def test_nothing_is_left_after_the_end(place: Installation) -> None:
     place.follow("Stop")
 
+    assert place.left() == []
+
+
+def test_our_engine_is_there_again_with_its_networks_once_it_was_started_again(place: Installation) -> None:
+    if not place.engine.ours:
+        pytest.skip("the engine is somebody else's")
+    network = place.engine.docker("network", "create", "--label", f"{LABEL}={place.project}", place.project).strip()
+
+    place.engine.restart()
+
+    assert place.attached() == []
+    assert place.engine.docker("network", "rm", network).strip() == network
     assert place.left() == []
 
 
