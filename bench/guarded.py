@@ -33,8 +33,7 @@ def run(options: Options) -> Report:
     with Product(options) as guarded, Product(options, unguarded=True) as unguarded:
         products = {GUARDED: guarded, OPEN: unguarded}
         for product in products.values():
-            product.publish("change")
-            product.publish("read")
+            product.publish(KIND)
         options.measured(guarded.pids())
         return asyncio.run(_Bench(options, products).measure())
 

@@ -18,6 +18,7 @@ import orjson
 
 from bench.errors import WorkWrong
 from bench.figures import Figure, Report
+from bench.limits.timeline import EACH, PAYLOAD
 from bench.options import Options
 from libs.tlog.archive import pack, unpack
 from libs.tlog.bundle import Bundled, Content, build
@@ -39,9 +40,7 @@ ORIGIN: Final = "bench.example/timeline"
 LOG: Final = Signer(ORIGIN, bytes(32))
 SEALER: Final = Signer(f"{ORIGIN}/bundles", bytes([1]) * 32)
 KEYS: Final = (LOG.verifier, SEALER.verifier)
-EACH: Final = 12  # events of an incident: two of its own, ten of its execution
 BATCH: Final = 500
-PAYLOAD: Final = '{"step":"look","outcome":"succeeded","attempt":1,"fence":%d,"outputs":{"p99":%d},"note":"%s"}'
 
 
 def run(options: Options) -> Report:

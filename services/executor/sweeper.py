@@ -69,9 +69,8 @@ FROM execution e WHERE e.execution_id = l.execution_id AND e.ended_at IS NULL AN
 
 
 class Sweeper:
-    """Sweeps when a look finds something, every `sweep_seconds`, and every `rehint_seconds` in any case.
-
-    Several executors may.
+    """Looks every `sweep_seconds`; sweeps when that finds something, and in any case as often as hints are repeated and
+    locks renewed. Several executors may.
     """
 
     def __init__(
@@ -88,6 +87,7 @@ class Sweeper:
         self._outbox = outbox
         self._hints = hints
         self._settings = settings
+        self._renew_seconds = settings.lock_seconds / LOCK_RENEWALS
         self._clock = clock
         self._pulse = pulse
         self._found = asyncio.Event()
@@ -97,6 +97,7 @@ class Sweeper:
         """Sweep until cancelled."""
         asked = _ANY.format(seconds=self._settings.rehint_seconds)
         self._pulse.ask(asked, self._hear, within=self._settings.sweep_seconds)
+        pause = min(self._settings.rehint_seconds, self._renew_seconds)
         while True:
             try:
                 await self.sweep()
@@ -105,7 +106,7 @@ class Sweeper:
             except RedisError as error:
                 log.warning("sweep_without_redis", error=f"{type(error).__name__}: {error}")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(until_next(self._settings.rehint_seconds)):
+                async with asyncio.timeout(until_next(pause)):
                     await self._found.wait()
             self._found.clear()
 
@@ -154,7 +155,7 @@ class Sweeper:
 
     async def _keep_locks(self) -> None:
         """Say which locks nobody renewed, then renew those of executions that live."""
-        if time.monotonic() - self._locks_renewed < self._settings.lock_seconds / LOCK_RENEWALS:
+        if time.monotonic() - self._locks_renewed < self._renew_seconds:
             return
         for row in await self._database.pool.fetch(_SUSPECT):
             log.warning("lock_suspect", resource=row["resource_id"], execution_id=str(row["execution_id"]))

@@ -2,9 +2,11 @@
 
 import asyncio
 import uuid
+from datetime import datetime
 
 import pytest
 
+from libs.common.cancelling import ended
 from libs.common.pulse import Pulse
 from runbook_ranger.stack.servers.valkey import ADMIN
 from services.executor.commands import AbortExecution
@@ -12,6 +14,7 @@ from services.executor.hints import GROUP, STREAMS
 from services.executor.settings import ExecutorSettings
 from services.executor.sweeper import Sweeper
 from tests.integration.executor.bench import Bench, runbook, states, step
+from tests.support.eventually import eventually
 from tests.support.servers import Servers
 
 pytestmark = pytest.mark.stack
@@ -150,6 +153,26 @@ async def test_entries_of_a_reader_that_died_before_its_claim_are_taken_over(ben
     assert sum([(await bench.redis.xpending(stream, GROUP))["pending"] for stream in STREAMS]) == 0
     [attempt] = await bench.ready(execution)
     assert await bench.hinted() == [attempt.action_id]
+
+
+async def test_locks_are_renewed_in_time_however_seldom_hints_are_repeated(bench: Bench) -> None:
+    execution = await bench.execution(runbook(step("one"), step("two")))
+    await bench.settle(await bench.running(execution))
+    settings = ExecutorSettings(lock_seconds=2, rehint_seconds=600)
+    sweeper = Sweeper(
+        bench.database, bench.outbox, bench.hints, settings, Pulse(bench.database), clock=bench.people._clock
+    )
+    task = asyncio.create_task(sweeper.run())
+    renewals = set[datetime]()
+
+    async def renewed() -> bool:
+        renewals.add(await bench.database.pool.fetchval("SELECT lease_until FROM resource_lock"))
+        return len(renewals) > 3
+
+    await eventually(renewed, timeout=20)
+
+    await ended({task})
+    assert await bench.lock() == (execution, "held")
 
 
 async def test_a_lock_that_nobody_renewed_is_suspect_and_its_owner_may_go_on(bench: Bench) -> None:

@@ -1,6 +1,5 @@
 from collections.abc import Iterator
 from functools import cache
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,7 @@ from libs.tlog.proofs import (
     verify_inclusion,
 )
 from libs.tlog.tree import EMPTY_ROOT
+from tests.unit.tlog.public import Consistency, Inclusion
 from tests.unit.tlog.vectors import (
     REFERENCE_CONSISTENCY,
     REFERENCE_INCLUSION,
@@ -38,22 +38,6 @@ GARBAGE = bytes(32)
 @cache
 def root(size: int) -> bytes:
     return naive_root(LEAVES[:size])
-
-
-class Inclusion(NamedTuple):
-    leaf: bytes
-    index: int
-    size: int
-    proof: list[bytes]
-    root: bytes
-
-
-class Consistency(NamedTuple):
-    old: int
-    new: int
-    old_root: bytes
-    new_root: bytes
-    proof: list[bytes]
 
 
 def reference_root(size: int) -> bytes:
