@@ -39,6 +39,22 @@ def test_an_envelope_comes_back_from_its_headers() -> None:
     assert Envelope.from_headers(HEADERS) == Envelope(**WHOLE)
 
 
+NEEDED = ("id", "type", "source", "time", "aggregatetype", "aggregateid", "tenant", "actor", "correlationid")
+SPARED = ("causationid", "incidentid", "executionid", "runbookid", "dataschema")
+
+
+@pytest.mark.parametrize("name", [f"ce-{name}" for name in NEEDED])
+def test_no_fact_is_without_who_said_what_of_which_and_why(name: str) -> None:
+    for left in ({key: HEADERS[key] for key in HEADERS if key != name}, HEADERS | {name: ""}):
+        with pytest.raises(MalformedEnvelope, match=f"^header {name} is missing$"):
+            Envelope.from_headers(left)
+
+
+@pytest.mark.parametrize("name", [*(f"ce-{name}" for name in SPARED), "traceparent"])
+def test_the_rest_may_be_missing(name: str) -> None:
+    Envelope.from_headers({key: HEADERS[key] for key in HEADERS if key != name})
+
+
 def test_the_message_id_is_the_event_id() -> None:
     assert HEADERS["Nats-Msg-Id"] == HEADERS["ce-id"] == WHOLE["id"]
 
