@@ -50,7 +50,7 @@ _LEAF: Final = (
     rf',"tenant":"(?P<tenant>[^"]++)","tenants":\["(?P=tenant)"\],"time":{_TIME},"type":{_TEXT}\}}'
     rf',"kind":"event","log":{_KEPT},"payload":\{{"commit":{_HASH},"ct":{_TEXT},"len":{_NUMBER}\}},"refs":\[(?:{_REF})?+\]'
     rf',"src":\{{"epoch":{_NUMBER},"seq":{_COUNT},"stream":{_KEPT},"subject":{_TEXT},"ts":{_STAMP}\}}'
-    rf',"v":"{VERSION}"\}}'
+    rf',"v":"{re.escape(VERSION)}"\}}'
 )
 _MATCH: Final = re.compile(_LEAF.encode()).fullmatch
 _LINES: Final = re.compile(

@@ -5,7 +5,6 @@ import selectors
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from runbook_ranger.stack import identity
 from runbook_ranger.stack.console import Console
@@ -55,7 +54,7 @@ class Fleet:
             yield Unit(
                 server.name,
                 SERVER_STAGE + number,
-                start=partial(StartedServer, server),
+                start=lambda server=server: StartedServer(server),  # type: ignore[misc]
                 readiness=Look(server.is_ready),
                 stop_signal=server.stop_signal,
                 grace=15.0,
@@ -63,7 +62,8 @@ class Fleet:
             )
         for spec in self.plan.services:
             readiness = Probe(spec.ready_url) if spec.ready_url else Look(lambda: True)
-            yield Unit(spec.name, spec.stage, partial(self.start, spec), readiness, ready_url=spec.ready_url)
+            start = lambda spec=spec: self.start(spec)  # noqa: E731
+            yield Unit(spec.name, spec.stage, start, readiness, ready_url=spec.ready_url)
 
     def start_forkserver(self) -> Child:
         """Start the fork server and listen to it."""

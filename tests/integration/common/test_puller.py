@@ -98,8 +98,14 @@ async def test_a_lost_request_is_made_again(lab: Lab, monkeypatch: pytest.Monkey
     assert _versions(await asyncio.wait_for(waiting, 10)) == [1]
 
 
+async def asked(lab: Lab) -> bool:
+    """Whether somebody waits for messages of the consumer."""
+    return bool((await lab.bus.js.consumer_info(EVENTS, "catalog")).num_waiting)
+
+
 async def test_a_deleted_consumer_ends_the_process_loudly(lab: Lab) -> None:
     probe = await lab.probe("catalog", RR_CONSUMER_CHECK_SECONDS="600")
+    await eventually(lambda: asked(lab), timeout=20)  # it is ready before it has looked at its consumer
 
     await lab.bus.js.delete_consumer(EVENTS, "catalog")
 
@@ -109,6 +115,7 @@ async def test_a_deleted_consumer_ends_the_process_loudly(lab: Lab) -> None:
 
 async def test_a_consumer_deleted_while_nobody_looked_is_noticed_by_the_check(lab: Lab) -> None:
     probe = await lab.probe("catalog", RR_CONSUMER_CHECK_SECONDS="0.2")
+    await eventually(lambda: asked(lab), timeout=20)
     await lab.bounce_nats()
 
     await lab.bus.js.delete_consumer(EVENTS, "catalog")

@@ -49,6 +49,11 @@ def test_a_usual_event_is_read_by_the_pattern() -> None:
     agree(USUAL)
 
 
+@pytest.mark.parametrize("char", [b'"', b",", b"x", b"/"])
+def test_another_version_is_not_ours(char: bytes) -> None:
+    assert usual_event(USUAL.replace(b'"rr.leaf/1"', b'"rr' + char + b'leaf/1"')) is None
+
+
 @pytest.mark.parametrize("kinds", [[], [0], [1], [2], [0, 1], [0, 2], [1, 2]])
 def test_any_of_the_chains_may_be_missing(kinds: list[int]) -> None:
     leaf = event_leaf(ORIGIN, SOURCE, TOLD, PAYLOAD, SALT, [LINKS[at] for at in kinds])
