@@ -84,7 +84,7 @@ async def heard(lab: Lab, event_id: object) -> bool:
 async def lose_everything(lab: Lab) -> None:
     """kill -9 of the server, and its files with it; returns when a stream of a new epoch has been filled."""
     before = await epoch(lab)
-    await lab.stack.kill("nats", erase=True)
+    await lab.stack.kill("nats", erase=True, ready=False)  # a service may be frozen, and seen to be
 
     async def filled() -> bool:
         return await epoch(lab) > before

@@ -120,8 +120,8 @@ class Stack:
         """Send a signal to one process."""
         os.kill(self.pid(name), number)
 
-    async def kill(self, name: str, *, erase: bool = False) -> None:
-        """kill -9; returns when it has been started again and everything is ready. `erase` takes a server's files."""
+    async def kill(self, name: str, *, erase: bool = False, ready: bool = True) -> None:
+        """kill -9; returns when it was started again and, if asked for, all is ready. `erase` takes its files."""
         pid = self.pid(name)
         if erase:
             shutil.rmtree(self.layout.root / "servers" / name / "store")
@@ -132,14 +132,14 @@ class Stack:
             await eventually(lambda: all(identity.start_time(other) is None for other in others if other), timeout=20)
             self.up()
             return
-        await self.back(name, pid)
+        await self.back(name, pid, ready=ready)
 
-    async def back(self, name: str, pid: int) -> None:
-        """Wait until another process than `pid` runs under this name, and everything is ready."""
+    async def back(self, name: str, pid: int, *, ready: bool = True) -> None:
+        """Wait until another process than `pid` runs under this name and, if asked for, everything is ready."""
 
         def again() -> bool:
             process = self.processes().get(name, {})
-            return process.get("pid") not in {None, pid} and self.ready()
+            return process.get("pid") not in {None, pid} and (not ready or self.ready())
 
         await eventually(again, timeout=60, interval=0.05)
 
